@@ -1,0 +1,14 @@
+//! The words of this server and the rules that need no I/O: ids, time, items, events, the window.
+//!
+//! Nothing here reads a clock, a socket or a file; whatever varies is a parameter, so that each rule is a pure function.
+
+pub mod clock;
+pub mod conversation;
+pub mod event;
+pub mod ids;
+pub mod item;
+pub mod model;
+pub mod reply;
+pub mod tokens;
+pub mod turn;
+pub mod window;

@@ -1,0 +1,328 @@
+//! Where sessions, conversations, turns and their events are kept: the contract, and its three implementations.
+//!
+//! Every operation is atomic and coarse: one transaction, one script, one round trip. An operation that answers has
+//! happened for every later operation of any instance; one that fails may or may not have happened, and can be repeated.
+//! What a caller must expect (an unknown id, a busy conversation, a lost lease) is a value; [`StoreError`] is what nobody
+//! expects.
+//!
+//! Everything belongs to an [`Owner`]. An id that belongs to another owner is answered exactly like one that does not
+//! exist.
+
+pub mod memory;
+// pub mod redis;
+// pub mod sqlite;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+use crate::domain::conversation::{Conversation, Owner, Place};
+use crate::domain::event::Numbered;
+use crate::domain::ids::{ConversationId, InstanceId, TurnId};
+use crate::domain::item::{Item, StoredItem};
+use crate::domain::turn::{Fault, TurnRecord, TurnRequest, TurnStatus, Usage};
+use crate::domain::window::Budget;
+
+/// The store could not do it. None of these carries message text, keys or addresses with credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or did not answer within its deadline.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// It cannot take more: disk or memory is full. Reading still works.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// It holds something that this version cannot read, or a defect.
+    #[error("the store failed: {0}")]
+    Broken(String),
+}
+
+/// What the store says it is, for the start-up lines and `--check`.
+#[derive(Debug, Clone)]
+pub struct StoreInfo {
+    /// `memory`, `sqlite` or `redis`.
+    pub kind: &'static str,
+    /// Where it is, with credentials left out.
+    pub location: String,
+    /// Whether other instances may share it.
+    pub shared: bool,
+}
+
+/// How a request uses its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionUse {
+    /// The owner is no session, and nothing is to be renewed.
+    None,
+    /// The session must exist and not have expired; it is renewed for this many milliseconds.
+    Renew(i64),
+    /// The session is minted with this request, to last this many milliseconds.
+    Create(i64),
+}
+
+/// `Idempotency-Key`, as [`Store::begin_turn`] takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// The client's key; it belongs to the owner.
+    pub key: String,
+    /// A digest of the request's body.
+    pub fingerprint: String,
+    /// How long the key counts, in milliseconds.
+    pub keep_ms: i64,
+}
+
+/// What [`Store::begin_turn`] is told.
+#[derive(Debug, Clone)]
+pub struct BeginTurn {
+    /// Who asks, and in which conversation.
+    pub place: Place,
+    /// How the session is used.
+    pub session: SessionUse,
+    /// Whether the conversation is made where it does not exist.
+    pub create_conversation: bool,
+    /// The new turn's id.
+    pub turn: TurnId,
+    /// What it needs to run.
+    pub request: TurnRequest,
+    /// The client's idempotency key, where it sent one.
+    pub idempotency: Option<IdempotencyKey>,
+    /// How much history to load.
+    pub budget: Budget,
+    /// Who runs it.
+    pub holder: InstanceId,
+    /// How long the lease lasts without being renewed, in milliseconds.
+    pub lease_ms: i64,
+    /// The caller's clock.
+    pub now_ms: i64,
+}
+
+/// What [`Store::begin_turn`] answers. Only `Started` has changed anything, but for the session's renewal.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Begun {
+    /// The turn is stored as running, with event 1 (`Started`, attempt 1).
+    Started(Started),
+    /// Another turn of this conversation is running.
+    Busy {
+        /// That turn.
+        running: TurnId,
+        /// Whether its lease has ended, so that it waits for somebody to take it over.
+        orphaned: bool,
+    },
+    /// The idempotency key was used for this turn already, with the same body.
+    Duplicate {
+        /// The turn that it was used for.
+        turn: TurnId,
+        /// The conversation of that turn.
+        conversation: ConversationId,
+    },
+    /// The idempotency key was used already, with another body.
+    KeyReused,
+    /// There is no such conversation of this owner.
+    UnknownConversation,
+    /// There is no such session, or it has expired.
+    UnknownSession,
+}
+
+/// A turn that may run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Started {
+    /// What later writes to this turn must show.
+    pub fence: u64,
+    /// The conversation as it is, without this turn's items.
+    pub conversation: Conversation,
+    /// The newest items, in order, from the first one whose `tokens_before` is at least [`Budget::cut`].
+    pub history: Vec<StoredItem>,
+}
+
+/// What [`Store::append_events`] is told.
+#[derive(Debug, Clone)]
+pub struct AppendEvents {
+    /// Where the turn lives.
+    pub place: Place,
+    /// The turn.
+    pub turn: TurnId,
+    /// The fence it runs under.
+    pub fence: u64,
+    /// The events, numbered on from the last stored one. May be empty, to renew the lease alone.
+    pub events: Vec<Numbered>,
+    /// The lease is renewed to last this long, in milliseconds.
+    pub lease_ms: i64,
+}
+
+/// What [`Store::append_events`] answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// Stored, and the lease renewed.
+    Stored {
+        /// Somebody has asked for the turn to be cancelled.
+        cancel_requested: bool,
+    },
+    /// The turn is no longer this fence's to write: taken over, ended, or deleted. Nothing was stored.
+    Fenced,
+}
+
+/// What [`Store::finish_turn`] is told.
+#[derive(Debug, Clone)]
+pub struct FinishTurn {
+    /// Where the turn lives.
+    pub place: Place,
+    /// The turn.
+    pub turn: TurnId,
+    /// The fence it ran under.
+    pub fence: u64,
+    /// How it ended: anything but `Running`.
+    pub status: TurnStatus,
+    /// What the history gains; may be empty.
+    pub items: Vec<Item>,
+    /// What it cost.
+    pub usage: Option<Usage>,
+    /// Why it failed.
+    pub fault: Option<Fault>,
+    /// The events that are not stored yet; the last one is the end.
+    pub events: Vec<Numbered>,
+    /// How long the turn's events are kept, in milliseconds.
+    pub keep_events_ms: i64,
+    /// The caller's clock.
+    pub now_ms: i64,
+}
+
+/// What [`Store::finish_turn`] answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finished {
+    /// Stored, and durable: it survives the loss of power.
+    Stored,
+    /// As [`Appended::Fenced`]: nothing was stored.
+    Fenced,
+}
+
+/// A page of a conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistoryPage {
+    /// The items, oldest first.
+    pub items: Vec<StoredItem>,
+    /// Whether there are older ones.
+    pub has_more: bool,
+    /// When the session expires, in milliseconds since the Unix epoch, where the owner is one.
+    pub session_expires_at_ms: Option<i64>,
+}
+
+/// What [`Store::read_events`] answers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventsPage {
+    /// Events after the cursor, in order; at most the asked-for number.
+    Events {
+        /// May be empty.
+        events: Vec<Numbered>,
+        /// How the turn stands; where it has ended and `events` is empty, nothing will come.
+        status: TurnStatus,
+    },
+    /// The turn has ended, and its events are no longer kept.
+    Expired,
+    /// There is no such turn of this owner.
+    Unknown,
+}
+
+/// What [`Store::request_cancel`] answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelRequest {
+    /// The turn's server is told, by the next [`Appended`] and by a [`Notice`].
+    Requested,
+    /// The turn had ended; nothing changes.
+    AlreadyEnded(TurnStatus),
+    /// There is no such turn of this owner.
+    Unknown,
+}
+
+/// Something that an instance wants to know at once. Notices may be lost: whoever waits for one looks again by itself
+/// after a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// A turn that somebody reads on another instance has new events.
+    Events(TurnId),
+    /// Cancelling was asked for.
+    Cancel(TurnId),
+    /// A turn of this conversation has ended.
+    Free(ConversationId),
+    /// Everything of this owner was deleted.
+    OwnerGone(String),
+}
+
+/// The contract. See the module's words on atomicity.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// What this store is.
+    fn info(&self) -> StoreInfo;
+
+    /// Answers when the store can read and write.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Looks at the session, the idempotency key, the conversation and its running turn, in that order; where nothing
+    /// stands in the way, stores the turn as running and loads what it needs.
+    async fn begin_turn(&self, begin: BeginTurn) -> Result<Begun, StoreError>;
+
+    /// Stores events of a running turn and renews its lease. Events that are stored already (the same numbers under
+    /// the same fence) are left as they are, so that a write whose answer was lost can be repeated.
+    async fn append_events(&self, append: AppendEvents) -> Result<Appended, StoreError>;
+
+    /// Ends a turn: history, usage, status and last events in one write. Repeating it is harmless: where the turn ended
+    /// under this fence already, the answer is `Stored` and nothing is written twice.
+    async fn finish_turn(&self, finish: FinishTurn) -> Result<Finished, StoreError>;
+
+    /// Events after number `after`, at most `limit` of them.
+    async fn read_events(
+        &self,
+        owner: &Owner,
+        turn: &TurnId,
+        after: u64,
+        limit: usize,
+    ) -> Result<EventsPage, StoreError>;
+
+    /// A turn's record; `None` where this owner has no such turn.
+    async fn turn(&self, owner: &Owner, turn: &TurnId) -> Result<Option<TurnRecord>, StoreError>;
+
+    /// A conversation's newest turns, newest first; `None` where this owner has no such conversation.
+    async fn turns(&self, place: &Place, limit: usize) -> Result<Option<Vec<TurnRecord>>, StoreError>;
+
+    /// Asks whoever runs the turn to cancel it.
+    async fn request_cancel(&self, owner: &Owner, turn: &TurnId) -> Result<CancelRequest, StoreError>;
+
+    /// Takes over at most `limit` running turns whose lease has ended, or is held by another instance of a store that
+    /// only one may use: each gets a new fence, `holder`'s lease, and one more attempt. Each is given to one caller.
+    async fn adopt_turns(
+        &self,
+        holder: &InstanceId,
+        lease_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<TurnRecord>, StoreError>;
+
+    /// Ends a running turn's lease now, so that somebody can take it over.
+    async fn release_turn(&self, place: &Place, turn: &TurnId, fence: u64) -> Result<(), StoreError>;
+
+    /// The newest items of a conversation with a number below `before`, at most `limit`; `None` where this owner has no
+    /// such conversation, or the session is unknown or expired.
+    async fn history(
+        &self,
+        place: &Place,
+        before: Option<u64>,
+        limit: usize,
+        now_ms: i64,
+    ) -> Result<Option<HistoryPage>, StoreError>;
+
+    /// The items that a turn's attempt needs, as [`Started::history`]: for a turn that is taken over.
+    async fn window(&self, place: &Place, budget: Budget) -> Result<Vec<StoredItem>, StoreError>;
+
+    /// Renews a session, and with it all that it owns; false where it is unknown or expired.
+    async fn renew_session(&self, owner: &Owner, max_age_ms: i64, now_ms: i64) -> Result<bool, StoreError>;
+
+    /// Deletes an owner's session, conversations, turns, events and keys. Nothing of it remains. Deleting what is not
+    /// there is no error.
+    async fn delete_owner(&self, owner: &Owner) -> Result<(), StoreError>;
+
+    /// Removes what has expired, a bounded amount at a time; gives how many things went. Stores that expire by
+    /// themselves do nothing.
+    async fn sweep(&self, now_ms: i64) -> Result<u64, StoreError>;
+
+    /// Notices from now on, from every instance. A slow receiver loses the oldest.
+    fn notices(&self) -> broadcast::Receiver<Notice>;
+
+    /// Finishes what was accepted and lets go of files and connections.
+    async fn close(&self);
+}
