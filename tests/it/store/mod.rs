@@ -5,4 +5,5 @@
 #[macro_use]
 mod contract;
 mod memory;
+mod redis;
 mod rig;

@@ -1,0 +1,3 @@
+//! What tests need around the server: real services of their own.
+
+pub mod redis_server;
