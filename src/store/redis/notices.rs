@@ -42,7 +42,10 @@ impl Notices {
         };
         let sender = broadcast::channel(BACKLOG).0;
         let listener = Listener { client, channel, server, sender: sender.clone(), deadline };
-        #[expect(clippy::disallowed_methods, reason = "the store owns this task: it ends with the store, by its handle")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the store owns this task: it ends with the store, by its handle"
+        )]
         let listener = tokio::spawn(listener.run(first)).abort_handle();
         Ok(Self { sender, listener })
     }
@@ -87,9 +90,8 @@ impl Listener {
         self.listen(first).await;
         loop {
             tracing::debug!("the notices' connection to redis is lost");
-            match timeout(CONNECT_WITHIN, subscribe(&self.client, &self.channel)).await {
-                Ok(Ok(connection)) => self.listen(connection).await,
-                Ok(Err(_)) | Err(_) => {}
+            if let Ok(Ok(connection)) = timeout(CONNECT_WITHIN, subscribe(&self.client, &self.channel)).await {
+                self.listen(connection).await;
             }
             tokio::time::sleep(PAUSE).await;
         }
