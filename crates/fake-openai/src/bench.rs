@@ -18,12 +18,14 @@ pub struct Bench {
     pub tokens: usize,
     /// The pause before each chunk; a plain answer waits for all of them at once.
     pub delay: Duration,
+    /// Each chunk in a write of its own, also without a delay.
+    pub flush_each: bool,
 }
 
 impl Default for Bench {
     /// 200 tokens, no delay.
     fn default() -> Self {
-        Self { tokens: 200, delay: Duration::ZERO }
+        Self { tokens: 200, delay: Duration::ZERO, flush_each: false }
     }
 }
 
@@ -39,7 +41,10 @@ impl Rendered {
         let reply = || Reply::tokens(bench.tokens).model("gpt-bench").usage(20, bench.tokens as u64);
         let all_at_once = bench.delay * u32::try_from(bench.tokens).unwrap_or(u32::MAX);
         let plan = |reply: Reply, asked: Value| Arc::new(render::plan(&reply, &request(asked), false));
-        let streamed = || reply().delay_each(bench.delay);
+        let streamed = || match bench.flush_each && bench.delay.is_zero() {
+            true => reply().flush_each(),
+            false => reply().delay_each(bench.delay),
+        };
         let usage = json!({"stream": true, "stream_options": {"include_usage": true}});
         Self {
             plain: plan(reply().delay_each(all_at_once), json!({})),
@@ -99,9 +104,11 @@ mod tests {
     }
 
     #[test]
-    fn without_delay_an_answer_is_one_write() {
+    fn without_delay_an_answer_is_one_write_unless_each_chunk_is() {
         let rendered = Rendered::new(Bench::default());
         assert!(matches!(rendered.stream.ops[..], [Op::Write(_)]));
         assert!(matches!(rendered.plain.ops[..], [Op::Write(_)]));
+        let each = Rendered::new(Bench { flush_each: true, ..Bench::default() });
+        assert_eq!(each.stream.ops.len(), 201);
     }
 }

@@ -12,6 +12,7 @@ pub(crate) struct Options {
     pub(crate) tokens: usize,
     pub(crate) delay: Duration,
     pub(crate) bench: bool,
+    pub(crate) flush_each: bool,
     pub(crate) threads: usize,
     pub(crate) reply: Option<String>,
     pub(crate) fault: Option<&'static Fault>,
@@ -35,6 +36,7 @@ impl Default for Options {
             tokens: 200,
             delay: Duration::ZERO,
             bench: false,
+            flush_each: false,
             threads: 1,
             reply: None,
             fault: None,
@@ -59,6 +61,7 @@ usage: fake-openai [flags]
   --delay-ms N         pause before each chunk of it (0)
   --reply TEXT         another default answer
   --bench              fixed answer rendered once, requests counted but not recorded or logged
+  --flush-each         with --bench: each chunk in a write of its own
   --threads N          worker threads (1)
   --fault NAME         answer with this fault instead
   --fault-every N      only every Nth call (1)
@@ -92,6 +95,7 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Asked
         match flag {
             "--help" | "-h" => return Ok(Asked::Help),
             "--bench" => options.bench = true,
+            "--flush-each" => options.flush_each = true,
             "--quiet" => options.quiet = true,
             _ => {
                 let value = inline.or_else(|| arguments.next());

@@ -202,7 +202,8 @@ impl FakeOpenAi {
     }
 }
 
-/// Waiting for what it will see. Each panics at its caller when `timeout` passes first.
+/// Waiting for what it will see. Each panics at its caller when `timeout` passes first; under a paused clock that is at
+/// once, since the runtime takes a wait for the network for idleness.
 impl FakeOpenAi {
     /// Waits for so many chat calls in all; returns them.
     #[track_caller]

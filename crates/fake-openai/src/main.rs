@@ -60,7 +60,7 @@ fn set_up(fake: &FakeOpenAi, options: Options) {
         stale_after_requests: options.stale_after,
     });
     match options.bench {
-        true => fake.set_bench(Bench { tokens: options.tokens, delay: options.delay }),
+        true => fake.set_bench(Bench { tokens: options.tokens, delay: options.delay, flush_each: options.flush_each }),
         false => fake.set_responder(responder(options)),
     }
 }

@@ -190,17 +190,23 @@ impl Reply {
         self.shape(|completion| completion.chunking = chunking)
     }
 
-    /// Each chunk of content waits at this gate; see [`Gate::pass`].
+    /// Each chunk of content waits at this gate, see [`Gate::pass`]; an answer that is not streamed waits once.
     #[must_use]
     pub fn gate_each(self, gate: &Gate) -> Self {
         self.shape(|completion| completion.before_each = Some(Step::Wait(gate.clone())))
     }
 
-    /// A pause before each chunk of content.
+    /// A pause before each chunk of content; once before an answer that is not streamed.
     #[must_use]
     pub fn delay_each(self, time: Duration) -> Self {
         let step = (!time.is_zero()).then_some(Step::Sleep(time));
         self.shape(|completion| completion.before_each = step)
+    }
+
+    /// Each chunk of content in a write of its own, as servers that make them one by one send them.
+    #[must_use]
+    pub fn flush_each(self) -> Self {
+        self.shape(|completion| completion.before_each = Some(Step::Flush))
     }
 
     /// `stop`, `length`, `content_filter`, `tool_calls`, or anything else.

@@ -184,7 +184,7 @@ async fn text_can_be_cut_to_characters_or_given_pieces() {
 #[tokio::test]
 async fn the_bench_answers_without_recording() {
     let fake = FakeOpenAi::start().await;
-    fake.set_bench(Bench { tokens: 5, delay: Duration::from_millis(1) });
+    fake.set_bench(Bench { tokens: 5, delay: Duration::from_millis(1), ..Bench::default() });
     let mut client = Client::connect(&fake).await;
     let events = client.ask(&prompt_with_usage("hi")).await.events();
     assert_eq!(events.len(), 1 + 5 + 1 + 1 + 1, "role, words, finish, usage, done");
