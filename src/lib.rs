@@ -2,4 +2,6 @@
 
 pub mod domain;
 pub mod store;
+pub mod tasks;
+pub mod turn;
 pub mod upstream;
