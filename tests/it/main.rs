@@ -1,0 +1,4 @@
+//! All integration tests, in one binary; the folders mirror the routes and the promises.
+
+mod chat;
+mod support;
