@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod probe;
 pub mod server;
 pub mod store;
 pub mod tasks;

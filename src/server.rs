@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Readiness};
-use crate::config::{Config, ServerLimits};
+use crate::config::{self, Config, ServerLimits};
 use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
 use crate::http::session::SessionCookies;
@@ -92,7 +92,10 @@ fn app(config: &Config, parts: &Parts, tasks: &Tasks) -> Arc<App> {
         lease: LEASE,
         keep_events: config.resume_window,
         store_patience: STORE_PATIENCE,
-        on_crash: OnCrash::Interrupt,
+        on_crash: match config.on_crash {
+            config::OnCrash::Rerun => OnCrash::Rerun,
+            config::OnCrash::Interrupt => OnCrash::Interrupt,
+        },
     };
     let (store, upstream, clock) = (parts.store.clone(), parts.upstream.clone(), parts.clock.clone());
     let session = &config.session;
@@ -120,13 +123,7 @@ async fn sweep(parts: Parts, stopping: CancellationToken) {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    router: Router,
-    limits: ServerLimits,
-    tasks: Tasks,
-    closing: CancellationToken,
-) {
+async fn accept(listener: TcpListener, router: Router, limits: ServerLimits, tasks: Tasks, closing: CancellationToken) {
     let room = Arc::new(Semaphore::new(limits.max_connections));
     while let Some(Ok(permit)) = closing.run_until_cancelled(room.clone().acquire_owned()).await {
         let stream = match closing.run_until_cancelled(listener.accept()).await {

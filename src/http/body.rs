@@ -30,8 +30,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
 }
 
 fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
-    let unsupported =
-        |text: &str| ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text);
+    let unsupported = |text: &str| ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text);
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(unsupported("Send the body without a Content-Encoding."));
     }
@@ -53,9 +52,7 @@ async fn read(body: Body, app: &App) -> Result<Bytes, ApiError> {
                 .details(format!("At most {} bytes are read.", app.max_body_bytes)))
         }
         Ok(Err(_)) => Err(ApiError::invalid("The body ended before it was whole.")),
-        Err(_) => {
-            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "The body took too long to arrive."))
-        }
+        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "The body took too long to arrive.")),
     }
 }
 

@@ -68,11 +68,7 @@ pub async fn post_chat(
 }
 
 /// Asks in the browser's session, or in a new one where it has none or one that has ended.
-async fn ask_as_session(
-    app: &App,
-    known: Option<Session>,
-    wanted: Wanted,
-) -> Result<(Session, Accepted), ApiError> {
+async fn ask_as_session(app: &App, known: Option<Session>, wanted: Wanted) -> Result<(Session, Accepted), ApiError> {
     let max_age_ms = app.sessions.max_age_ms();
     if let Some(session) = known {
         let ask = ask_for(app, &session, SessionUse::Renew(max_age_ms), &wanted);
@@ -153,7 +149,8 @@ pub async fn get_chat(
     headers: HeaderMap,
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let Query(query) = query.map_err(|error| ApiError::invalid("A parameter is not right.").details(error.body_text()))?;
+    let Query(query) =
+        query.map_err(|error| ApiError::invalid("A parameter is not right.").details(error.body_text()))?;
     let limit = query.limit.unwrap_or(PAGE);
     if !(1..=PAGE).contains(&limit) || query.before == Some(0) {
         return Err(ApiError::invalid(format!("`limit` goes from 1 to {PAGE}, and `before` from 1.")));
@@ -161,7 +158,9 @@ pub async fn get_chat(
     let named = query.conversation_id.as_deref().map(request::conversation_id).transpose()?;
     let page = match app.sessions.read(&headers) {
         None => None,
-        Some(session) => read_page(&app, &session, named.as_ref(), query.before, limit).await?.map(|page| (session, page)),
+        Some(session) => {
+            read_page(&app, &session, named.as_ref(), query.before, limit).await?.map(|page| (session, page))
+        }
     };
     match (page, named) {
         (Some((session, page)), _) => Ok(show_page(&app, &session, &query, limit, &page)),

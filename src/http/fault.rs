@@ -29,9 +29,8 @@ impl From<Refused> for ApiError {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::TooLong(too_long) => {
-                Self::new(StatusCode::BAD_REQUEST, "context_too_long", "The prompt is too long for the model.").details(
-                    format!("It takes {} tokens, and there is room for {}.", too_long.tokens, too_long.limit),
-                )
+                Self::new(StatusCode::BAD_REQUEST, "context_too_long", "The prompt is too long for the model.")
+                    .details(format!("It takes {} tokens, and there is room for {}.", too_long.tokens, too_long.limit))
             }
             Refused::LineFull => {
                 busy("conversation_busy", "Too many requests are waiting for this conversation already.")

@@ -127,7 +127,8 @@ fn check_length(field: &str, text: &str, least: usize, most: usize) -> Result<()
         return Err(ApiError::invalid(format!("`{field}` is empty.")));
     }
     if chars > most {
-        let error = ApiError::new(axum::http::StatusCode::BAD_REQUEST, "prompt_too_long", format!("`{field}` is too long."));
+        let error =
+            ApiError::new(axum::http::StatusCode::BAD_REQUEST, "prompt_too_long", format!("`{field}` is too long."));
         return Err(error.details(format!("It has {chars} characters; at most {most} are allowed.")));
     }
     Ok(())
