@@ -61,6 +61,8 @@ pub struct Config {
     pub limits: ServerLimits,
     /// How long the events of an ended turn are kept (`RESUME_WINDOW`).
     pub resume_window: Duration,
+    /// What becomes of a turn whose server died (`ON_CRASH`).
+    pub on_crash: OnCrash,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -80,6 +82,15 @@ pub enum AppEnv {
     Development,
     /// Refuses to start without a model and a session secret.
     Production,
+}
+
+/// What becomes of a turn whose server died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnCrash {
+    /// It runs again, once.
+    Rerun,
+    /// It ends with what was shown.
+    Interrupt,
 }
 
 /// Where everything is kept.
@@ -148,8 +159,10 @@ pub struct ChatConfig {
     pub default_system_prompt: String,
     /// 0 to 2.
     pub temperature: f64,
-    /// Most tokens of an answer.
+    /// Most tokens of an answer, where the request sets no number; at most `max_tokens_limit`.
     pub max_tokens: u32,
+    /// Most tokens that a request may ask for.
+    pub max_tokens_limit: u32,
     /// Longest prompt, in characters.
     pub max_prompt_chars: usize,
     /// Most tokens of system prompt, history and prompt together.

@@ -67,6 +67,7 @@ pub const GROUPS: &[Group] = &[
             plain("SYSTEM_PROMPT", "You are a helpful AI assistant.", "System prompt of requests that send none"),
             plain("TEMPERATURE", "0.95", "Temperature of requests that set none, 0 to 2"),
             plain("MAX_TOKENS", "1000", "Most tokens an answer may have, where the request sets no number"),
+            plain("MAX_TOKENS_LIMIT", "16000", "Most tokens that a request may ask for"),
             plain(
                 "HISTORY_MAX_TOKENS",
                 "8000",
@@ -133,6 +134,7 @@ pub const GROUPS: &[Group] = &[
             ),
             plain("SHUTDOWN_GRACE", "30s", "How long running turns may go on after SIGTERM"),
             plain("RESUME_WINDOW", "1h", "How long the events of an ended turn are kept"),
+            plain("ON_CRASH", "rerun", "What becomes of a turn whose server died: rerun it once, or interrupt it"),
         ],
     },
     Group {

@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::given::show_duration;
-use super::{AppEnv, Config, LogFormat, SameSite, StoreConfig, UpstreamConfig, settings};
+use super::{AppEnv, Config, LogFormat, OnCrash, SameSite, StoreConfig, UpstreamConfig, settings};
 
 /// What stands for a secret that is there.
 const SET: &str = "(set)";
@@ -42,6 +42,7 @@ impl Config {
             "SYSTEM_PROMPT" => chat.default_system_prompt.clone(),
             "TEMPERATURE" => chat.temperature.to_string(),
             "MAX_TOKENS" => chat.max_tokens.to_string(),
+            "MAX_TOKENS_LIMIT" => chat.max_tokens_limit.to_string(),
             "HISTORY_MAX_TOKENS" => chat.history_max_tokens.to_string(),
             "UPSTREAM_CONNECT_TIMEOUT" => show_duration(upstream_limits.connect_timeout),
             "UPSTREAM_FIRST_TOKEN_TIMEOUT" => show_duration(upstream_limits.first_token_timeout),
@@ -72,6 +73,10 @@ impl Config {
             "FIRST_EVENT_WAIT" => show_duration(limits.first_event_wait),
             "SHUTDOWN_GRACE" => show_duration(limits.shutdown_grace),
             "RESUME_WINDOW" => show_duration(self.resume_window),
+            "ON_CRASH" => match self.on_crash {
+                OnCrash::Rerun => "rerun".to_owned(),
+                OnCrash::Interrupt => "interrupt".to_owned(),
+            },
             "LOG_LEVEL" => self.log.level.clone(),
             "LOG_FORMAT" => match self.log.format {
                 LogFormat::Text => "text".to_owned(),

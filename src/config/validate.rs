@@ -9,8 +9,8 @@ use url::{Position, Url};
 
 use super::{
     AllowedModels, AppEnv, ChatConfig, Config, ConfigError, Given, LogConfig, LogFormat, MIN_SECRET_CHARS,
-    OPENAI_BASE_URL, SameSite, ServerLimits, SessionConfig, StoreConfig, UpstreamConfig, UpstreamLimits, WebConfig,
-    kept_secret, parse_filter,
+    OPENAI_BASE_URL, OnCrash, SameSite, ServerLimits, SessionConfig, StoreConfig, UpstreamConfig, UpstreamLimits,
+    WebConfig, kept_secret, parse_filter,
 };
 use crate::domain::model::OPENAI_CHAT_MODELS;
 
@@ -45,6 +45,7 @@ impl Config {
         let upstream_limits = upstream_limits(given)?;
         let limits = limits(given)?;
         let resume_window = given.duration("RESUME_WINDOW", SECOND..=30 * DAY)?;
+        let on_crash = given.choice("ON_CRASH", &[("rerun", OnCrash::Rerun), ("interrupt", OnCrash::Interrupt)])?;
         let log = log(given)?;
         // Last, because it may write a file: nothing is left behind by a start that another setting refuses.
         let session = session(given, app_env, &web, &data_dir)?;
@@ -61,6 +62,7 @@ impl Config {
             web,
             limits,
             resume_window,
+            on_crash,
             log,
         })
     }
@@ -108,11 +110,13 @@ fn chat(given: &Given, upstream: &UpstreamConfig) -> Result<ChatConfig, ConfigEr
             "DEFAULT_MODEL, {default_model:?}, is not among ALLOWED_MODELS: set it to a model that they allow."
         )));
     }
+    let max_tokens_limit = given.number("MAX_TOKENS_LIMIT", 1..=1_000_000)?;
     Ok(ChatConfig {
         default_model,
         default_system_prompt: given.text("SYSTEM_PROMPT").to_owned(),
         temperature: given.number("TEMPERATURE", 0.0..=2.0)?,
-        max_tokens: given.number("MAX_TOKENS", 1..=1_000_000)?,
+        max_tokens: given.number("MAX_TOKENS", 1..=max_tokens_limit)?,
+        max_tokens_limit,
         max_prompt_chars: given.number("MAX_PROMPT_CHARS", 1..=10_000_000)?,
         history_max_tokens: given.number("HISTORY_MAX_TOKENS", 100..=10_000_000)?,
         allowed_models,

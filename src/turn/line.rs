@@ -1,0 +1,153 @@
+//! The waiting line of each conversation: turns run one after another, in the order in which they came.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::domain::ids::ConversationId;
+
+/// All lines of this process.
+#[derive(Debug, Default, Clone)]
+pub struct Lines(Arc<Mutex<HashMap<ConversationId, VecDeque<oneshot::Sender<Place>>>>>);
+
+/// The head of a conversation's line; dropping it lets the next one in.
+#[derive(Debug)]
+pub struct Place {
+    lines: Lines,
+    conversation: Option<ConversationId>,
+}
+
+/// Where in the line to stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stand {
+    /// Behind everybody else.
+    Last,
+    /// Before everybody who waits.
+    First,
+}
+
+/// Why there was no getting in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoPlace {
+    /// So many are waiting that one more may not.
+    Full,
+    /// The wait was longer than allowed.
+    TooLong,
+}
+
+impl Lines {
+    /// Waits for the conversation to be free: at most `max_wait`, and only where fewer than `max_waiting` wait already.
+    ///
+    /// # Errors
+    /// [`NoPlace`] says which limit was met.
+    pub async fn enter(
+        &self,
+        conversation: &ConversationId,
+        stand: Stand,
+        max_waiting: usize,
+        max_wait: Duration,
+    ) -> Result<Place, NoPlace> {
+        let turn_comes = {
+            let mut lines = self.lock();
+            let Some(waiting) = lines.get_mut(conversation) else {
+                lines.insert(conversation.clone(), VecDeque::new());
+                return Ok(self.place(conversation.clone()));
+            };
+            // Whoever gave up waiting is no part of the line.
+            waiting.retain(|waiter| !waiter.is_closed());
+            if waiting.len() >= max_waiting {
+                return Err(NoPlace::Full);
+            }
+            let (call, turn_comes) = oneshot::channel();
+            match stand {
+                Stand::Last => waiting.push_back(call),
+                Stand::First => waiting.push_front(call),
+            }
+            turn_comes
+        };
+        match tokio::time::timeout(max_wait, turn_comes).await {
+            Ok(Ok(place)) => Ok(place),
+            // The sender lives in the map until it is used, so a closed channel cannot happen; waiting on is no answer.
+            Ok(Err(_)) | Err(_) => Err(NoPlace::TooLong),
+        }
+    }
+
+    fn place(&self, conversation: ConversationId) -> Place {
+        Place { lines: self.clone(), conversation: Some(conversation) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ConversationId, VecDeque<oneshot::Sender<Place>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(conversation) = self.conversation.take() else { return };
+        loop {
+            let next = {
+                let mut lines = self.lines.lock();
+                match lines.get_mut(&conversation).and_then(VecDeque::pop_front) {
+                    Some(next) => next,
+                    None => {
+                        lines.remove(&conversation);
+                        return;
+                    }
+                }
+            };
+            match next.send(self.lines.place(conversation.clone())) {
+                Ok(()) => return,
+                // It gave up; its place goes on to the one behind it, without starting this loop anew.
+                Err(mut unused) => unused.conversation = None,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(5);
+
+    fn conversation() -> ConversationId {
+        ConversationId::parse("conv_1").unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everybody_gets_in_one_after_another_in_order() {
+        let lines = Lines::default();
+        let first = lines.enter(&conversation(), Stand::Last, 9, WAIT).await.unwrap();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let enter = |n: u32, stand: Stand| {
+            let (lines, order) = (lines.clone(), order.clone());
+            async move {
+                let place = lines.enter(&conversation(), stand, 9, WAIT).await.unwrap();
+                order.lock().unwrap().push(n);
+                drop(place);
+            }
+        };
+        let all =
+            futures::future::join4(enter(1, Stand::Last), enter(2, Stand::Last), enter(3, Stand::First), async move {
+                drop(first)
+            });
+        all.await;
+        assert_eq!(*order.lock().unwrap(), [3, 1, 2]);
+        assert!(lines.lock().is_empty(), "an empty line is forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_line_and_a_long_wait_are_told_apart() {
+        let lines = Lines::default();
+        let held = lines.enter(&conversation(), Stand::Last, 1, WAIT).await.unwrap();
+        let id = conversation();
+        let waiting = lines.enter(&id, Stand::Last, 1, WAIT);
+        let refused = async { lines.enter(&id, Stand::Last, 1, WAIT).await.unwrap_err() };
+        let (waited, refused) = futures::future::join(waiting, refused).await;
+        assert_eq!((waited.unwrap_err(), refused), (NoPlace::TooLong, NoPlace::Full));
+        drop(held);
+        assert!(lines.enter(&conversation(), Stand::Last, 1, WAIT).await.is_ok());
+    }
+}
