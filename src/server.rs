@@ -69,6 +69,7 @@ pub async fn run(
     let router = guard::guarded(router, &app, &config.web.cors_origins, own_url.as_deref())?;
     let closing = CancellationToken::new();
     tasks.spawn("notices", app.turns.clone().heed_notices());
+    tasks.spawn("adopt", app.turns.clone().adopt_orphans());
     tasks.spawn("sweep", sweep(parts.clone(), tasks.stopping().clone()));
     tasks.spawn("accept", accept(listener, router, config.limits, tasks.clone(), closing.clone()));
 
