@@ -36,7 +36,14 @@ pub(super) struct EventLog {
 
 impl EventLog {
     /// A log whose next event is `next_seq`.
-    pub(super) fn new(store: Arc<dyn Store>, hub: Arc<Hub>, turn: TurnId, fence: u64, lease: Duration, next_seq: u64) -> Self {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        hub: Arc<Hub>,
+        turn: TurnId,
+        fence: u64,
+        lease: Duration,
+        next_seq: u64,
+    ) -> Self {
         let (waiting, sealed, renew, write, not_before) = (Vec::new(), 0, false, None, None);
         Self { store, hub, turn, fence, lease, next_seq, waiting, sealed, renew, write, not_before }
     }

@@ -152,8 +152,7 @@ impl Turns {
         let instance = InstanceId::fresh(ids, &*clock);
         let (hubs, lines, bells) = (Hubs::default(), Lines::default(), Bells::default());
         let (leaving, abandoned) = (CancellationToken::new(), CancellationToken::new());
-        let inner =
-            Inner { store, upstream, clock, instance, limits, tasks, hubs, lines, bells, leaving, abandoned };
+        let inner = Inner { store, upstream, clock, instance, limits, tasks, hubs, lines, bells, leaving, abandoned };
         Self(Arc::new(inner))
     }
 

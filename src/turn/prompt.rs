@@ -63,10 +63,8 @@ pub fn compose(request: &TurnRequest, budget: &Budget, loaded: Vec<StoredItem>) 
     let instructions = PromptMessage { role: Role::System, text: request.instructions.clone() };
     let system = (!request.instructions.is_empty()).then_some(instructions);
     let items = history.iter().map(|stored| &stored.item).chain(&request.input);
-    let spoken = items.filter_map(|item| item.message()).map(|message| PromptMessage {
-        role: message.role,
-        text: message.text,
-    });
+    let spoken =
+        items.filter_map(|item| item.message()).map(|message| PromptMessage { role: message.role, text: message.text });
     let call = Call {
         model: request.model.clone(),
         messages: system.into_iter().chain(spoken).collect(),

@@ -1,6 +1,7 @@
 //! The model: one call, answered by a stream of pieces.
 
 pub mod demo;
+pub mod sse;
 
 use std::pin::Pin;
 
