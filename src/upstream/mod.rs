@@ -1,7 +1,10 @@
 //! The model: one call, answered by a stream of pieces.
 
+pub mod answer;
 pub mod demo;
+pub mod refusal;
 pub mod sse;
+pub mod wire;
 
 use std::pin::Pin;
 
