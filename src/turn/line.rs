@@ -129,12 +129,10 @@ mod tests {
                 drop(place);
             }
         };
-        let all = futures::future::join4(
-            enter(1, Stand::Last),
-            enter(2, Stand::Last),
-            enter(3, Stand::First),
-            async move { drop(first) },
-        );
+        let all =
+            futures::future::join4(enter(1, Stand::Last), enter(2, Stand::Last), enter(3, Stand::First), async move {
+                drop(first)
+            });
         all.await;
         assert_eq!(*order.lock().unwrap(), [3, 1, 2]);
         assert!(lines.lock().is_empty(), "an empty line is forgotten");
@@ -144,8 +142,9 @@ mod tests {
     async fn a_full_line_and_a_long_wait_are_told_apart() {
         let lines = Lines::default();
         let held = lines.enter(&conversation(), Stand::Last, 1, WAIT).await.unwrap();
-        let waiting = lines.enter(&conversation(), Stand::Last, 1, WAIT);
-        let refused = async { lines.enter(&conversation(), Stand::Last, 1, WAIT).await.unwrap_err() };
+        let id = conversation();
+        let waiting = lines.enter(&id, Stand::Last, 1, WAIT);
+        let refused = async { lines.enter(&id, Stand::Last, 1, WAIT).await.unwrap_err() };
         let (waited, refused) = futures::future::join(waiting, refused).await;
         assert_eq!((waited.unwrap_err(), refused), (NoPlace::TooLong, NoPlace::Full));
         drop(held);

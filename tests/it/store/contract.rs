@@ -1,0 +1,113 @@
+//! The list of contract cases. Each is a function over a [`Rig`](super::rig::Rig); [`contract!`] makes a test of each
+//! for one store.
+//!
+//! Cases say what passes in time steps ([`Rig::pass`](super::rig::Rig::pass)), so that they hold for a store that goes by
+//! a hand-moved clock and for one that expires things by itself. What must still be there is given a day; only what must
+//! be gone is given a step.
+
+pub mod begin;
+pub mod events;
+pub mod finish;
+pub mod history;
+pub mod leases;
+pub mod model;
+pub mod sessions;
+
+/// Makes a test of every case, for the store that `$fresh` (an async function without arguments) makes.
+macro_rules! contract {
+    ($fresh:ident) => {
+        contract_tests! { $fresh;
+            begin {
+                a_turn_begins_with_an_empty_history,
+                a_second_turn_is_told_which_one_runs,
+                a_turn_whose_lease_ended_is_orphaned,
+                a_key_with_the_same_body_is_a_duplicate,
+                a_key_with_another_body_is_refused,
+                a_key_belongs_to_its_owner,
+                a_key_lapses,
+                the_order_of_looking_is_session_key_conversation_turn,
+                what_does_not_start_changes_nothing,
+                a_conversation_is_made_only_where_asked,
+                eight_at_once_give_one_turn,
+                eight_duplicates_at_once_give_one_turn,
+                ids_of_others_look_unknown,
+            }
+            events {
+                are_read_in_order_and_in_pages,
+                appended_twice_are_stored_once,
+                an_append_that_overlaps_adds_the_rest,
+                a_cancel_shows_in_the_next_append_and_as_a_notice,
+                a_cancel_after_the_end_says_how_it_ended,
+                are_told_of,
+                expire_some_time_after_the_end,
+                ten_thousand_come_back_whole,
+            }
+            finish {
+                stores_history_usage_status_and_events,
+                done_twice_is_stored_once,
+                without_items_frees_the_conversation,
+                after_a_deletion_is_fenced,
+                of_many_turns_counts_on,
+                keeps_text_byte_for_byte,
+                takes_large_items,
+            }
+            leases {
+                a_live_one_is_not_taken_over,
+                a_lapsed_one_is_taken_over,
+                a_renewed_one_lives_on,
+                a_released_one_is_taken_over_at_once,
+                the_old_fence_can_store_nothing,
+                the_new_fence_goes_on_where_the_old_one_stopped,
+                each_turn_goes_to_one_caller,
+                of_ended_turns_are_over,
+            }
+            history {
+                pages_from_the_newest,
+                of_the_unknown_is_none,
+                lists_turns_newest_first,
+                of_two_conversations_stays_apart,
+                window_begins_at_the_cut,
+            }
+            sessions {
+                expire_with_all_that_they_own,
+                roll_with_every_use,
+                that_are_unknown_are_not_renewed,
+                deleted_leave_nothing,
+                of_programs_need_no_session,
+                swept_leave_the_living_alone,
+                a_store_answers_and_says_what_it_is,
+            }
+        }
+
+        mod model {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn any_sequence_of_operations_gives_the_same_answers() {
+                $crate::store::contract::model::any_sequence_gives_the_same_answers(super::$fresh);
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn any_window_is_the_same() {
+                $crate::store::contract::model::any_window_is_the_same(super::$fresh);
+            }
+        }
+    };
+}
+
+macro_rules! contract_tests {
+    ($fresh:ident; $($group:ident { $($case:ident,)* })*) => {
+        $(mod $group {
+            $(contract_test! { $fresh, $group, $case })*
+        })*
+    };
+}
+
+macro_rules! contract_test {
+    ($fresh:ident, $group:ident, $case:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            let rig = super::$fresh().await;
+            $crate::store::contract::$group::$case(&rig).await;
+            rig.store.close().await;
+        }
+    };
+}

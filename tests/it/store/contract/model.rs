@@ -1,0 +1,343 @@
+//! Any store gives the answers that the reference model gives, whatever is asked of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use openai_backend::domain::clock::ManualClock;
+use openai_backend::domain::ids::{InstanceId, TurnId};
+use openai_backend::domain::item::{Item, StoredItem};
+use openai_backend::domain::tokens::Encoding;
+use openai_backend::domain::turn::{TurnRecord, TurnStatus};
+use openai_backend::domain::window::Budget;
+use openai_backend::store::memory::Memory;
+use openai_backend::store::{AppendEvents, BeginTurn, Begun, FinishTurn, IdempotencyKey, SessionUse, Started, Store};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
+use tokio::runtime::Handle;
+
+use crate::store::rig::{AMPLE, Caller, DAY_MS, Rig, texts};
+
+const HOUR_MS: i64 = 60 * 60 * 1_000;
+
+#[derive(Debug, Clone)]
+enum Op {
+    Begin { who: usize, create_session: bool, create_conversation: bool, key: Option<(u8, u8)>, budget: (u32, u32) },
+    Append { turn: usize, events: usize, old_fence: bool },
+    Finish { turn: usize, tokens: Vec<u32>, status: usize, old_fence: bool },
+    Read { who: usize, turn: usize, after: u64, limit: usize },
+    Turn { who: usize, turn: usize },
+    Turns { who: usize, limit: usize },
+    History { who: usize, before: Option<u64>, limit: usize },
+    Window { who: usize, budget: (u32, u32) },
+    Cancel { who: usize, turn: usize },
+    Release { turn: usize },
+    Adopt,
+    Renew { who: usize },
+    Delete { who: usize },
+    Sweep,
+    Pass { hours: i64 },
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let who = 0..5usize;
+    let turn = 0..6usize;
+    let budget = || (1u32..400).prop_flat_map(|tokens| (Just(tokens), 0..=tokens));
+    let begin = (who.clone(), prop::bool::weighted(0.3), any::<bool>(), prop::option::of((0..2u8, 0..2u8)), budget())
+        .prop_map(|(who, create_session, create_conversation, key, budget)| Op::Begin {
+            who,
+            create_session,
+            create_conversation,
+            key,
+            budget,
+        });
+    let append = (turn.clone(), 0..4usize, prop::bool::weighted(0.2))
+        .prop_map(|(turn, events, old_fence)| Op::Append { turn, events, old_fence });
+    let finish = (turn.clone(), prop::collection::vec(0u32..90, 0..4), 0..4usize, prop::bool::weighted(0.2))
+        .prop_map(|(turn, tokens, status, old_fence)| Op::Finish { turn, tokens, status, old_fence });
+    let read = (who.clone(), turn.clone(), 0..8u64, 1..5usize).prop_map(|(who, turn, after, limit)| Op::Read {
+        who,
+        turn,
+        after,
+        limit,
+    });
+    let history = (who.clone(), prop::option::of(0..12u64), 1..6usize).prop_map(|(who, before, limit)| Op::History {
+        who,
+        before,
+        limit,
+    });
+    let op = prop_oneof![
+        8 => begin,
+        6 => append,
+        8 => finish,
+        4 => read,
+        2 => (who.clone(), turn.clone()).prop_map(|(who, turn)| Op::Turn { who, turn }),
+        2 => (who.clone(), 1..5usize).prop_map(|(who, limit)| Op::Turns { who, limit }),
+        4 => history,
+        2 => (who.clone(), budget()).prop_map(|(who, budget)| Op::Window { who, budget }),
+        2 => (who.clone(), turn.clone()).prop_map(|(who, turn)| Op::Cancel { who, turn }),
+        2 => turn.prop_map(|turn| Op::Release { turn }),
+        2 => Just(Op::Adopt),
+        1 => who.clone().prop_map(|who| Op::Renew { who }),
+        1 => who.prop_map(|who| Op::Delete { who }),
+        1 => Just(Op::Sweep),
+        2 => (1i64..4).prop_map(|hours| Op::Pass { hours }),
+    ];
+    prop::collection::vec(op, 1..80)
+}
+
+fn runner(cases: u32) -> TestRunner {
+    let persistence = Some(Box::new(FileFailurePersistence::Off) as _);
+    TestRunner::new(Config { cases, failure_persistence: persistence, max_shrink_iters: 2_000, ..Config::default() })
+}
+
+/// Operations at random, some of them nonsense; every answer is compared.
+pub fn any_sequence_gives_the_same_answers(fresh: impl AsyncFn() -> Rig) {
+    let play = |ops: Vec<Op>| {
+        Handle::current().block_on(async {
+            let mut play = Play::new(fresh().await);
+            for op in &ops {
+                play.step(op).await;
+            }
+            play.rig.store.close().await;
+        });
+        Ok(())
+    };
+    tokio::task::block_in_place(|| runner(64).run(&ops(), play)).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// A store and its model, side by side.
+struct Play {
+    rig: Rig,
+    model: Memory,
+    model_clock: Arc<ManualClock>,
+    people: Vec<Caller>,
+    turns: Vec<Known>,
+    heir: InstanceId,
+}
+
+/// A turn that was asked for, whether it began or not.
+struct Known {
+    begin: BeginTurn,
+    fences: Vec<(u64, u64)>,
+    next_event: u64,
+}
+
+impl Play {
+    fn new(rig: Rig) -> Self {
+        let model_clock = rig.clock().unwrap_or_else(|| Arc::new(ManualClock::at(rig.now_ms())));
+        let model = Memory::new(model_clock.clone());
+        let (one, two, program) = (Caller::browser(), Caller::browser(), Caller::program());
+        let people = vec![one.elsewhere(), two.intruding(&one), program.elsewhere(), one, two];
+        let heir = rig.holder();
+        Self { rig, model, model_clock, people, turns: Vec::new(), heir }
+    }
+
+    fn now_ms(&self) -> i64 {
+        openai_backend::domain::clock::Clock::now_ms(&*self.model_clock)
+    }
+
+    async fn step(&mut self, op: &Op) {
+        match *op {
+            Op::Begin { .. } => self.begin(op).await,
+            Op::Append { turn, events, old_fence } => self.append(turn, events, old_fence).await,
+            Op::Finish { turn, ref tokens, status, old_fence } => self.finish(turn, tokens, status, old_fence).await,
+            Op::Release { turn } => self.release(turn).await,
+            Op::Adopt => self.adopt().await,
+            Op::Pass { hours } => {
+                // A store that goes by its own time is asked the same without the waiting.
+                if self.rig.clock().is_some() {
+                    self.model_clock.advance(hours * HOUR_MS);
+                }
+            }
+            _ => self.look(op).await,
+        }
+    }
+
+    async fn begin(&mut self, op: &Op) {
+        let Op::Begin { who, create_session, create_conversation, key, budget } = *op else { return };
+        let who = &self.people[who];
+        let program = matches!(who.place.owner, openai_backend::domain::conversation::Owner::ApiKey(_));
+        let session = match (program, create_session) {
+            (true, _) => SessionUse::None,
+            (_, true) => SessionUse::Create(10 * HOUR_MS),
+            (_, false) => SessionUse::Renew(10 * HOUR_MS),
+        };
+        let key = key.map(|(key, body)| IdempotencyKey {
+            key: key.to_string(),
+            fingerprint: body.to_string(),
+            keep_ms: 7 * HOUR_MS,
+        });
+        let begin = BeginTurn {
+            session,
+            create_conversation,
+            idempotency: key,
+            budget: Budget { tokens: budget.0, fixed_tokens: budget.1 },
+            lease_ms: 10_000 * DAY_MS,
+            now_ms: self.now_ms(),
+            ..self.rig.begin(who)
+        };
+        let wanted = self.model.begin_turn(begin.clone()).await.unwrap();
+        let given = self.rig.store.begin_turn(begin.clone()).await.unwrap();
+        let fences = match (&wanted, &given) {
+            (Begun::Started(wanted), Begun::Started(given)) => vec![(wanted.fence, given.fence)],
+            _ => vec![],
+        };
+        assert_eq!(without_fence(given), without_fence(wanted));
+        self.turns.push(Known { begin, fences, next_event: 2 });
+    }
+
+    /// The newest turns are the interesting ones.
+    fn known(&self, turn: usize) -> Option<usize> {
+        self.turns.len().checked_sub(turn + 1)
+    }
+
+    fn turn_id(&self, turn: usize) -> TurnId {
+        self.known(turn).map_or_else(|| self.rig.turn_id(), |i| self.turns[i].begin.turn.clone())
+    }
+
+    fn fences(&self, i: usize, old: bool) -> (u64, u64) {
+        let fences = &self.turns[i].fences;
+        let at = fences.len().checked_sub(if old { 2 } else { 1 });
+        at.map_or((0, 0), |at| fences[at])
+    }
+
+    async fn append(&mut self, turn: usize, events: usize, old_fence: bool) {
+        let Some(i) = self.known(turn) else { return };
+        let fences = self.fences(i, old_fence);
+        let known = &self.turns[i];
+        let events = texts(known.next_event, &["a ", "b \u{0}", "👌"][..events]);
+        let append =
+            AppendEvents { lease_ms: 10_000 * DAY_MS, ..self.rig.append(&known.begin, fences.0, events.clone()) };
+        let wanted = self.model.append_events(append.clone()).await.unwrap();
+        let given = self.rig.store.append_events(AppendEvents { fence: fences.1, ..append }).await.unwrap();
+        assert_eq!(given, wanted);
+        if matches!(wanted, openai_backend::store::Appended::Stored { .. }) {
+            self.turns[i].next_event += events.len() as u64;
+        }
+    }
+
+    async fn finish(&mut self, turn: usize, tokens: &[u32], status: usize, old_fence: bool) {
+        let Some(i) = self.known(turn) else { return };
+        let fences = self.fences(i, old_fence);
+        let known = &self.turns[i];
+        let status =
+            [TurnStatus::Completed, TurnStatus::Failed, TurnStatus::Cancelled, TurnStatus::Interrupted][status];
+        let template = self.rig.finish(&known.begin, fences.0, known.next_event, "answer");
+        let item = |&tokens: &u32| Item { tokens, encoding: Encoding::Cl100k, ..template.items[0].clone() };
+        let finish = FinishTurn {
+            status,
+            items: tokens.iter().map(item).collect(),
+            keep_events_ms: 5 * HOUR_MS,
+            now_ms: self.now_ms(),
+            ..template
+        };
+        let wanted = self.model.finish_turn(finish.clone()).await.unwrap();
+        let given = self.rig.store.finish_turn(FinishTurn { fence: fences.1, ..finish }).await.unwrap();
+        assert_eq!(given, wanted);
+    }
+
+    async fn release(&mut self, turn: usize) {
+        let Some(i) = self.known(turn) else { return };
+        let (fences, begin) = (self.fences(i, false), &self.turns[i].begin);
+        self.model.release_turn(&begin.place, &begin.turn, fences.0).await.unwrap();
+        self.rig.store.release_turn(&begin.place, &begin.turn, fences.1).await.unwrap();
+    }
+
+    async fn adopt(&mut self) {
+        let mut wanted = self.model.adopt_turns(&self.heir, 10_000 * DAY_MS, 1_000).await.unwrap();
+        let mut given = self.rig.store.adopt_turns(&self.heir, 10_000 * DAY_MS, 1_000).await.unwrap();
+        // A shared store may hold turns of others; those are not this play's.
+        given.retain(|record| self.turns.iter().any(|known| known.begin.turn == record.id));
+        wanted.sort_by(|a, b| a.id.cmp(&b.id));
+        given.sort_by(|a, b| a.id.cmp(&b.id));
+        let fences: HashMap<TurnId, (u64, u64)> =
+            wanted.iter().zip(&given).map(|(wanted, given)| (wanted.id.clone(), (wanted.fence, given.fence))).collect();
+        assert_eq!(bare(given), bare(wanted));
+        for known in &mut self.turns {
+            known.fences.extend(fences.get(&known.begin.turn));
+        }
+    }
+
+    async fn look(&self, op: &Op) {
+        let (model, store) = (&self.model as &dyn Store, &*self.rig.store);
+        let (wanted, given) = (self.answer(model, op).await, self.answer(store, op).await);
+        assert_eq!(given, wanted, "{op:?}");
+    }
+
+    /// The answer of one of the two, as text.
+    async fn answer(&self, store: &dyn Store, op: &Op) -> String {
+        let person = |who: usize| &self.people[who].place;
+        let now_ms = self.now_ms();
+        match *op {
+            Op::Read { who, turn, after, limit } => {
+                let page = store.read_events(&person(who).owner, &self.turn_id(turn), after, limit).await;
+                format!("{:?}", page.unwrap())
+            }
+            Op::Turn { who, turn } => {
+                let record = store.turn(&person(who).owner, &self.turn_id(turn)).await.unwrap();
+                format!("{:?}", bare(record))
+            }
+            Op::Turns { who, limit } => {
+                format!("{:?}", store.turns(person(who), limit).await.unwrap().map(bare))
+            }
+            Op::History { who, before, limit } => {
+                format!("{:?}", store.history(person(who), before, limit, now_ms).await.unwrap())
+            }
+            Op::Window { who, budget: (tokens, fixed_tokens) } => {
+                format!("{:?}", store.window(person(who), Budget { tokens, fixed_tokens }).await.unwrap())
+            }
+            Op::Cancel { who, turn } => {
+                format!("{:?}", store.request_cancel(&person(who).owner, &self.turn_id(turn)).await.unwrap())
+            }
+            Op::Renew { who } => {
+                format!("{:?}", store.renew_session(&person(who).owner, 10 * HOUR_MS, now_ms).await.unwrap())
+            }
+            Op::Delete { who } => format!("{:?}", store.delete_owner(&person(who).owner).await.unwrap()),
+            // How many things a store counts is its own affair.
+            Op::Sweep => store.sweep(now_ms).await.map(drop).map(|()| String::new()).unwrap(),
+            _ => unreachable!("not a look: {op:?}"),
+        }
+    }
+}
+
+fn without_fence(begun: Begun) -> Begun {
+    match begun {
+        Begun::Started(started) => Begun::Started(Started { fence: 0, ..started }),
+        other => other,
+    }
+}
+
+fn bare(records: impl IntoIterator<Item = TurnRecord>) -> Vec<TurnRecord> {
+    records.into_iter().map(|record| TurnRecord { fence: 0, ..record }).collect()
+}
+
+/// Histories and budgets at random: the store's cut and the domain's are the same.
+pub fn any_window_is_the_same(fresh: impl AsyncFn() -> Rig) {
+    let tokens = prop::collection::vec(prop::collection::vec(0u32..400, 1..4), 0..25);
+    let budgets = prop::collection::vec((1u32..3_000).prop_flat_map(|all| (Just(all), 0..=all)), 1..6);
+    let play = |(turns, budgets): (Vec<Vec<u32>>, Vec<(u32, u32)>)| {
+        Handle::current().block_on(async {
+            let rig = fresh().await;
+            let who = Caller::browser();
+            for tokens in &turns {
+                rig.turn_of_tokens(&who, tokens).await;
+            }
+            for (tokens, fixed_tokens) in budgets {
+                assert_window(&rig, &who, Budget { tokens, fixed_tokens }).await;
+            }
+            rig.store.close().await;
+        });
+        Ok(())
+    };
+    tokio::task::block_in_place(|| runner(24).run(&(tokens, budgets), play))
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+async fn assert_window(rig: &Rig, who: &Caller, budget: Budget) {
+    let all = rig.store.window(&who.place, AMPLE).await.unwrap();
+    let total = all.iter().map(|item| u64::from(item.item.tokens)).sum();
+    let cut = budget.cut(total);
+    let loaded = rig.store.window(&who.place, budget).await.unwrap();
+    let expected: Vec<StoredItem> = all.iter().filter(|item| item.tokens_before >= cut).cloned().collect();
+    assert_eq!(loaded, expected, "{budget:?}");
+}

@@ -1,0 +1,8 @@
+//! The stores: one list of contract cases, put to each of them.
+//!
+//! A store joins by a file with one function that makes a [`Rig`](rig::Rig) and one line: `contract!(that_function());`
+
+#[macro_use]
+mod contract;
+mod memory;
+mod rig;

@@ -1,0 +1,295 @@
+//! What a contract case is given: a store of its own, time that can pass, and short ways to say common things.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use openai_backend::domain::clock::{Clock, ManualClock, SystemClock};
+use openai_backend::domain::conversation::{Owner, Place};
+use openai_backend::domain::event::{Answer, End, Event, Numbered};
+use openai_backend::domain::ids::{ConversationId, Ids, InstanceId, ItemId, SeededIds, SessionKey, SystemIds, TurnId};
+use openai_backend::domain::item::{Item, assistant_message, user_message};
+use openai_backend::domain::tokens::Encoding;
+use openai_backend::domain::turn::{TurnRequest, TurnStatus, Usage};
+use openai_backend::domain::window::Budget;
+use openai_backend::store::{
+    AppendEvents, Appended, BeginTurn, Begun, EventsPage, FinishTurn, Finished, HistoryPage, IdempotencyKey,
+    SessionUse, Started, Store,
+};
+
+/// Where a hand-moved clock starts.
+pub const EPOCH_MS: i64 = 1_800_000_000_000;
+pub const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+/// A budget that nothing here fills.
+pub const AMPLE: Budget = Budget { tokens: 1_000_000, fixed_tokens: 0 };
+
+/// How time passes for a store.
+pub enum Time {
+    /// By hand.
+    Manual(Arc<ManualClock>),
+    /// By itself: the store expires things by a clock that nobody here can move. One [`Rig::unit_ms`] is this long.
+    Real { unit_ms: i64 },
+}
+
+/// One store for one case.
+pub struct Rig {
+    pub store: Arc<dyn Store>,
+    /// The same data as another instance would reach it; the same handle where only one process may.
+    pub peer: Arc<dyn Store>,
+    time: Time,
+    ids: SeededIds,
+    holder: InstanceId,
+    kept: Vec<Box<dyn Any + Send + Sync>>,
+}
+
+impl Rig {
+    pub fn new(store: Arc<dyn Store>, peer: Arc<dyn Store>, time: Time) -> Self {
+        let holder = InstanceId::fresh(&SystemIds, &SystemClock);
+        // Ids count up, so that the order of turns is known; from a random start, so that stores may be shared.
+        let [a, b, c, d, ..] = SystemIds.secret();
+        let ids = SeededIds::new(u64::from(u32::from_be_bytes([a, b, c, d])) << 31);
+        Self { store, peer, time, ids, holder, kept: Vec::new() }
+    }
+
+    /// Keeps `thing` (a folder, a server) for as long as the store is in use.
+    pub fn keeping(mut self, thing: impl Any + Send + Sync) -> Self {
+        self.kept.push(Box::new(thing));
+        self
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        match &self.time {
+            Time::Manual(clock) => clock.now_ms(),
+            Time::Real { .. } => SystemClock.now_ms(),
+        }
+    }
+
+    /// The time step for cases in which something expires: long against a call, short enough to wait for.
+    pub fn unit_ms(&self) -> i64 {
+        match self.time {
+            Time::Manual(_) => 1_000,
+            Time::Real { unit_ms } => unit_ms,
+        }
+    }
+
+    /// Lets `units` time steps pass.
+    pub async fn pass(&self, units: f64) {
+        let ms = (self.unit_ms() as f64 * units) as i64;
+        match &self.time {
+            Time::Manual(clock) => clock.advance(ms),
+            Time::Real { .. } => tokio::time::sleep(Duration::from_millis(ms.unsigned_abs())).await,
+        }
+    }
+
+    /// The hand-moved clock, where there is one.
+    pub fn clock(&self) -> Option<Arc<ManualClock>> {
+        match &self.time {
+            Time::Manual(clock) => Some(clock.clone()),
+            Time::Real { .. } => None,
+        }
+    }
+
+    /// The instance that runs the turns of [`Rig::begin`].
+    pub fn holder(&self) -> InstanceId {
+        self.holder.clone()
+    }
+
+    /// An instance that has nothing to do with the first one's turns.
+    pub fn stranger(&self) -> InstanceId {
+        InstanceId::fresh(&SystemIds, &SystemClock)
+    }
+
+    /// A new instance's id for a second look at a live lease: where only one process may use the store, there is no
+    /// other instance that could ask.
+    pub fn other_live_holder(&self) -> InstanceId {
+        if self.store.info().shared { self.stranger() } else { self.holder() }
+    }
+
+    pub fn turn_id(&self) -> TurnId {
+        TurnId::fresh(&self.ids, &ManualClock::at(self.now_ms()))
+    }
+
+    /// A turn of `who`, ready to begin.
+    pub fn begin(&self, who: &Caller) -> BeginTurn {
+        BeginTurn {
+            place: who.place.clone(),
+            session: who.session_use(),
+            create_conversation: true,
+            turn: self.turn_id(),
+            request: request("What is a joke?"),
+            idempotency: None,
+            budget: AMPLE,
+            holder: self.holder(),
+            lease_ms: DAY_MS,
+            now_ms: self.now_ms(),
+        }
+    }
+
+    /// [`Rig::begin`] with an idempotency key.
+    pub fn begin_with_key(&self, who: &Caller, key: &str, body: &str) -> BeginTurn {
+        let idempotency = IdempotencyKey { key: key.into(), fingerprint: body.into(), keep_ms: DAY_MS };
+        BeginTurn { idempotency: Some(idempotency), ..self.begin(who) }
+    }
+
+    /// Begins, and expects that nothing stands in the way.
+    pub async fn started(&self, begin: &BeginTurn) -> Started {
+        match self.store.begin_turn(begin.clone()).await.unwrap() {
+            Begun::Started(started) => started,
+            other => panic!("not started: {other:?}"),
+        }
+    }
+
+    /// Events for a turn that this began.
+    pub fn append(&self, begun: &BeginTurn, fence: u64, events: Vec<Numbered>) -> AppendEvents {
+        AppendEvents { place: begun.place.clone(), turn: begun.turn.clone(), fence, events, lease_ms: DAY_MS }
+    }
+
+    /// A proper end of a turn that this began: the question and `text` join the history.
+    pub fn finish(&self, begun: &BeginTurn, fence: u64, end_seq: u64, text: &str) -> FinishTurn {
+        let answer_id = begun.request.answer_id.clone();
+        let answer = Item {
+            id: answer_id.clone(),
+            turn: Some(begun.turn.clone()),
+            json: assistant_message(&answer_id, text, true),
+            tokens: 7,
+            encoding: Encoding::O200k,
+        };
+        let usage = Usage { input_tokens: 20, output_tokens: 7, ..Usage::default() };
+        let end = End {
+            status: TurnStatus::Completed,
+            answer: Some(Answer {
+                id: answer_id,
+                text: text.into(),
+                model: "demo-1".into(),
+                finish_reason: Some("stop".into()),
+            }),
+            usage: Some(usage),
+            fault: None,
+        };
+        let mut items = begun.request.input.clone();
+        items.iter_mut().for_each(|item| item.turn = Some(begun.turn.clone()));
+        items.push(answer);
+        FinishTurn {
+            place: begun.place.clone(),
+            turn: begun.turn.clone(),
+            fence,
+            status: TurnStatus::Completed,
+            items,
+            usage: Some(usage),
+            fault: None,
+            events: vec![Numbered { seq: end_seq, event: Event::Ended(Box::new(end)) }],
+            keep_events_ms: DAY_MS,
+            now_ms: self.now_ms(),
+        }
+    }
+
+    /// One whole turn.
+    pub async fn turn(&self, who: &Caller, answer: &str) -> BeginTurn {
+        let begin = self.begin(who);
+        let fence = self.started(&begin).await.fence;
+        assert_eq!(self.store.finish_turn(self.finish(&begin, fence, 2, answer)).await.unwrap(), Finished::Stored);
+        begin
+    }
+
+    /// A turn whose items have these many tokens.
+    pub async fn turn_of_tokens(&self, who: &Caller, tokens: &[u32]) {
+        let begin = self.begin(who);
+        let fence = self.started(&begin).await.fence;
+        let item = |&tokens: &u32| {
+            let id = ItemId::fresh(&SystemIds, &SystemClock);
+            let json = user_message(&id, "some words");
+            Item { id, turn: Some(begin.turn.clone()), json, tokens, encoding: Encoding::O200k }
+        };
+        let items = tokens.iter().map(item).collect();
+        let finish = FinishTurn { items, ..self.finish(&begin, fence, 2, "") };
+        assert_eq!(self.store.finish_turn(finish).await.unwrap(), Finished::Stored);
+    }
+
+    pub async fn history(&self, who: &Caller) -> Option<HistoryPage> {
+        self.store.history(&who.place, None, 1_000, self.now_ms()).await.unwrap()
+    }
+
+    /// All events of a turn that are stored, and how it stands.
+    pub async fn events(&self, who: &Caller, turn: &TurnId) -> (Vec<Numbered>, TurnStatus) {
+        match self.store.read_events(&who.place.owner, turn, 0, 1_000).await.unwrap() {
+            EventsPage::Events { events, status } => (events, status),
+            other => panic!("no events: {other:?}"),
+        }
+    }
+
+    pub async fn append_stored(&self, append: AppendEvents) -> bool {
+        match self.store.append_events(append).await.unwrap() {
+            Appended::Stored { cancel_requested } => cancel_requested,
+            Appended::Fenced => panic!("fenced"),
+        }
+    }
+}
+
+/// Somebody with a conversation.
+pub struct Caller {
+    pub place: Place,
+    session_minted: AtomicBool,
+}
+
+impl Caller {
+    fn new(owner: Owner, conversation: ConversationId) -> Self {
+        Self { place: Place { owner, conversation }, session_minted: AtomicBool::new(false) }
+    }
+
+    /// A browser that nobody has seen before.
+    pub fn browser() -> Self {
+        let key = SessionKey::of_secret(&SystemIds.secret());
+        let conversation = key.main_conversation();
+        Self::new(Owner::Session(key), conversation)
+    }
+
+    /// A program with an API key of its own.
+    pub fn program() -> Self {
+        let id = ConversationId::fresh(&SystemIds, &SystemClock);
+        Self::new(Owner::ApiKey(format!("key of {id}")), id)
+    }
+
+    /// The same owner in another conversation.
+    pub fn elsewhere(&self) -> Self {
+        let id = ConversationId::fresh(&SystemIds, &SystemClock);
+        let minted = AtomicBool::new(self.session_minted.load(Ordering::SeqCst));
+        Self { place: Place { owner: self.place.owner.clone(), conversation: id }, session_minted: minted }
+    }
+
+    /// This owner, with another's conversation id.
+    pub fn intruding(&self, other: &Self) -> Self {
+        let minted = AtomicBool::new(self.session_minted.load(Ordering::SeqCst));
+        let place = Place { owner: self.place.owner.clone(), conversation: other.place.conversation.clone() };
+        Self { place, session_minted: minted }
+    }
+
+    fn session_use(&self) -> SessionUse {
+        match self.place.owner {
+            Owner::ApiKey(_) => SessionUse::None,
+            Owner::Session(_) if self.session_minted.swap(true, Ordering::SeqCst) => SessionUse::Renew(DAY_MS),
+            Owner::Session(_) => SessionUse::Create(DAY_MS),
+        }
+    }
+}
+
+/// A question, as a turn stores it before it runs.
+pub fn request(text: &str) -> TurnRequest {
+    let id = ItemId::fresh(&SystemIds, &SystemClock);
+    let json = user_message(&id, text);
+    TurnRequest {
+        model: "demo".into(),
+        instructions: "You are a helpful AI assistant.".into(),
+        input: vec![Item { id, turn: None, json, tokens: 9, encoding: Encoding::Cl100k }],
+        answer_id: ItemId::fresh(&SystemIds, &SystemClock),
+        temperature: Some(0.95),
+        max_tokens: 1_000,
+        stream: true,
+    }
+}
+
+/// Text events numbered on from `first`.
+pub fn texts(first: u64, words: &[&str]) -> Vec<Numbered> {
+    let event = |(seq, word): (u64, &&str)| Numbered { seq, event: Event::Text { delta: (*word).into() } };
+    (first..).zip(words).map(event).collect()
+}
