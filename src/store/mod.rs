@@ -9,7 +9,7 @@
 //! exist.
 
 pub mod memory;
-// pub mod redis;
+pub mod redis;
 // pub mod sqlite;
 
 use async_trait::async_trait;
