@@ -98,7 +98,10 @@ impl Redis {
         let info = String::from_utf8_lossy(&info);
         let policy = info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
         if let Some(policy) = policy.filter(|policy| policy.trim() != "noeviction") {
-            tracing::warn!(policy = policy.trim(), "redis may evict conversations; set its maxmemory-policy to noeviction");
+            tracing::warn!(
+                policy = policy.trim(),
+                "redis may evict conversations; set its maxmemory-policy to noeviction"
+            );
         }
     }
 }
@@ -116,10 +119,8 @@ fn connection_info(settings: &RedisSettings) -> Result<ConnectionInfo, StoreErro
     }
     // Besides the probes, for the case that this process itself does not run.
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(5)).with_interval(Duration::from_secs(2));
-    let tcp = TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(keepalive)
-        .set_user_timeout(Duration::from_secs(10));
+    let tcp =
+        TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(Duration::from_secs(10));
     Ok(info.set_redis_settings(redis).set_tcp_settings(tcp))
 }
 

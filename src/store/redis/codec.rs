@@ -240,10 +240,7 @@ mod tests {
             encoding: Encoding::Cl100k,
         };
         let stored: Vec<Item> = jsons.iter().enumerate().map(item).collect();
-        let text: String = stored
-            .iter()
-            .map(|item| packed(&ItemArg { item, created_at_ms: -5 }, 1 << 40))
-            .collect();
+        let text: String = stored.iter().map(|item| packed(&ItemArg { item, created_at_ms: -5 }, 1 << 40)).collect();
         let back = items(&text, 7).unwrap();
         assert_eq!(back.iter().map(|item| item.item.clone()).collect::<Vec<_>>(), stored);
         assert_eq!((back[3].seq, back[3].tokens_before, back[3].created_at_ms), (10, 1 << 40, -5));

@@ -81,7 +81,10 @@ impl Connection {
         let (suspects, suspected) = mpsc::channel(64);
         let keeper =
             Keeper { client, link: link.clone(), suspected, clock: clock.clone(), deadline, generation: 0, connection };
-        #[expect(clippy::disallowed_methods, reason = "the store owns this task: it ends with the store, by its handle")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the store owns this task: it ends with the store, by its handle"
+        )]
         let keeper = tokio::spawn(keeper.run()).abort_handle();
         Ok(Self { link, suspects, room: Semaphore::new(ROOM_KIB as usize), deadline, clock, keeper })
     }
@@ -131,7 +134,9 @@ impl Connection {
     /// The connection that is up now, other than `not`; waits for it while the outage is young.
     async fn connected(&self, not: Option<u64>) -> Result<(u64, MultiplexedConnection), StoreError> {
         let usable = |link: &Link| match link {
-            Link::Up { generation, connection } if Some(*generation) != not => Some(Ok((*generation, connection.clone()))),
+            Link::Up { generation, connection } if Some(*generation) != not => {
+                Some(Ok((*generation, connection.clone())))
+            }
             Link::Up { .. } => None,
             Link::Down { since, why } if since.elapsed() >= self.deadline => Some(Err(why.clone())),
             Link::Down { .. } => None,

@@ -42,7 +42,10 @@ impl Notices {
         };
         let sender = broadcast::channel(BACKLOG).0;
         let listener = Listener { client, channel, server, sender: sender.clone(), deadline };
-        #[expect(clippy::disallowed_methods, reason = "the store owns this task: it ends with the store, by its handle")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the store owns this task: it ends with the store, by its handle"
+        )]
         let listener = tokio::spawn(listener.run(first)).abort_handle();
         Ok(Self { sender, listener })
     }
