@@ -3,3 +3,4 @@
 mod chat;
 mod store;
 mod support;
+mod upstream;
