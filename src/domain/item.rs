@@ -68,6 +68,8 @@ pub struct Message {
     pub role: Role,
     /// The text parts, joined.
     pub text: String,
+    /// False where an answer was cut short.
+    pub complete: bool,
 }
 
 /// The JSON of a message from the person.
@@ -94,6 +96,8 @@ struct MessageShape<'a> {
     #[serde(rename = "type", borrow)]
     kind: std::borrow::Cow<'a, str>,
     role: Option<Role>,
+    #[serde(default, borrow)]
+    status: Option<std::borrow::Cow<'a, str>>,
     #[serde(default)]
     content: Vec<PartShape>,
 }
@@ -115,7 +119,8 @@ impl Item {
         let mut texts = shape.content.into_iter().filter_map(|part| part.text);
         let first = texts.next().unwrap_or_default();
         let text = texts.fold(first, |all, more| all + &more);
-        Some(Message { role: shape.role?, text })
+        let complete = shape.status.is_none_or(|status| status != "incomplete");
+        Some(Message { role: shape.role?, text, complete })
     }
 }
 

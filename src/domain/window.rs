@@ -4,7 +4,7 @@
 //! turns: the front of the prompt is the same from turn to turn, and the provider's prompt cache keeps hitting. Nothing has
 //! to be remembered for that; every store computes the same cut from the same totals.
 
-use super::item::StoredItem;
+use super::item::{Role, StoredItem};
 use super::tokens::Encoding;
 
 /// How much room there is.
@@ -32,14 +32,13 @@ impl Budget {
     }
 }
 
-/// The window out of what a store loaded: `loaded` is in order, and begins at or before the cut.
+/// The window out of what a store loaded: `loaded` is in order, and begins at the cut.
 ///
-/// Turns are kept whole. Items counted with another tokenizer than `encoding` are counted again, and where that shows that
-/// they no longer fit, the oldest turns go.
+/// Turns are kept whole: where the cut fell into one, the rest of it goes, too. Items counted with another tokenizer than
+/// `encoding` are counted again, and where that shows that they no longer fit, the oldest turns go.
 #[must_use]
-pub fn select(mut loaded: Vec<StoredItem>, cut: u64, budget: &Budget, encoding: Encoding) -> Vec<StoredItem> {
-    let first_kept = loaded.partition_point(|item| item.tokens_before < cut);
-    let mut start = next_turn_start(&loaded, first_kept);
+pub fn select(mut loaded: Vec<StoredItem>, budget: &Budget, encoding: Encoding) -> Vec<StoredItem> {
+    let mut start = next_turn_start(&loaded, 0);
     let tokens: Vec<u64> = loaded.iter().map(|item| u64::from(tokens_in(item, encoding))).collect();
     let mut total: u64 = tokens[start..].iter().sum();
     while total > budget.room() {
@@ -63,7 +62,12 @@ fn tokens_in(stored: &StoredItem, encoding: Encoding) -> u32 {
 
 /// The first index from `from` on at which a turn begins.
 fn next_turn_start(items: &[StoredItem], from: usize) -> usize {
-    let begins = |i: usize| i == 0 || items[i].item.turn.is_none() || items[i].item.turn != items[i - 1].item.turn;
+    let begins = |i: usize| match &items[i].item.turn {
+        None => true,
+        Some(turn) if i > 0 => items[i - 1].item.turn.as_ref() != Some(turn),
+        // What stood before it was not loaded. A turn begins with what the person said; anything else is its rest.
+        Some(_) => items[0].seq == 1 || items[0].item.message().is_some_and(|message| message.role != Role::Assistant),
+    };
     (from..items.len()).find(|&i| begins(i)).unwrap_or(items.len())
 }
 
@@ -73,18 +77,15 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::{ItemId, TurnId};
-    use crate::domain::item::Item;
+    use crate::domain::item::{Item, assistant_message, user_message};
 
     fn history(tokens: &[u32]) -> Vec<StoredItem> {
         let mut before = 0;
         let stored = |(i, &tokens): (usize, &u32)| {
-            let item = Item {
-                id: ItemId::parse(&format!("msg_{i}")).unwrap(),
-                turn: TurnId::parse(&format!("turn_{}", i / 2)),
-                json: "{}".into(),
-                tokens,
-                encoding: Encoding::O200k,
-            };
+            let id = ItemId::parse(&format!("msg_{i}")).unwrap();
+            let json = if i % 2 == 0 { user_message(&id, "hi") } else { assistant_message(&id, "hi", true) };
+            let item =
+                Item { id, turn: TurnId::parse(&format!("turn_{}", i / 2)), json, tokens, encoding: Encoding::O200k };
             let seq = i as u64 + 1;
             let stored = StoredItem { seq, tokens_before: before, created_at_ms: 0, item };
             before += u64::from(tokens);
@@ -95,7 +96,9 @@ mod tests {
 
     fn window(tokens: &[u32], budget: Budget) -> Vec<StoredItem> {
         let total = tokens.iter().map(|&t| u64::from(t)).sum();
-        select(history(tokens), budget.cut(total), &budget, Encoding::O200k)
+        let cut = budget.cut(total);
+        let loaded = history(tokens).into_iter().filter(|item| item.tokens_before >= cut).collect();
+        select(loaded, &budget, Encoding::O200k)
     }
 
     #[test]

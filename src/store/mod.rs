@@ -10,7 +10,7 @@
 
 pub mod memory;
 pub mod redis;
-// pub mod sqlite;
+pub mod sqlite;
 
 use async_trait::async_trait;
 use tokio::sync::broadcast;

@@ -7,3 +7,4 @@ mod contract;
 mod memory;
 mod redis;
 mod rig;
+mod sqlite;

@@ -1,3 +1,24 @@
-//! What tests need around the server: real services of their own.
+//! What tests are made of: a server on a free port, a client that keeps cookies, a reader of event streams.
 
+pub mod client;
 pub mod redis_server;
+pub mod server;
+pub mod sse;
+
+use std::time::Duration;
+
+/// Longer than anything here takes unless it is broken.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Waits until `holds`; fails the test when it does not come true.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let deadline = std::time::Instant::now() + SOON;
+        while !holds().await {
+            assert!(std::time::Instant::now() < deadline, "never came true at {caller}: {what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The fake seen from the other end of a bare socket.
+
+mod client;
+mod connections;
+mod ends;
+mod routes;
+mod streams;

@@ -1,0 +1,255 @@
+//! The settings: read loosely, then held only as validated values. Secrets never print.
+
+mod given;
+mod kept_secret;
+mod log_filter;
+mod models;
+pub mod settings;
+mod shown;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::{SecretSlice, SecretString};
+use tracing_subscriber::filter::Targets;
+use url::Url;
+
+pub use given::Given;
+pub(crate) use log_filter::parse_filter;
+pub use models::AllowedModels;
+
+/// The least a session secret must have, in characters.
+pub const MIN_SECRET_CHARS: usize = 32;
+
+/// Where OpenAI is.
+pub const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
+
+/// Why the server does not start: one sentence for the person who starts it, without any secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+/// Every setting, validated.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How strict to be (`APP_ENV`).
+    pub app_env: AppEnv,
+    /// Where to listen (`HOST`).
+    pub host: IpAddr,
+    /// Where to listen (`PORT`); 0 for any free port.
+    pub port: u16,
+    /// The folder for files (`DATA_DIR`); it may not exist yet.
+    pub data_dir: PathBuf,
+    /// Where everything is kept.
+    pub store: StoreConfig,
+    /// Which model server answers.
+    pub upstream: UpstreamConfig,
+    /// How long to wait for it.
+    pub upstream_limits: UpstreamLimits,
+    /// What a chat is, where a request leaves it open.
+    pub chat: ChatConfig,
+    /// Cookies and their secrets.
+    pub session: SessionConfig,
+    /// Who may call from a browser.
+    pub web: WebConfig,
+    /// What one client may take.
+    pub limits: ServerLimits,
+    /// How long the events of an ended turn are kept (`RESUME_WINDOW`).
+    pub resume_window: Duration,
+    /// What becomes of a turn whose server died (`ON_CRASH`).
+    pub on_crash: OnCrash,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+impl Config {
+    /// Where to listen.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+}
+
+/// How strict to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppEnv {
+    /// Starts with nothing set.
+    Development,
+    /// Refuses to start without a model and a session secret.
+    Production,
+}
+
+/// What becomes of a turn whose server died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnCrash {
+    /// It runs again, once.
+    Rerun,
+    /// It ends with what was shown.
+    Interrupt,
+}
+
+/// Where everything is kept.
+#[derive(Debug, Clone)]
+pub enum StoreConfig {
+    /// In a file in the data folder.
+    Sqlite,
+    /// On a Redis or Valkey server, which other instances may share.
+    Redis {
+        /// `redis://` or `rediss://`; may carry a user name, a password and a database number.
+        url: SecretString,
+        /// Wins over the URL's.
+        user: Option<String>,
+        /// Wins over the URL's.
+        password: Option<SecretString>,
+        /// What every key begins with.
+        key_prefix: String,
+    },
+}
+
+/// Which model server answers.
+#[derive(Debug, Clone)]
+pub enum UpstreamConfig {
+    /// The built-in demo model.
+    Demo {
+        /// The pause between two words of a stream.
+        word_delay: Duration,
+    },
+    /// The OpenAI API.
+    OpenAi {
+        /// [`OPENAI_BASE_URL`], or another URL at OpenAI.
+        base_url: Url,
+        /// The API key; safe to send in a header.
+        key: SecretString,
+    },
+    /// A server that speaks like OpenAI.
+    Compatible {
+        /// Such as `http://localhost:11434/v1`; with or without a slash at the end.
+        base_url: Url,
+        /// Safe to send in a header.
+        key: Option<SecretString>,
+    },
+}
+
+/// How long to wait for the model server, and how often to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamLimits {
+    /// Longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// Longest wait for the first token of a stream.
+    pub first_token_timeout: Duration,
+    /// Longest silence in the middle of a stream.
+    pub idle_timeout: Duration,
+    /// Longest wait for an answer that is not streamed.
+    pub plain_timeout: Duration,
+    /// Most retries of one call, 0 to 10.
+    pub max_retries: u32,
+}
+
+/// What a chat is, where a request leaves it open.
+#[derive(Debug, Clone)]
+pub struct ChatConfig {
+    /// One of `allowed_models`.
+    pub default_model: String,
+    /// The system prompt.
+    pub default_system_prompt: String,
+    /// 0 to 2.
+    pub temperature: f64,
+    /// Most tokens of an answer, where the request sets no number; at most `max_tokens_limit`.
+    pub max_tokens: u32,
+    /// Most tokens that a request may ask for.
+    pub max_tokens_limit: u32,
+    /// Longest prompt, in characters.
+    pub max_prompt_chars: usize,
+    /// Most tokens of system prompt, history and prompt together.
+    pub history_max_tokens: u32,
+    /// What a request may name.
+    pub allowed_models: AllowedModels,
+    /// Most turns that wait for one conversation.
+    pub max_waiting: usize,
+    /// Longest that a turn waits for its conversation.
+    pub max_wait: Duration,
+}
+
+/// Cookies and their secrets.
+#[derive(Debug, Clone)]
+pub struct SessionConfig {
+    /// At least one. The first signs, all verify.
+    pub secrets: Vec<SecretSlice<u8>>,
+    /// How long a session lasts without use.
+    pub max_age: Duration,
+    /// The cookie's `SameSite`.
+    pub same_site: SameSite,
+    /// Whether browsers reach this server over https, so that cookies are `Secure`.
+    pub https: bool,
+}
+
+/// A cookie's `SameSite`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SameSite {
+    /// Sent on navigation from other sites, not on their requests.
+    Lax,
+    /// Never sent from other sites.
+    Strict,
+    /// Sent from other sites: `Secure; Partitioned`.
+    None,
+}
+
+/// Who may call from a browser.
+#[derive(Debug, Clone)]
+pub struct WebConfig {
+    /// Origins as browsers write them: lower case, without a default port, without a slash at the end.
+    pub cors_origins: Vec<String>,
+    /// The public URL of this server.
+    pub production_url: Option<Url>,
+}
+
+/// What one client may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Largest request body, in bytes.
+    pub max_body_bytes: usize,
+    /// Most connections at once, as set; see [`ServerLimits::connections_within`].
+    pub max_connections: usize,
+    /// Longest that a request's header may take.
+    pub header_timeout: Duration,
+    /// Longest that a request's body may take.
+    pub body_timeout: Duration,
+    /// How long running turns may go on after SIGTERM.
+    pub shutdown_grace: Duration,
+    /// How long a stream's HTTP status is held back for the model's first event.
+    pub first_event_wait: Duration,
+}
+
+impl ServerLimits {
+    /// The connections that fit when the process may have `open_files` files open (`ulimit -n`): a quarter is left to the
+    /// model server, the store and the log, so that a full house can still be served.
+    #[must_use]
+    pub fn connections_within(&self, open_files: usize) -> usize {
+        self.max_connections.min(open_files / 4 * 3).max(1)
+    }
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogConfig {
+    /// A level, then `target=level` pairs, by commas.
+    pub level: String,
+    /// The same, read: other crates are kept to `info`.
+    pub filter: Targets,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line, for programs.
+    Json,
+}

@@ -1,0 +1,162 @@
+//! The one table of settings: `--help`, `.env.example`, the README's table and the parser all follow it.
+
+/// One setting. It is an environment variable, a line of `.env` and, unless it is a secret, a `--flag`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// The environment variable.
+    pub name: &'static str,
+    /// What stands in for a missing value; empty where there is none, or where it follows from other settings.
+    pub default: &'static str,
+    /// One line for a person, without a full stop.
+    pub help: &'static str,
+    /// Never printed, and no flag: arguments can be read by everyone on the machine.
+    pub secret: bool,
+}
+
+impl Setting {
+    /// The flag without its dashes: `OPENAI_BASE_URL` is `openai-base-url`.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        self.name.to_ascii_lowercase().replace('_', "-")
+    }
+}
+
+/// Settings that belong together, under a heading.
+#[derive(Debug, Clone, Copy)]
+pub struct Group {
+    /// The heading.
+    pub title: &'static str,
+    /// In the order in which they are listed everywhere.
+    pub settings: &'static [Setting],
+}
+
+const fn plain(name: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting { name, default, help, secret: false }
+}
+
+const fn secret(name: &'static str, help: &'static str) -> Setting {
+    Setting { name, default: "", help, secret: true }
+}
+
+/// Every setting there is.
+pub const GROUPS: &[Group] = &[
+    Group {
+        title: "Server",
+        settings: &[
+            plain("APP_ENV", "development", "production refuses to start without a model and a session secret"),
+            plain("HOST", "127.0.0.1", "IP address to listen on; 0.0.0.0 for every IPv4 interface"),
+            plain("PORT", "3000", "Port to listen on; 0 for any free one"),
+            plain("DATA_DIR", "./data", "Folder of the SQLite database and the session secret made in development"),
+        ],
+    },
+    Group {
+        title: "Model",
+        settings: &[
+            secret("OPENAI_API_KEY", "Key for the OpenAI API, or for the server at OPENAI_BASE_URL"),
+            plain("OPENAI_BASE_URL", "", "Base URL of any OpenAI-compatible server, such as http://localhost:11434/v1"),
+            plain(
+                "DEFAULT_MODEL",
+                "",
+                "Model of requests that name none; gpt-3.5-turbo, or demo for the built-in demo",
+            ),
+            plain(
+                "ALLOWED_MODELS",
+                "",
+                "Comma list of models, * as wildcard; OpenAI's chat models there, every name elsewhere",
+            ),
+            plain("SYSTEM_PROMPT", "You are a helpful AI assistant.", "System prompt of requests that send none"),
+            plain("TEMPERATURE", "0.95", "Temperature of requests that set none, 0 to 2"),
+            plain("MAX_TOKENS", "1000", "Most tokens an answer may have, where the request sets no number"),
+            plain("MAX_TOKENS_LIMIT", "16000", "Most tokens that a request may ask for"),
+            plain(
+                "HISTORY_MAX_TOKENS",
+                "8000",
+                "Most tokens of system prompt, history and prompt that go to the model",
+            ),
+            plain("DEMO_WORD_DELAY", "40ms", "Pause between the demo model's words in a stream"),
+        ],
+    },
+    Group {
+        title: "Waiting for the model",
+        settings: &[
+            plain("UPSTREAM_CONNECT_TIMEOUT", "5s", "Longest wait for a connection"),
+            plain("UPSTREAM_FIRST_TOKEN_TIMEOUT", "1m", "Longest wait for the first token of a stream"),
+            plain("UPSTREAM_IDLE_TIMEOUT", "30s", "Longest silence in the middle of a stream"),
+            plain("UPSTREAM_PLAIN_TIMEOUT", "1m", "Longest wait for an answer that is not streamed"),
+            plain("UPSTREAM_MAX_RETRIES", "3", "Most retries of a call, all before its first byte, 0 to 10"),
+        ],
+    },
+    Group {
+        title: "Redis or Valkey",
+        settings: &[
+            plain("REDIS_URL", "", "redis:// or rediss:// URL; keeps everything there instead of in SQLite"),
+            plain("REDIS_USER", "", "User name, where it is not in the URL"),
+            secret("REDIS_PASSWORD", "Password, where it is not in the URL"),
+            plain("REDIS_KEY_PREFIX", "openai-backend:", "What every key begins with"),
+        ],
+    },
+    Group {
+        title: "Sessions and browsers",
+        settings: &[
+            secret(
+                "SESSION_SECRET",
+                "Signs cookies, 32 characters or more; a comma list rotates: the first signs, all verify",
+            ),
+            plain("SESSION_MAX_AGE", "30d", "A session and its history are deleted after this long without use"),
+            plain("COOKIE_SAMESITE", "lax", "lax or strict; none for a front end on another site, over https"),
+            plain(
+                "COOKIE_SECURE",
+                "",
+                "Send cookies over https only: true or false; follows PRODUCTION_URL where unset",
+            ),
+            plain(
+                "CORS_ORIGIN",
+                "",
+                "Comma list of origins that may call with credentials, such as http://localhost:5173",
+            ),
+            plain("PRODUCTION_URL", "", "Public URL of this server, for the API document and for https cookies"),
+        ],
+    },
+    Group {
+        title: "Limits",
+        settings: &[
+            plain("MAX_PROMPT_CHARS", "100000", "Longest prompt, in characters"),
+            plain("MAX_BODY_BYTES", "1048576", "Largest request body, in bytes"),
+            plain("MAX_CONNECTIONS", "10000", "Most connections at once"),
+            plain("HEADER_TIMEOUT", "10s", "A connection whose request header takes longer is closed"),
+            plain("BODY_TIMEOUT", "30s", "A request whose body takes longer is refused"),
+            plain("MAX_WAITING_TURNS", "16", "Most turns that wait for one conversation"),
+            plain("MAX_TURN_WAIT", "30s", "Longest that a turn waits for its conversation"),
+            plain(
+                "FIRST_EVENT_WAIT",
+                "10s",
+                "How long a stream's HTTP status is held back for the model's first event",
+            ),
+            plain("SHUTDOWN_GRACE", "30s", "How long running turns may go on after SIGTERM"),
+            plain("RESUME_WINDOW", "1h", "How long the events of an ended turn are kept"),
+            plain("ON_CRASH", "rerun", "What becomes of a turn whose server died: rerun it once, or interrupt it"),
+        ],
+    },
+    Group {
+        title: "Log",
+        settings: &[
+            plain(
+                "LOG_LEVEL",
+                "info",
+                "error, warn, info, debug or trace; by target as in info,openai_backend::turn=debug",
+            ),
+            plain("LOG_FORMAT", "text", "text or json, on stderr"),
+        ],
+    },
+];
+
+/// All settings, in the order of their groups.
+pub fn all() -> impl Iterator<Item = &'static Setting> {
+    GROUPS.iter().flat_map(|group| group.settings)
+}
+
+/// The setting with this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Setting> {
+    all().find(|setting| setting.name == name)
+}

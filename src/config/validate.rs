@@ -1,0 +1,272 @@
+//! From text to validated settings: each rule once, each refusal one sentence.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::{SecretSlice, SecretString};
+use url::{Position, Url};
+
+use super::{
+    AllowedModels, AppEnv, ChatConfig, Config, ConfigError, Given, LogConfig, LogFormat, MIN_SECRET_CHARS,
+    OPENAI_BASE_URL, OnCrash, SameSite, ServerLimits, SessionConfig, StoreConfig, UpstreamConfig, UpstreamLimits,
+    WebConfig, kept_secret, parse_filter,
+};
+use crate::domain::model::OPENAI_CHAT_MODELS;
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What requests use that name no model, where nobody says otherwise.
+const OPENAI_DEFAULT_MODEL: &str = "gpt-3.5-turbo";
+const DEMO_MODEL: &str = "demo";
+
+impl Config {
+    /// Validates what was given. In development, a missing session secret is read from the data folder, or made there;
+    /// nothing else is written.
+    ///
+    /// # Errors
+    /// With one sentence for the person who starts the server; it names the setting and quotes no secret.
+    pub fn new(given: &Given) -> Result<Self, ConfigError> {
+        let app_env =
+            given.choice("APP_ENV", &[("development", AppEnv::Development), ("production", AppEnv::Production)])?;
+        let host = given.text("HOST");
+        let host = host
+            .parse()
+            .map_err(|_| refusal(format!("HOST must be an IP address such as 127.0.0.1 or ::, not {host:?}.")))?;
+        let port = given.number("PORT", 0..=u16::MAX)?;
+        let data_dir = PathBuf::from(given.text("DATA_DIR"));
+        let upstream = upstream(given, app_env)?;
+        let chat = chat(given, &upstream)?;
+        let web = web(given)?;
+        let store = store(given)?;
+        let upstream_limits = upstream_limits(given)?;
+        let limits = limits(given)?;
+        let resume_window = given.duration("RESUME_WINDOW", SECOND..=30 * DAY)?;
+        let on_crash = given.choice("ON_CRASH", &[("rerun", OnCrash::Rerun), ("interrupt", OnCrash::Interrupt)])?;
+        let log = log(given)?;
+        // Last, because it may write a file: nothing is left behind by a start that another setting refuses.
+        let session = session(given, app_env, &web, &data_dir)?;
+        Ok(Self {
+            app_env,
+            host,
+            port,
+            data_dir,
+            store,
+            upstream,
+            upstream_limits,
+            chat,
+            session,
+            web,
+            limits,
+            resume_window,
+            on_crash,
+            log,
+        })
+    }
+}
+
+fn refusal(sentence: impl Into<String>) -> ConfigError {
+    ConfigError(sentence.into())
+}
+
+fn upstream(given: &Given, app_env: AppEnv) -> Result<UpstreamConfig, ConfigError> {
+    let key = match given.get("OPENAI_API_KEY") {
+        Some(key) if !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            return Err(refusal(
+                "OPENAI_API_KEY must not hold spaces or characters beyond ASCII: no header could carry it.",
+            ));
+        }
+        key => key.map(SecretString::from),
+    };
+    let word_delay = given.duration("DEMO_WORD_DELAY", Duration::ZERO..=10 * SECOND)?;
+    let base_url = given.http_url("OPENAI_BASE_URL")?;
+    let at_openai = base_url.as_ref().is_some_and(|url| url.host_str() == Some("api.openai.com"));
+    match (base_url, key) {
+        (Some(base_url), Some(key)) if at_openai => Ok(UpstreamConfig::OpenAi { base_url, key }),
+        (Some(_), None) if at_openai => Err(refusal("OPENAI_BASE_URL is the OpenAI API, which needs OPENAI_API_KEY.")),
+        (Some(base_url), key) => Ok(UpstreamConfig::Compatible { base_url, key }),
+        (None, Some(key)) => {
+            let base_url = Url::parse(OPENAI_BASE_URL).map_err(|error| refusal(error.to_string()))?;
+            Ok(UpstreamConfig::OpenAi { base_url, key })
+        }
+        (None, None) if app_env == AppEnv::Production => Err(refusal(
+            "APP_ENV=production needs a model: set OPENAI_API_KEY for the OpenAI API, or OPENAI_BASE_URL for another \
+             server.",
+        )),
+        (None, None) => Ok(UpstreamConfig::Demo { word_delay }),
+    }
+}
+
+fn chat(given: &Given, upstream: &UpstreamConfig) -> Result<ChatConfig, ConfigError> {
+    let is_demo = matches!(upstream, UpstreamConfig::Demo { .. });
+    let by_default = if is_demo { DEMO_MODEL } else { OPENAI_DEFAULT_MODEL };
+    let default_model = given.get("DEFAULT_MODEL").unwrap_or(by_default).to_owned();
+    let allowed_models = allowed_models(given, upstream, &default_model)?;
+    if !allowed_models.allows(&default_model) {
+        return Err(refusal(format!(
+            "DEFAULT_MODEL, {default_model:?}, is not among ALLOWED_MODELS: set it to a model that they allow."
+        )));
+    }
+    let max_tokens_limit = given.number("MAX_TOKENS_LIMIT", 1..=1_000_000)?;
+    Ok(ChatConfig {
+        default_model,
+        default_system_prompt: given.text("SYSTEM_PROMPT").to_owned(),
+        temperature: given.number("TEMPERATURE", 0.0..=2.0)?,
+        max_tokens: given.number("MAX_TOKENS", 1..=max_tokens_limit)?,
+        max_tokens_limit,
+        max_prompt_chars: given.number("MAX_PROMPT_CHARS", 1..=10_000_000)?,
+        history_max_tokens: given.number("HISTORY_MAX_TOKENS", 100..=10_000_000)?,
+        allowed_models,
+        max_waiting: given.number("MAX_WAITING_TURNS", 0..=10_000)?,
+        max_wait: given.duration("MAX_TURN_WAIT", MS..=HOUR)?,
+    })
+}
+
+/// The demo answers to every name, and says who it is; its own name is always allowed.
+fn allowed_models(given: &Given, upstream: &UpstreamConfig, default: &str) -> Result<AllowedModels, ConfigError> {
+    let listed: Vec<&str> = given.list("ALLOWED_MODELS").collect();
+    match upstream {
+        UpstreamConfig::Demo { .. } if !listed.is_empty() => AllowedModels::new(listed.into_iter().chain([default])),
+        _ if !listed.is_empty() => AllowedModels::new(listed),
+        UpstreamConfig::OpenAi { .. } => {
+            let patterns = AllowedModels::new(OPENAI_CHAT_MODELS.iter().copied())?;
+            match patterns.allows(default) {
+                true => Ok(patterns),
+                false => AllowedModels::new(OPENAI_CHAT_MODELS.iter().copied().chain([default])),
+            }
+        }
+        UpstreamConfig::Demo { .. } | UpstreamConfig::Compatible { .. } => AllowedModels::new(["*"]),
+    }
+}
+
+fn upstream_limits(given: &Given) -> Result<UpstreamLimits, ConfigError> {
+    Ok(UpstreamLimits {
+        connect_timeout: given.duration("UPSTREAM_CONNECT_TIMEOUT", MS..=HOUR)?,
+        first_token_timeout: given.duration("UPSTREAM_FIRST_TOKEN_TIMEOUT", MS..=HOUR)?,
+        idle_timeout: given.duration("UPSTREAM_IDLE_TIMEOUT", MS..=HOUR)?,
+        plain_timeout: given.duration("UPSTREAM_PLAIN_TIMEOUT", MS..=HOUR)?,
+        max_retries: given.number("UPSTREAM_MAX_RETRIES", 0..=10)?,
+    })
+}
+
+fn store(given: &Given) -> Result<StoreConfig, ConfigError> {
+    let Some(text) = given.get("REDIS_URL") else {
+        // An operator who sets these means Redis: quietly using a file instead would split their users' history.
+        return match ["REDIS_USER", "REDIS_PASSWORD"].into_iter().find(|name| given.get(name).is_some()) {
+            Some(name) => Err(refusal(format!("{name} is set and REDIS_URL is not: set both, or neither."))),
+            None => Ok(StoreConfig::Sqlite),
+        };
+    };
+    let url = Url::parse(text).map_err(|error| refusal(format!("REDIS_URL is not a readable URL: {error}.")))?;
+    if !matches!(url.scheme(), "redis" | "rediss") || !url.has_host() {
+        return Err(refusal("REDIS_URL must be a URL that begins with redis:// or rediss://."));
+    }
+    let database = url.path().trim_start_matches('/');
+    if !database.is_empty() && database.parse::<u32>().is_err() {
+        return Err(refusal(
+            "REDIS_URL may end in a database number, such as redis://localhost:6379/0, and in nothing else.",
+        ));
+    }
+    let key_prefix = given.text("REDIS_KEY_PREFIX").to_owned();
+    if key_prefix.len() > 100 || !key_prefix.bytes().all(|byte| byte.is_ascii_graphic() && !b"{}".contains(&byte)) {
+        return Err(refusal(
+            "REDIS_KEY_PREFIX must have at most 100 ASCII characters, without spaces and braces, which would move keys to \
+             another cluster slot.",
+        ));
+    }
+    Ok(StoreConfig::Redis {
+        url: SecretString::from(text),
+        user: given.get("REDIS_USER").map(str::to_owned),
+        password: given.get("REDIS_PASSWORD").map(SecretString::from),
+        key_prefix,
+    })
+}
+
+fn web(given: &Given) -> Result<WebConfig, ConfigError> {
+    let mut seen = HashSet::new();
+    let mut cors_origins = given.list("CORS_ORIGIN").map(origin).collect::<Result<Vec<_>, _>>()?;
+    cors_origins.retain(|origin| seen.insert(origin.clone()));
+    Ok(WebConfig { cors_origins, production_url: given.http_url("PRODUCTION_URL")? })
+}
+
+/// As browsers write it, so that comparing is comparing text.
+fn origin(text: &str) -> Result<String, ConfigError> {
+    let wrong = |why: &str| {
+        refusal(format!(
+            "CORS_ORIGIN must be a comma list of origins such as https://chat.example.com; {text:?} {why}."
+        ))
+    };
+    if text == "*" {
+        return Err(wrong("would let every site act for its visitors, because credentials are allowed"));
+    }
+    let url = Url::parse(text).map_err(|_| wrong("is none"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || text.contains('*') {
+        return Err(wrong("is none"));
+    }
+    if !matches!(&url[Position::BeforePath..], "" | "/") || !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("has more than scheme, host and port"));
+    }
+    Ok(url.origin().ascii_serialization())
+}
+
+fn limits(given: &Given) -> Result<ServerLimits, ConfigError> {
+    Ok(ServerLimits {
+        max_body_bytes: given.number("MAX_BODY_BYTES", 1_024..=67_108_864)?,
+        max_connections: given.number("MAX_CONNECTIONS", 1..=1_000_000)?,
+        header_timeout: given.duration("HEADER_TIMEOUT", 100 * MS..=HOUR)?,
+        body_timeout: given.duration("BODY_TIMEOUT", 100 * MS..=HOUR)?,
+        shutdown_grace: given.duration("SHUTDOWN_GRACE", Duration::ZERO..=HOUR)?,
+        first_event_wait: given.duration("FIRST_EVENT_WAIT", Duration::ZERO..=HOUR)?,
+    })
+}
+
+fn log(given: &Given) -> Result<LogConfig, ConfigError> {
+    let level = given.text("LOG_LEVEL").to_owned();
+    let filter = parse_filter(&level).ok_or_else(|| {
+        refusal(format!(
+            "LOG_LEVEL must be one of off, error, warn, info, debug, trace, then perhaps target=level pairs by commas, not \
+             {level:?}."
+        ))
+    })?;
+    let format = given.choice("LOG_FORMAT", &[("text", LogFormat::Text), ("json", LogFormat::Json)])?;
+    Ok(LogConfig { level, filter, format })
+}
+
+fn session(
+    given: &Given,
+    app_env: AppEnv,
+    web: &WebConfig,
+    data_dir: &std::path::Path,
+) -> Result<SessionConfig, ConfigError> {
+    let max_age = given.duration("SESSION_MAX_AGE", SECOND..=3_650 * DAY)?;
+    let choices = [("lax", SameSite::Lax), ("strict", SameSite::Strict), ("none", SameSite::None)];
+    let same_site = given.choice("COOKIE_SAMESITE", &choices)?;
+    let secure = given.flag("COOKIE_SECURE")?;
+    if same_site == SameSite::None && secure == Some(false) {
+        return Err(refusal("COOKIE_SAMESITE=none needs https: browsers drop such a cookie with COOKIE_SECURE=false."));
+    }
+    let served_over_https = web.production_url.as_ref().is_some_and(|url| url.scheme() == "https");
+    let https = secure.unwrap_or(served_over_https || same_site == SameSite::None);
+
+    let mut secrets: Vec<String> = given.list("SESSION_SECRET").map(str::to_owned).collect();
+    if secrets.is_empty() && app_env == AppEnv::Production {
+        return Err(refusal(format!(
+            "APP_ENV=production needs SESSION_SECRET, at least {MIN_SECRET_CHARS} characters: `openssl rand -hex 32` makes \
+             one."
+        )));
+    }
+    if secrets.iter().any(|secret| secret.chars().count() < MIN_SECRET_CHARS) {
+        return Err(refusal(format!(
+            "SESSION_SECRET must have at least {MIN_SECRET_CHARS} characters, and so must each part of a comma list: \
+             `openssl rand -hex 32` makes one."
+        )));
+    }
+    if secrets.is_empty() {
+        secrets.push(kept_secret::read_or_make(data_dir)?);
+    }
+    let secrets = secrets.into_iter().map(|secret| SecretSlice::from(secret.into_bytes())).collect();
+    Ok(SessionConfig { secrets, max_age, same_site, https })
+}

@@ -1,0 +1,236 @@
+//! The cookie door: `POST`, `GET` and `DELETE /chat`.
+
+pub mod projection;
+pub mod request;
+pub mod turns;
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State, rejection::QueryRejection};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use self::projection::{ChatAnswer, ChatMessage, Lead, Projection};
+use self::request::{ChatRequest, Wanted};
+use super::body::JsonBody;
+use super::error::{ApiError, ErrorBody};
+use super::session::Session;
+use super::sse;
+use crate::app::App;
+use crate::domain::conversation::Place;
+use crate::domain::ids::{ConversationId, TurnId};
+use crate::store::{HistoryPage, SessionUse};
+use crate::turn::{Accepted, Ask, Refused};
+
+/// The most messages that `GET /chat` gives at once, and what it gives when nobody says how many.
+const PAGE: u16 = 1_000;
+
+/// Say something, and get the model's answer.
+///
+/// The first request sets the cookie `sessionId` (`__Host-sessionId` on https sites); requests that send it back continue
+/// the conversation. With `"stream": true`, or `Accept: text/event-stream`, the answer is Server-Sent Events, each with an
+/// `id:` that counts up from 1: `started` (the turn's and the conversation's ids), `delta` (`{"content": "..."}`), then
+/// `completed` (the same object as the plain answer), sent only after the turn is stored, or `error` (the same object as
+/// every other error). A client that leaves does not end the turn: its answer is in `GET /chat` later.
+#[utoipa::path(post, path = "/chat", tag = "chat", request_body = ChatRequest, responses(
+    (status = 200, description = "The answer, whole or as a stream of events.", content(
+        (ChatAnswer = "application/json"),
+        (String = "text/event-stream", example = json!(projection::EXAMPLE_STREAM)),
+    ), headers(("Set-Cookie" = String, description = "The session, new or renewed."))),
+    (status = 400, description = "The body is not right (`invalid_request`), the prompt is too long (`context_too_long`, \
+        with both numbers), or the model is not allowed or not known (`unknown_model`, with those that are).", body = ErrorBody),
+    (status = 403, description = "The request comes from another site that is not allowed.", body = ErrorBody),
+    (status = 404, description = "The conversation is not this session's.", body = ErrorBody),
+    (status = 408, description = "The body took too long to arrive.", body = ErrorBody),
+    (status = 409, description = "Too many turns of this conversation are waiting, or the wait was too long.", body = ErrorBody),
+    (status = 410, description = "The conversation was deleted while the turn ran.", body = ErrorBody),
+    (status = 413, description = "The body is larger than 1 MiB.", body = ErrorBody),
+    (status = 415, description = "The body is not JSON.", body = ErrorBody),
+    (status = 429, description = "The model's provider is rate limiting (`rate_limited`), or the account behind the \
+        server's key is out of money (`quota_exhausted`).", body = ErrorBody,
+        headers(("Retry-After" = u64, description = "Seconds, where the provider said."))),
+    (status = 500, description = "A defect of the server.", body = ErrorBody),
+    (status = 502, description = "The upstream refused the server's key, cannot be reached, or broke off.", body = ErrorBody),
+    (status = 503, description = "The store is away, the upstream failed too often of late, or the server is stopping.", body = ErrorBody),
+    (status = 504, description = "The upstream took too long.", body = ErrorBody),
+))]
+pub async fn post_chat(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: JsonBody<ChatRequest>,
+) -> Result<Response, ApiError> {
+    let streamed = body.value.wants_stream(&headers);
+    let key = request::idempotency_key(&headers, &body.bytes)?;
+    let wanted = body.value.validate(&app.chat, streamed, key)?;
+    let cancels = wanted.cancels_on_disconnect();
+    let (session, accepted) = ask_as_session(&app, app.sessions.read(&headers), wanted).await?;
+    let mut projection = Projection::new(accepted.conversation, accepted.reader);
+    if cancels {
+        projection = projection.cancel_on_leave(app.turns.clone(), session.owner());
+    }
+    let answer = answer(&app, projection, streamed).await;
+    Ok(with_cookie(app.sessions.set(&session), answer.into_response()))
+}
+
+/// Asks in the browser's session, or in a new one where it has none or one that has ended.
+async fn ask_as_session(app: &App, known: Option<Session>, wanted: Wanted) -> Result<(Session, Accepted), ApiError> {
+    let max_age_ms = app.sessions.max_age_ms();
+    if let Some(session) = known {
+        let ask = ask_for(app, &session, SessionUse::Renew(max_age_ms), &wanted);
+        match app.turns.ask(ask).await {
+            Err(Refused::UnknownSession) => {}
+            other => return Ok((session, other?)),
+        }
+    }
+    if wanted.names_existing_conversation() {
+        return Err(Refused::UnknownConversation.into());
+    }
+    let session = Session::mint(&*app.ids);
+    let ask = ask_for(app, &session, SessionUse::Create(max_age_ms), &wanted);
+    let accepted = app.turns.ask(ask).await?;
+    Ok((session, accepted))
+}
+
+fn ask_for(app: &App, session: &Session, session_use: SessionUse, wanted: &Wanted) -> Ask {
+    let turn = TurnId::fresh(&*app.ids, &*app.clock);
+    Ask {
+        place: Place {
+            owner: session.owner(),
+            conversation: wanted.conversation(session, || ConversationId::fresh(&*app.ids, &*app.clock)),
+        },
+        session: session_use,
+        create_conversation: !wanted.names_existing_conversation(),
+        request: wanted.turn_request(&turn, &*app.ids, &*app.clock),
+        turn,
+        idempotency: wanted.idempotency(),
+        on_busy: wanted.on_busy(),
+        drop_if_unheard: wanted.cancels_on_disconnect(),
+    }
+}
+
+/// The whole answer, or the stream of it from its first event on; a failure before that keeps its status.
+async fn answer(app: &App, mut projection: Projection, streamed: bool) -> Result<Response, ApiError> {
+    if !streamed {
+        return Ok(axum::Json(projection.whole().await?).into_response());
+    }
+    match projection.lead(app.first_event_wait).await {
+        Lead::Failed(error) => Err(error),
+        Lead::Stream(first, last) => Ok(sse::respond(first, (!last).then_some(projection))),
+    }
+}
+
+/// Which messages.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct HistoryQuery {
+    /// At most this many, the newest.
+    #[param(minimum = 1, maximum = 1000, default = 1000, example = 50)]
+    limit: Option<u16>,
+    /// Only messages before this one; the number is in the `Link` header of the page after it.
+    #[param(minimum = 1, example = 41)]
+    before: Option<u64>,
+    /// A conversation other than the session's main one.
+    #[param(example = "conv_0199f3a65a6e7c1b8d2f4a6b8c0d2e4f")]
+    conversation_id: Option<String>,
+    /// Adds id, number, turn, status and time to each message.
+    #[serde(default)]
+    details: bool,
+}
+
+/// The session's messages, oldest first.
+///
+/// Without a session, or with one that has ended, there are none. Where there are older ones, the `Link` header names the
+/// page with them: `</chat?limit=50&before=41>; rel="next"`.
+#[utoipa::path(get, path = "/chat", tag = "chat", params(HistoryQuery), responses(
+    (status = 200, description = "The messages.", body = [ChatMessage],
+        headers(("Link" = String, description = "The page with older messages, where there are any."))),
+    (status = 400, description = "A parameter is not right.", body = ErrorBody),
+    (status = 404, description = "The conversation is not this session's.", body = ErrorBody),
+    (status = 500, description = "A defect of the server.", body = ErrorBody),
+    (status = 503, description = "The store is away.", body = ErrorBody),
+))]
+pub async fn get_chat(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) =
+        query.map_err(|error| ApiError::invalid("A parameter is not right.").details(error.body_text()))?;
+    let limit = query.limit.unwrap_or(PAGE);
+    if !(1..=PAGE).contains(&limit) || query.before == Some(0) {
+        return Err(ApiError::invalid(format!("`limit` goes from 1 to {PAGE}, and `before` from 1.")));
+    }
+    let named = query.conversation_id.as_deref().map(request::conversation_id).transpose()?;
+    let page = match app.sessions.read(&headers) {
+        None => None,
+        Some(session) => {
+            read_page(&app, &session, named.as_ref(), query.before, limit).await?.map(|page| (session, page))
+        }
+    };
+    match (page, named) {
+        (Some((session, page)), _) => Ok(show_page(&app, &session, &query, limit, &page)),
+        (None, None) => Ok(axum::Json([(); 0]).into_response()),
+        (None, Some(_)) => Err(Refused::UnknownConversation.into()),
+    }
+}
+
+async fn read_page(
+    app: &App,
+    session: &Session,
+    named: Option<&ConversationId>,
+    before: Option<u64>,
+    limit: u16,
+) -> Result<Option<HistoryPage>, ApiError> {
+    let conversation = named.cloned().unwrap_or_else(|| session.key().main_conversation());
+    let place = Place { owner: session.owner(), conversation };
+    let now_ms = app.clock.now_ms();
+    let page = app.store.history(&place, before, usize::from(limit), now_ms).await?;
+    let expires_at_ms = page.as_ref().and_then(|page| page.session_expires_at_ms);
+    let max_age_ms = app.sessions.max_age_ms();
+    // Reading renews, too, but not by a write each time: only once a hundredth of the session's life has passed.
+    if expires_at_ms.is_some_and(|at| at < now_ms + max_age_ms - max_age_ms / 100) {
+        app.store.renew_session(&place.owner, max_age_ms, now_ms).await?;
+    }
+    Ok(page)
+}
+
+fn show_page(app: &App, session: &Session, query: &HistoryQuery, limit: u16, page: &HistoryPage) -> Response {
+    let messages: Vec<ChatMessage> =
+        page.items.iter().filter_map(|stored| ChatMessage::of(stored, query.details)).collect();
+    let mut response = with_cookie(app.sessions.set(session), axum::Json(messages).into_response());
+    if let Some(oldest) = page.items.first().filter(|_| page.has_more) {
+        let mut link = format!("</chat?limit={limit}&before={}", oldest.seq);
+        if let Some(conversation) = &query.conversation_id {
+            link.push_str("&conversationId=");
+            link.push_str(conversation);
+        }
+        link.push_str(if query.details { "&details=true>; rel=\"next\"" } else { ">; rel=\"next\"" });
+        if let Ok(link) = HeaderValue::from_str(&link) {
+            response.headers_mut().insert(header::LINK, link);
+        }
+    }
+    response
+}
+
+/// End the session: it and its history are gone, everywhere, at once.
+#[utoipa::path(delete, path = "/chat", tag = "chat", responses(
+    (status = 204, description = "Gone, or there was nothing.",
+        headers(("Set-Cookie" = String, description = "Takes the cookie from the browser."))),
+    (status = 403, description = "The request comes from another site that is not allowed.", body = ErrorBody),
+    (status = 500, description = "A defect of the server.", body = ErrorBody),
+    (status = 503, description = "The store is away; nothing is promised to be gone.", body = ErrorBody),
+))]
+pub async fn delete_chat(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, ApiError> {
+    if let Some(session) = app.sessions.read(&headers) {
+        app.turns.forget(&session.owner()).await?;
+    }
+    Ok(with_cookie(app.sessions.clear(), StatusCode::NO_CONTENT.into_response()))
+}
+
+fn with_cookie(cookie: HeaderValue, mut response: Response) -> Response {
+    response.headers_mut().insert(header::SET_COOKIE, cookie);
+    response
+}

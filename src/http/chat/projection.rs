@@ -1,0 +1,317 @@
+//! A turn's events as `/chat` shows them: one plain object, or a stream of events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use crate::domain::conversation::Owner;
+use crate::domain::event::{Answer, End, Event, Numbered};
+use crate::domain::ids::{ConversationId, TurnId};
+use crate::domain::item::{Role, StoredItem};
+use crate::domain::turn::{Fault, FaultKind, TurnStatus, Usage};
+use crate::http::error::ApiError;
+use crate::http::sse;
+use crate::turn::Turns;
+use crate::turn::reader::{Next, Reader};
+
+/// A stream as it goes over the wire, for the documentation.
+pub const EXAMPLE_STREAM: &str = ": stream\n\nid: 1\nevent: started\ndata: {\"turn\":\"turn_1\",\"conversationId\":\"conv_1\"}\n\n\
+id: 2\nevent: delta\ndata: {\"content\":\"Hello\"}\n\n\
+id: 3\nevent: completed\ndata: {\"role\":\"assistant\",\"content\":\"Hello\",\"id\":\"msg_1\",\"turn\":\"turn_1\",\
+\"conversationId\":\"conv_1\",\"model\":\"gpt-3.5-turbo\",\"finishReason\":\"stop\",\
+\"usage\":{\"inputTokens\":20,\"outputTokens\":1,\"totalTokens\":21}}\n\n";
+
+/// Tells a reader to come back, to this server or another one, with its cursor; an `EventSource` does so by itself.
+const RECONNECT: &str = "retry: 1000\nevent: reconnect\ndata: {}\n\n";
+
+/// The model's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChatAnswer {
+    /// Always `assistant`.
+    #[schema(value_type = String, example = "assistant")]
+    role: Role,
+    /// What the model says.
+    #[schema(example = "Hello! I am an AI assistant.")]
+    content: String,
+    /// The message's id.
+    #[schema(value_type = String, example = "msg_0199f3a65a6e7c1b8d2f4a6b8c0d2e50")]
+    id: String,
+    /// The turn that it belongs to.
+    #[schema(value_type = String, example = "turn_0199f3a65a6e7c1b8d2f4a6b8c0d2e51")]
+    turn: String,
+    /// The conversation that it belongs to.
+    #[schema(value_type = String, example = "conv_0199f3a65a6e7c1b8d2f4a6b8c0d2e4f")]
+    conversation_id: String,
+    /// The model, as it names itself.
+    #[schema(example = "gpt-3.5-turbo-0125")]
+    model: String,
+    /// Why the model stopped: `stop`, `length` (at `maxTokens`), `content_filter`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "stop")]
+    finish_reason: Option<String>,
+    /// What it cost.
+    usage: ChatUsage,
+}
+
+/// What a turn cost, in tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChatUsage {
+    /// Of the prompt, history included.
+    #[schema(example = 20)]
+    input_tokens: u64,
+    /// Of the answer.
+    #[schema(example = 9)]
+    output_tokens: u64,
+    /// Both.
+    #[schema(example = 29)]
+    total_tokens: u64,
+    /// Of the prompt, those that the provider had cached and charges less for.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(default = 0)]
+    cached_tokens: u64,
+    /// Of the answer, those that the model thought and did not say.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(default = 0)]
+    reasoning_tokens: u64,
+    /// The provider gave no figures, so these were counted here.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(default = false)]
+    estimated: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl From<Usage> for ChatUsage {
+    fn from(usage: Usage) -> Self {
+        Self {
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            total_tokens: usage.total_tokens(),
+            cached_tokens: usage.cached_tokens,
+            reasoning_tokens: usage.reasoning_tokens,
+            estimated: usage.estimated,
+        }
+    }
+}
+
+/// A message of the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ChatMessage {
+    /// `user` or `assistant`.
+    #[schema(value_type = String, example = "user")]
+    role: Role,
+    /// What was said.
+    #[schema(example = "Hello, what is your name?")]
+    content: String,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    details: Option<MessageDetails>,
+}
+
+/// What `details=true` adds to a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageDetails {
+    /// The message's id.
+    id: String,
+    /// Its place in the conversation, from 1.
+    seq: u64,
+    /// The turn that it came with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    turn: Option<String>,
+    /// `completed`, or `incomplete` where an answer was cut short.
+    #[schema(example = "completed")]
+    status: &'static str,
+    /// When it was stored, in milliseconds since the Unix epoch.
+    created_at: i64,
+}
+
+impl ChatMessage {
+    /// The message in a stored item; `None` for items that are none.
+    #[must_use]
+    pub fn of(stored: &StoredItem, details: bool) -> Option<Self> {
+        let message = stored.item.message()?;
+        let details = details.then(|| MessageDetails {
+            id: stored.item.id.to_string(),
+            seq: stored.seq,
+            turn: stored.item.turn.as_ref().map(ToString::to_string),
+            status: if message.complete { "completed" } else { "incomplete" },
+            created_at: stored.created_at_ms,
+        });
+        Some(Self { role: message.role, content: message.text, details })
+    }
+}
+
+/// One reader's view of a turn.
+pub struct Projection {
+    turn: TurnId,
+    conversation: ConversationId,
+    reader: Reader,
+    on_leave: Option<(Turns, Owner)>,
+}
+
+/// How a streamed answer begins.
+pub enum Lead {
+    /// Before anything was said: the answer is an error with its own status.
+    Failed(ApiError),
+    /// With these events, of which the last one may be the end.
+    Stream(String, bool),
+}
+
+impl Projection {
+    /// A view of what `reader` reads, a turn of `conversation`.
+    #[must_use]
+    pub fn new(conversation: ConversationId, reader: Reader) -> Self {
+        Self { turn: reader.turn().clone(), conversation, reader, on_leave: None }
+    }
+
+    /// Has the turn cancelled when this view goes before the turn's end.
+    #[must_use]
+    pub fn cancel_on_leave(mut self, turns: Turns, owner: Owner) -> Self {
+        self.on_leave = Some((turns, owner));
+        self
+    }
+
+    /// Waits for the whole answer.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn whole(&mut self) -> Result<ChatAnswer, ApiError> {
+        let end = self.reader.end().await;
+        self.on_leave = None;
+        let end = end?;
+        self.answer_of(&end)
+    }
+
+    /// Waits until something is said, at most `patience`: a failure before that keeps its status.
+    pub async fn lead(&mut self, patience: Duration) -> Lead {
+        let deadline = Instant::now() + patience;
+        let mut out = String::new();
+        loop {
+            let Ok(next) = tokio::time::timeout_at(deadline, self.reader.next()).await else {
+                return Lead::Stream(out, false);
+            };
+            match next {
+                Next::Events(events) => {
+                    let said = events.iter().any(|event| !matches!(event.event, Event::Started { .. }));
+                    if let Some(Event::Ended(end)) = events.last().map(|event| &event.event)
+                        && end.answer.is_none()
+                        && end.status != TurnStatus::Completed
+                    {
+                        self.on_leave = None;
+                        return Lead::Failed(error_of(end));
+                    }
+                    let last = self.show_all(&events, &mut out);
+                    if last {
+                        self.on_leave = None;
+                    }
+                    if said {
+                        return Lead::Stream(out, last);
+                    }
+                }
+                other => return Lead::Failed(other.into()),
+            }
+        }
+    }
+
+    /// Adds these events; true where the last one is the turn's end.
+    pub fn show_all(&self, events: &[Arc<Numbered>], out: &mut String) -> bool {
+        events.iter().for_each(|event| self.show(event, out));
+        events.last().is_some_and(|event| event.event.is_end())
+    }
+
+    fn show(&self, numbered: &Numbered, out: &mut String) {
+        let id = Some(numbered.seq);
+        match &numbered.event {
+            Event::Started { attempt: 1 } => {
+                let data = json!({"turn": self.turn, "conversationId": self.conversation});
+                sse::frame(out, id, "started", &data.to_string());
+            }
+            Event::Started { attempt } => {
+                let data = json!({"turn": self.turn, "conversationId": self.conversation, "attempt": attempt});
+                sse::frame(out, id, "restarted", &data.to_string());
+            }
+            Event::Text { delta } => sse::frame(out, id, "delta", &json_of(&Delta { content: delta })),
+            Event::Ended(end) => match self.answer_of(end) {
+                Ok(answer) => sse::frame(out, id, "completed", &json_of(&answer)),
+                Err(error) => sse::frame(out, id, "error", &json_of(&error.body)),
+            },
+        }
+    }
+
+    fn answer_of(&self, end: &End) -> Result<ChatAnswer, ApiError> {
+        match (&end.answer, end.status) {
+            (Some(answer), TurnStatus::Completed) => Ok(self.answer(answer, end.usage.unwrap_or_default())),
+            _ => Err(error_of(end)),
+        }
+    }
+
+    fn answer(&self, answer: &Answer, usage: Usage) -> ChatAnswer {
+        ChatAnswer {
+            role: Role::Assistant,
+            content: answer.text.clone(),
+            id: answer.id.to_string(),
+            turn: self.turn.to_string(),
+            conversation_id: self.conversation.to_string(),
+            model: answer.model.clone(),
+            finish_reason: answer.finish_reason.clone(),
+            usage: usage.into(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Delta<'a> {
+    content: &'a str,
+}
+
+fn json_of(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("these types have string keys only")
+}
+
+fn error_of(end: &End) -> ApiError {
+    match &end.fault {
+        Some(fault) => fault.into(),
+        None => (&Fault::new(FaultKind::Internal, "The turn ended without an answer.")).into(),
+    }
+}
+
+impl sse::Source for Projection {
+    async fn next(&mut self) -> (String, bool) {
+        let mut out = String::new();
+        let next = self.reader.next().await;
+        let last = match next {
+            Next::Events(events) => self.show_all(&events, &mut out),
+            Next::Done => true,
+            Next::Leaving => {
+                out.push_str(RECONNECT);
+                true
+            }
+            other => {
+                sse::frame(&mut out, None, "error", &json_of(&ApiError::from(other).body));
+                true
+            }
+        };
+        if last {
+            self.on_leave = None;
+        }
+        (out, last)
+    }
+}
+
+impl Drop for Projection {
+    fn drop(&mut self) {
+        if let Some((turns, owner)) = self.on_leave.take() {
+            turns.cancel_unheard(owner, self.turn.clone());
+        }
+    }
+}

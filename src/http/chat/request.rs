@@ -1,0 +1,271 @@
+//! What `POST /chat` takes, and what must be true of it before anything is asked.
+
+use axum::http::{HeaderMap, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+use crate::config::ChatConfig;
+use crate::domain::clock::Clock;
+use crate::domain::ids::{ConversationId, Ids, ItemId, TurnId};
+use crate::domain::item::{Item, user_message};
+use crate::domain::model;
+use crate::domain::turn::TurnRequest;
+use crate::http::error::ApiError;
+use crate::http::session::Session;
+use crate::store::IdempotencyKey;
+use crate::turn::OnBusy;
+
+/// The longest model name that is looked at, in bytes.
+const MAX_MODEL_NAME: usize = 200;
+
+/// How long an idempotency key counts: a day.
+const IDEMPOTENCY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// The word that opens another conversation in the session.
+const NEW: &str = "new";
+
+/// What to say, and how it should be answered.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"prompt": "Hello, what is your name?"}))]
+pub struct ChatRequest {
+    /// What to say. Up to `MAX_PROMPT_CHARS` characters (100,000), not empty.
+    #[schema(min_length = 1, max_length = 100_000)]
+    prompt: String,
+    /// One of the allowed models; the setting `DEFAULT_MODEL` (gpt-3.5-turbo) otherwise.
+    #[schema(nullable = false, example = "gpt-3.5-turbo")]
+    model: Option<String>,
+    /// Instructions that stand before the conversation, for this turn.
+    #[schema(nullable = false, example = "You are a helpful AI assistant.")]
+    system_prompt: Option<String>,
+    /// Whether to answer with Server-Sent Events.
+    #[schema(nullable = false, default = false)]
+    stream: Option<bool>,
+    /// 0 to 2; the setting `TEMPERATURE` (0.95) otherwise. Left out towards models that take none.
+    #[schema(nullable = false, minimum = 0, maximum = 2, default = 0.95)]
+    temperature: Option<f64>,
+    /// The most tokens the answer may have; the setting `MAX_TOKENS` (1000) otherwise.
+    #[schema(nullable = false, minimum = 1, default = 1000)]
+    max_tokens: Option<u32>,
+    /// A conversation of this session, or `new` to open another one; the session's main conversation otherwise.
+    #[schema(nullable = false, example = "conv_0199f3a65a6e7c1b8d2f4a6b8c0d2e4f")]
+    conversation_id: Option<String>,
+    /// What to do where an earlier turn of the conversation is running.
+    #[serde(default)]
+    on_busy: OnBusyField,
+    /// What becomes of the turn when its client leaves before the end.
+    #[serde(default)]
+    on_disconnect: OnDisconnect,
+}
+
+/// What to do where an earlier turn of the conversation is running.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(default = "queue")]
+pub enum OnBusyField {
+    /// Wait in line; a 409 where the line or the wait is too long.
+    #[default]
+    Queue,
+    /// A 409 at once.
+    Reject,
+    /// Cancel the running turn and take its place.
+    Interrupt,
+}
+
+/// What becomes of a turn when its client leaves before the end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(default = "continue")]
+pub enum OnDisconnect {
+    /// It goes on, and its answer is stored.
+    #[default]
+    Continue,
+    /// It is cancelled.
+    Cancel,
+}
+
+/// A request that is fit to be asked.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    prompt: String,
+    prompt_tokens: u32,
+    model: String,
+    system_prompt: String,
+    temperature: Option<f64>,
+    max_tokens: u32,
+    streamed: bool,
+    conversation: WantedConversation,
+    on_busy: OnBusy,
+    on_disconnect: OnDisconnect,
+    idempotency: Option<IdempotencyKey>,
+}
+
+#[derive(Debug, Clone)]
+enum WantedConversation {
+    Main,
+    New,
+    Existing(ConversationId),
+}
+
+impl ChatRequest {
+    /// Whether the answer should be a stream: by the body, or where it says nothing, by `Accept`.
+    #[must_use]
+    pub fn wants_stream(&self, headers: &HeaderMap) -> bool {
+        let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+        self.stream.unwrap_or_else(|| accepts.contains("text/event-stream"))
+    }
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// A 400 that names the field and its limits.
+    pub fn validate(
+        self,
+        chat: &ChatConfig,
+        streamed: bool,
+        idempotency: Option<IdempotencyKey>,
+    ) -> Result<Wanted, ApiError> {
+        check_length("prompt", &self.prompt, 1, chat.max_prompt_chars)?;
+        let system_prompt = self.system_prompt.unwrap_or_else(|| chat.default_system_prompt.clone());
+        check_length("systemPrompt", &system_prompt, 0, chat.max_prompt_chars)?;
+        let model = self.model.unwrap_or_else(|| chat.default_model.clone());
+        check_model(&model, chat)?;
+        let temperature = self.temperature.unwrap_or(chat.temperature);
+        if !(0.0..=2.0).contains(&temperature) {
+            return Err(ApiError::invalid("`temperature` goes from 0 to 2."));
+        }
+        let max_tokens = self.max_tokens.unwrap_or(chat.max_tokens);
+        if !(1..=chat.max_tokens_limit).contains(&max_tokens) {
+            return Err(ApiError::invalid(format!("`maxTokens` goes from 1 to {}.", chat.max_tokens_limit)));
+        }
+        let conversation = match self.conversation_id.as_deref() {
+            None => WantedConversation::Main,
+            Some(NEW) => WantedConversation::New,
+            Some(id) => WantedConversation::Existing(conversation_id(id)?),
+        };
+        let profile = model::profile(&model);
+        Ok(Wanted {
+            prompt_tokens: profile.encoding.count_message(&self.prompt),
+            prompt: self.prompt,
+            model,
+            system_prompt,
+            temperature: profile.temperature.then_some(temperature),
+            max_tokens,
+            streamed,
+            conversation,
+            on_busy: match self.on_busy {
+                OnBusyField::Queue => OnBusy::Queue,
+                OnBusyField::Reject => OnBusy::Reject,
+                OnBusyField::Interrupt => OnBusy::Interrupt,
+            },
+            on_disconnect: self.on_disconnect,
+            idempotency,
+        })
+    }
+}
+
+/// Reads a conversation's id.
+///
+/// # Errors
+/// A 400 where it has not the form of one.
+pub fn conversation_id(text: &str) -> Result<ConversationId, ApiError> {
+    ConversationId::parse(text).ok_or_else(|| ApiError::invalid("`conversationId` is not the id of a conversation."))
+}
+
+/// Reads `Idempotency-Key`: 1 to 255 visible ASCII characters. `body` tells a repeated request from another one.
+///
+/// # Errors
+/// A 400 where the key has not that form.
+pub fn idempotency_key(headers: &HeaderMap, body: &[u8]) -> Result<Option<IdempotencyKey>, ApiError> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let key =
+        key.to_str().ok().filter(|key| (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
+    let key = key.ok_or_else(|| ApiError::invalid("`Idempotency-Key` is 1 to 255 visible ASCII characters."))?;
+    let fingerprint = URL_SAFE_NO_PAD.encode(Sha256::digest(body));
+    Ok(Some(IdempotencyKey { key: key.to_owned(), fingerprint, keep_ms: IDEMPOTENCY_MS }))
+}
+
+fn check_length(field: &str, text: &str, least: usize, most: usize) -> Result<(), ApiError> {
+    // Bytes bound characters from above, so that most texts need no counting.
+    let chars = if text.len() <= most { text.len() } else { text.chars().count() };
+    if chars < least {
+        return Err(ApiError::invalid(format!("`{field}` is empty.")));
+    }
+    if chars > most {
+        let error =
+            ApiError::new(axum::http::StatusCode::BAD_REQUEST, "prompt_too_long", format!("`{field}` is too long."));
+        return Err(error.details(format!("It has {chars} characters; at most {most} are allowed.")));
+    }
+    Ok(())
+}
+
+fn check_model(model: &str, chat: &ChatConfig) -> Result<(), ApiError> {
+    let plain = !model.is_empty() && model.len() <= MAX_MODEL_NAME && !model.chars().any(char::is_control);
+    if plain && chat.allowed_models.allows(model) {
+        return Ok(());
+    }
+    let status = axum::http::StatusCode::BAD_REQUEST;
+    Err(ApiError::new(status, "unknown_model", "This model is not allowed here.")
+        .details(format!("Allowed: {}.", chat.allowed_models.patterns().join(", "))))
+}
+
+impl Wanted {
+    /// What to do where the conversation is busy.
+    #[must_use]
+    pub fn on_busy(&self) -> OnBusy {
+        self.on_busy
+    }
+
+    /// Whether the turn ends when its client leaves.
+    #[must_use]
+    pub fn cancels_on_disconnect(&self) -> bool {
+        self.on_disconnect == OnDisconnect::Cancel
+    }
+
+    /// The client's idempotency key.
+    #[must_use]
+    pub fn idempotency(&self) -> Option<IdempotencyKey> {
+        self.idempotency.clone()
+    }
+
+    /// Whether the conversation must exist already.
+    #[must_use]
+    pub fn names_existing_conversation(&self) -> bool {
+        matches!(self.conversation, WantedConversation::Existing(_))
+    }
+
+    /// The conversation that this request belongs to.
+    #[must_use]
+    pub fn conversation(&self, session: &Session, fresh: impl FnOnce() -> ConversationId) -> ConversationId {
+        match &self.conversation {
+            WantedConversation::Main => session.key().main_conversation(),
+            WantedConversation::New => fresh(),
+            WantedConversation::Existing(id) => id.clone(),
+        }
+    }
+
+    /// The request as a turn keeps it.
+    #[must_use]
+    pub fn turn_request(&self, turn: &TurnId, ids: &dyn Ids, clock: &dyn Clock) -> TurnRequest {
+        let id = ItemId::fresh(ids, clock);
+        let message = Item {
+            json: user_message(&id, &self.prompt),
+            id,
+            turn: Some(turn.clone()),
+            tokens: self.prompt_tokens,
+            encoding: model::profile(&self.model).encoding,
+        };
+        TurnRequest {
+            model: self.model.clone(),
+            instructions: self.system_prompt.clone(),
+            input: vec![message],
+            answer_id: ItemId::fresh(ids, clock),
+            temperature: self.temperature,
+            max_tokens: self.max_tokens,
+            stream: self.streamed,
+        }
+    }
+}

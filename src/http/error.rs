@@ -1,0 +1,101 @@
+//! The one shape of every failure on the cookie door: `{"error", "details"?, "code"}`.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The body of every failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"error": "The prompt is missing.", "code": "invalid_request"}))]
+pub struct ErrorBody {
+    /// One sentence for a person.
+    pub error: String,
+    /// What else helps: the field, both numbers, the allowed values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub details: Option<String>,
+    /// A stable word for a program.
+    pub code: String,
+}
+
+/// A failure on its way to the client. What it says is safe to show; causes go to the log where they are known.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The body.
+    pub body: ErrorBody,
+    /// When to try again.
+    pub retry_after: Option<Duration>,
+}
+
+impl ApiError {
+    /// A failure without details.
+    #[must_use]
+    pub fn new(status: StatusCode, code: &str, error: impl Into<String>) -> Self {
+        let body = ErrorBody { error: error.into(), details: None, code: code.to_owned() };
+        Self { status, body, retry_after: None }
+    }
+
+    /// A request that must be changed before it is sent again.
+    #[must_use]
+    pub fn invalid(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", error)
+    }
+
+    /// Something that does not exist, or is somebody else's.
+    #[must_use]
+    pub fn not_found(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", error)
+    }
+
+    /// With details.
+    #[must_use]
+    pub fn details(mut self, details: impl Into<String>) -> Self {
+        self.body.details = Some(details.into());
+        self
+    }
+
+    /// With a time to try again.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        if let Some(after) = self.retry_after {
+            // Rounded up: a client that comes back early is turned away again.
+            let seconds = after.as_millis().div_ceil(1000).max(1);
+            if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
+                response.headers_mut().insert(header::RETRY_AFTER, value);
+            }
+        }
+        response
+    }
+}
+
+/// No such route.
+pub async fn unknown_route() -> ApiError {
+    ApiError::not_found("There is nothing at this address.").details("GET /docs lists every route.")
+}
+
+/// A route, but not by this method.
+pub async fn wrong_method() -> ApiError {
+    let error = "This address does not answer to this method.";
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", error)
+}
+
+/// A handler panicked. What it panicked with is not for the client, and may carry message text, so it is not for the
+/// log either; the panic hook has logged the place.
+#[must_use]
+pub fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server made a mistake.").into_response()
+}

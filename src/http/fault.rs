@@ -1,0 +1,116 @@
+//! From what went wrong inside to what the client is told: the one mapping to HTTP.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+
+use super::error::ApiError;
+use crate::domain::turn::{Fault, FaultKind};
+use crate::store::StoreError;
+use crate::turn::Refused;
+use crate::turn::reader::Next;
+
+/// When to come back to a store that is away.
+const STORE_RETRY: Duration = Duration::from_secs(2);
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(%error, "the store failed a request");
+        let (code, text) = match error {
+            StoreError::Unavailable(_) => ("store_unavailable", "The store cannot be reached at the moment."),
+            StoreError::Full(_) => ("store_full", "The store has no room left."),
+            StoreError::Broken(_) => ("store_failed", "The store failed."),
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, text).retry_after(STORE_RETRY)
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::TooLong(too_long) => {
+                Self::new(StatusCode::BAD_REQUEST, "context_too_long", "The prompt is too long for the model.")
+                    .details(format!("It takes {} tokens, and there is room for {}.", too_long.tokens, too_long.limit))
+            }
+            Refused::Busy => busy("conversation_busy", "The conversation is busy with an earlier request."),
+            Refused::LineFull => {
+                busy("conversation_busy", "Too many requests are waiting for this conversation already.")
+            }
+            Refused::WaitedTooLong => {
+                busy("conversation_busy", "The conversation was busy with an earlier request for too long.")
+            }
+            Refused::UnknownConversation => Self::not_found("There is no such conversation."),
+            Refused::UnknownSession => Self::not_found("There is no such session."),
+            Refused::KeyReused => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                "This Idempotency-Key was used with another request.",
+            ),
+            Refused::Stopping => stopping(),
+            Refused::Store(error) => error.into(),
+        }
+    }
+}
+
+fn busy(code: &str, text: &str) -> ApiError {
+    ApiError::new(StatusCode::CONFLICT, code, text)
+        .details("Turns of one conversation run one after another.")
+        .retry_after(Duration::from_secs(1))
+}
+
+/// The server stops.
+#[must_use]
+pub fn stopping() -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_stopping", "The server is shutting down.")
+        .retry_after(Duration::from_secs(1))
+}
+
+impl From<&Fault> for ApiError {
+    fn from(fault: &Fault) -> Self {
+        let error = Self::new(status_of(fault.kind), fault.kind.code(), fault.message.clone());
+        match fault.retry_after_ms {
+            Some(after) => error.retry_after(Duration::from_millis(after)),
+            None => error,
+        }
+    }
+}
+
+fn status_of(kind: FaultKind) -> StatusCode {
+    match kind {
+        FaultKind::RateLimited | FaultKind::QuotaExhausted => StatusCode::TOO_MANY_REQUESTS,
+        FaultKind::ContextTooLong | FaultKind::UnknownModel | FaultKind::UpstreamRefused => StatusCode::BAD_REQUEST,
+        FaultKind::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        FaultKind::UpstreamRefusedKey
+        | FaultKind::UpstreamUnavailable
+        | FaultKind::UpstreamCut
+        | FaultKind::UpstreamGarbage => StatusCode::BAD_GATEWAY,
+        FaultKind::BreakerOpen | FaultKind::StoreUnavailable | FaultKind::ServerStopped => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        FaultKind::ConversationGone => StatusCode::GONE,
+        FaultKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl From<Next> for ApiError {
+    /// What a reader got instead of events.
+    fn from(next: Next) -> Self {
+        match next {
+            Next::Leaving => stopping(),
+            Next::Stalled => {
+                let text = "The answer is whole, but the store does not take it at the moment.";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", text).retry_after(STORE_RETRY)
+            }
+            Next::Expired => Self::new(
+                StatusCode::GONE,
+                "events_expired",
+                "The turn's events are no longer kept; its message is in the history.",
+            ),
+            Next::Unknown => Self::not_found("There is no such turn."),
+            Next::Failed(error) => error.into(),
+            Next::Events(_) | Next::Done => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The turn ended without an end.")
+            }
+        }
+    }
+}

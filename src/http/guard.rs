@@ -1,0 +1,70 @@
+//! What stands before the handlers: cross-site requests, CORS, panics, request ids, and no caching of answers.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::csrf::{CsrfLayer, ProtectionError};
+
+use super::error::{ApiError, panicked};
+use crate::app::App;
+
+/// The header that names a request in the answer and in the log.
+pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// How long a browser may keep the answer to a preflight.
+const PREFLIGHT_AGE: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// Puts the guards around the routes. `origins` may use the server from other sites, with credentials; `own` is where
+/// the server itself is reached from outside, for proxies that rewrite `Host`.
+///
+/// # Errors
+/// When an origin is none; the settings are validated before, so this is a defect.
+pub fn guarded(router: Router, app: &Arc<App>, origins: &[String], own: Option<&str>) -> Result<Router, String> {
+    let mut csrf = CsrfLayer::new();
+    for origin in origins.iter().map(String::as_str).chain(own) {
+        csrf = csrf.add_trusted_origin(origin).map_err(|error| error.to_string())?;
+    }
+    let allowed: Result<Vec<HeaderValue>, _> = origins.iter().map(|origin| HeaderValue::from_str(origin)).collect();
+    let cors = CorsLayer::new()
+        .allow_origin(AllowOrigin::list(allowed.map_err(|error| error.to_string())?))
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([
+            header::CONTENT_TYPE,
+            HeaderName::from_static("last-event-id"),
+            HeaderName::from_static("idempotency-key"),
+        ])
+        .expose_headers([header::RETRY_AFTER, header::LINK, REQUEST_ID.clone()])
+        .max_age(PREFLIGHT_AGE);
+    Ok(router
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(csrf.with_rejection_response(cross_site))
+        .layer(cors)
+        .layer(middleware::from_fn_with_state(app.clone(), mark)))
+}
+
+fn cross_site(_: ProtectionError) -> Response {
+    let text = "This request comes from another site, which is not allowed to make it.";
+    ApiError::new(StatusCode::FORBIDDEN, "cross_site", text)
+        .details("The operator can allow an origin with CORS_ORIGIN.")
+        .into_response()
+}
+
+/// Names the request, and keeps what is one person's out of shared caches.
+async fn mark(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let id = format!("req_{:032x}", app.ids.public(app.clock.now_ms()));
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID.clone(), value);
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

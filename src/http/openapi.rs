@@ -1,0 +1,36 @@
+//! The OpenAPI document's head; its paths come from the routes.
+
+use axum::Json;
+use axum::extract::State;
+use std::sync::Arc;
+use utoipa::OpenApi;
+use utoipa::openapi::ServerBuilder;
+
+/// Title, tags and words that belong to no single route.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "OpenAI Backend",
+        description = "A chat backend that keeps the key, the history and every answer. `POST /chat` talks to the model; \
+            the session cookie is its memory. Every failure has the same shape: `{\"error\", \"details\"?, \"code\"}`.",
+        license(name = "MIT", identifier = "MIT")
+    ),
+    tags(
+        (name = "chat", description = "Talk, with memory by cookie."),
+        (name = "turns", description = "Find a turn again, read it from any event on, stop it."),
+        (name = "service", description = "For whoever runs the server.")
+    )
+)]
+pub struct Head;
+
+/// The document with the server's own address in it.
+#[must_use]
+pub fn with_server(mut document: utoipa::openapi::OpenApi, url: &str) -> utoipa::openapi::OpenApi {
+    document.servers = Some(vec![ServerBuilder::new().url(url).build()]);
+    document
+}
+
+/// `GET /openapi.json`.
+pub async fn serve(State(document): State<Arc<utoipa::openapi::OpenApi>>) -> Json<utoipa::openapi::OpenApi> {
+    Json((*document).clone())
+}

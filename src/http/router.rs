@@ -1,0 +1,44 @@
+//! The route table: each route once; the OpenAPI document falls out of it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::{chat, error, health, openapi};
+use crate::app::App;
+
+/// All documented routes.
+fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(openapi::Head::openapi())
+        .routes(routes!(chat::post_chat, chat::get_chat, chat::delete_chat))
+        .routes(routes!(chat::turns::list_turns))
+        .routes(routes!(chat::turns::read_turn))
+        .routes(routes!(chat::turns::cancel_turn))
+        .routes(routes!(health::root))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+}
+
+/// The OpenAPI document, without any server's address.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    routes().into_openapi()
+}
+
+/// The routes over `app`, and the documentation, in which the server is at `url`.
+pub fn router(app: Arc<App>, url: &str) -> Router {
+    let (routes, document) = routes().split_for_parts();
+    let document = Arc::new(openapi::with_server(document, url));
+    let docs = SwaggerUi::new("/docs").config(Config::from("/openapi.json"));
+    routes
+        .with_state(app)
+        .route("/openapi.json", get(openapi::serve).with_state(document))
+        .merge(docs)
+        .fallback(error::unknown_route)
+        .method_not_allowed_fallback(error::wrong_method)
+}

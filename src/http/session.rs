@@ -1,0 +1,133 @@
+//! Cookie <-> session: mints, signs, reads and clears the session cookie.
+//!
+//! The cookie is `secret.signature`, both base64url: 256 random bits, and their HMAC-SHA256 under `SESSION_SECRET`. The
+//! store only ever sees the secret's SHA-256.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cookie::{Cookie, SameSite};
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretSlice};
+use sha2::Sha256;
+
+use crate::domain::conversation::Owner;
+use crate::domain::ids::{Ids, SessionKey};
+
+/// Sets the signature apart from whatever else the same secret may sign one day.
+const PURPOSE: &[u8] = b"openai-backend session v1\0";
+
+/// A session whose cookie this server signed. Whether it still exists, the store knows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Session {
+    secret: [u8; 32],
+    key: SessionKey,
+}
+
+impl Session {
+    /// A new session.
+    #[must_use]
+    pub fn mint(ids: &dyn Ids) -> Self {
+        Self::of(ids.secret())
+    }
+
+    fn of(secret: [u8; 32]) -> Self {
+        Self { secret, key: SessionKey::of_secret(&secret) }
+    }
+
+    /// The key under which the store has it.
+    #[must_use]
+    pub fn key(&self) -> &SessionKey {
+        &self.key
+    }
+
+    /// The session as an owner.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner::Session(self.key.clone())
+    }
+}
+
+/// How cookies are made.
+pub struct SessionCookies {
+    /// The first signs, all verify.
+    signers: Vec<Hmac<Sha256>>,
+    max_age: Duration,
+    same_site: SameSite,
+    secure: bool,
+}
+
+impl SessionCookies {
+    /// Cookies signed with the first of `secrets`, which must not be empty. `secure` where the site is https.
+    #[must_use]
+    pub fn new(secrets: &[SecretSlice<u8>], max_age: Duration, same_site: SameSite, secure: bool) -> Self {
+        let signer = |secret: &SecretSlice<u8>| {
+            Hmac::<Sha256>::new_from_slice(secret.expose_secret()).expect("HMAC takes keys of every length")
+        };
+        let secure = secure || same_site == SameSite::None;
+        Self { signers: secrets.iter().map(signer).collect(), max_age, same_site, secure }
+    }
+
+    /// How long an unused session lives, in milliseconds.
+    #[must_use]
+    pub fn max_age_ms(&self) -> i64 {
+        i64::try_from(self.max_age.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// The cookie's name. The prefix makes browsers refuse one that was planted by a sibling domain or over plain http.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        if self.secure { "__Host-sessionId" } else { "sessionId" }
+    }
+
+    /// The session in a request's cookies; `None` where there is none that this server signed.
+    #[must_use]
+    pub fn read(&self, headers: &HeaderMap) -> Option<Session> {
+        let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+        let values = lines.flat_map(Cookie::split_parse).filter_map(Result::ok);
+        values.filter(|cookie| cookie.name() == self.name()).find_map(|cookie| self.verify(cookie.value()))
+    }
+
+    fn verify(&self, value: &str) -> Option<Session> {
+        let (secret, signature) = value.split_once('.')?;
+        let secret: [u8; 32] = URL_SAFE_NO_PAD.decode(secret).ok()?.try_into().ok()?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        let signed = |signer: &Hmac<Sha256>| {
+            signer.clone().chain_update(PURPOSE).chain_update(secret).verify_slice(&signature).is_ok()
+        };
+        self.signers.iter().any(signed).then(|| Session::of(secret))
+    }
+
+    /// The header that gives a session to the browser, or renews it there.
+    #[must_use]
+    pub fn set(&self, session: &Session) -> HeaderValue {
+        let signature = self.signers.first().map(|signer| {
+            let signed = signer.clone().chain_update(PURPOSE).chain_update(session.secret).finalize();
+            URL_SAFE_NO_PAD.encode(signed.into_bytes())
+        });
+        let value = format!("{}.{}", URL_SAFE_NO_PAD.encode(session.secret), signature.unwrap_or_default());
+        self.header(value, self.max_age)
+    }
+
+    /// The header that takes the session from the browser.
+    #[must_use]
+    pub fn clear(&self) -> HeaderValue {
+        self.header(String::new(), Duration::ZERO)
+    }
+
+    fn header(&self, value: String, max_age: Duration) -> HeaderValue {
+        let seconds = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
+        let cookie = Cookie::build((self.name(), value))
+            .http_only(true)
+            .path("/")
+            .max_age(cookie::time::Duration::seconds(seconds))
+            .same_site(self.same_site)
+            .secure(self.secure)
+            // A front end on another site gets its cookie in a jar of its own.
+            .partitioned(self.same_site == SameSite::None)
+            .build();
+        HeaderValue::from_str(&cookie.to_string()).expect("base64url and attributes are valid in a header")
+    }
+}

@@ -1,0 +1,207 @@
+//! The composition root: parts in, a running server out, and an orderly end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{App, Readiness};
+use crate::config::{self, Config, ServerLimits};
+use crate::domain::clock::Clock;
+use crate::domain::ids::Ids;
+use crate::http::session::SessionCookies;
+use crate::http::{guard, router};
+use crate::store::Store;
+use crate::tasks::Tasks;
+use crate::turn::{OnCrash, TurnLimits, Turns};
+use crate::upstream::Upstream;
+
+/// How often expired things are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// How long a turn stays its server's without a sign of life.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// How long readers wait for a store that does not take an answer.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long connections may take to end after the last turn has.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// A pause after an accept that failed for want of files, so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a server is made of.
+#[derive(Clone)]
+pub struct Parts {
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and secrets.
+    pub ids: Arc<dyn Ids>,
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// The model.
+    pub upstream: Arc<dyn Upstream>,
+}
+
+/// Serves on `listener` until `shutdown` resolves, then ends in order: no longer ready, no new turns, running turns get
+/// the grace period, connections close, the store closes.
+///
+/// # Errors
+/// When the settings cannot be turned into a server; they are validated before, so that is a defect.
+pub async fn run(
+    config: &Config,
+    parts: Parts,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), String> {
+    let tasks = Tasks::default();
+    let app = app(config, &parts, &tasks);
+    let own_url = config.web.production_url.as_ref().map(|url| url.origin().ascii_serialization());
+    let listed = own_url.clone().unwrap_or_else(|| format!("http://localhost:{}", config.port));
+    let router = router::router(app.clone(), &listed);
+    let router = guard::guarded(router, &app, &config.web.cors_origins, own_url.as_deref())?;
+    let closing = CancellationToken::new();
+    tasks.spawn("notices", app.turns.clone().heed_notices());
+    tasks.spawn("adopt", app.turns.clone().adopt_orphans());
+    tasks.spawn("sweep", sweep(parts.clone(), tasks.stopping().clone()));
+    tasks.spawn("accept", accept(listener, router, config.limits, tasks.clone(), closing.clone()));
+
+    shutdown.await;
+    tracing::info!(turns = app.turns.running(), "stopping");
+    app.ready.stop();
+    tasks.stopping().cancel();
+    app.turns.shut_down(config.limits.shutdown_grace).await;
+    closing.cancel();
+    let left = tasks.wait(CLOSE_WITHIN).await;
+    parts.store.close().await;
+    tracing::info!(tasks.left = left, "stopped");
+    Ok(())
+}
+
+fn app(config: &Config, parts: &Parts, tasks: &Tasks) -> Arc<App> {
+    let limits = TurnLimits {
+        history_max_tokens: config.chat.history_max_tokens,
+        max_waiting: config.chat.max_waiting,
+        max_wait: config.chat.max_wait,
+        lease: LEASE,
+        keep_events: config.resume_window,
+        store_patience: STORE_PATIENCE,
+        on_crash: match config.on_crash {
+            config::OnCrash::Rerun => OnCrash::Rerun,
+            config::OnCrash::Interrupt => OnCrash::Interrupt,
+        },
+    };
+    let (store, upstream, clock) = (parts.store.clone(), parts.upstream.clone(), parts.clock.clone());
+    let session = &config.session;
+    Arc::new(App {
+        turns: Turns::new(store.clone(), upstream, clock.clone(), &*parts.ids, limits, tasks.clone()),
+        store,
+        clock,
+        ids: parts.ids.clone(),
+        sessions: SessionCookies::new(&session.secrets, session.max_age, session.same_site.into(), session.https),
+        chat: config.chat.clone(),
+        max_body_bytes: config.limits.max_body_bytes,
+        body_timeout: config.limits.body_timeout,
+        first_event_wait: config.limits.first_event_wait,
+        ready: Readiness::default(),
+    })
+}
+
+async fn sweep(parts: Parts, stopping: CancellationToken) {
+    while stopping.run_until_cancelled(tokio::time::sleep(SWEEP_EVERY)).await.is_some() {
+        match parts.store.sweep(parts.clock.now_ms()).await {
+            Ok(0) => {}
+            Ok(swept) => tracing::debug!(swept, "removed what had expired"),
+            Err(error) => tracing::warn!(%error, "expired things could not be removed; trying again later"),
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, router: Router, limits: ServerLimits, tasks: Tasks, closing: CancellationToken) {
+    let room = Arc::new(Semaphore::new(limits.max_connections));
+    while let Some(Ok(permit)) = closing.run_until_cancelled(room.clone().acquire_owned()).await {
+        let stream = match closing.run_until_cancelled(listener.accept()).await {
+            Some(Ok((stream, _))) => stream,
+            Some(Err(error)) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+            None => return,
+        };
+        let connection = serve_connection(stream, router.clone(), limits.header_timeout, closing.clone());
+        tasks.spawn("connection", async move {
+            connection.await;
+            drop(permit);
+        });
+    }
+}
+
+/// One connection until it ends; when the server closes, what is being answered is answered to its end.
+async fn serve_connection(stream: TcpStream, router: Router, header_timeout: Duration, closing: CancellationToken) {
+    // Without it a stream's small writes wait for the client's acknowledgements: 40 ms each.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection ended before it was served");
+        return;
+    }
+    let service = TowerToHyperService::new(router);
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(header_timeout);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        // Clients that go away are no news.
+        tracing::trace!(%error, "a connection ended early");
+    }
+}
+
+impl From<crate::config::SameSite> for cookie::SameSite {
+    fn from(same_site: crate::config::SameSite) -> Self {
+        match same_site {
+            crate::config::SameSite::Lax => Self::Lax,
+            crate::config::SameSite::Strict => Self::Strict,
+            crate::config::SameSite::None => Self::None,
+        }
+    }
+}
+
+/// Takes the address of the settings.
+///
+/// # Errors
+/// With a sentence that says what to change.
+pub async fn listen(config: &Config) -> Result<TcpListener, String> {
+    let address = config.address();
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!("{address} is taken by another program: set PORT to another port."),
+        _ => format!("{address} cannot be listened on: {error}. HOST and PORT say where."),
+    })
+}
+
+/// Resolves at SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// When the signals cannot be listened for.
+pub fn stop_signal() -> Result<impl Future<Output = ()>, String> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signal = |kind| signal(kind).map_err(|error| format!("signals cannot be listened for: {error}"));
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

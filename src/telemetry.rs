@@ -1,0 +1,149 @@
+//! The log: one line an event, on stderr, as text or JSON; and panics, as one line of it.
+//!
+//! Fields are dotted and spelled alike everywhere: `conversation.id`, `turn.id`, `session.key` (its first digits),
+//! `request.id`, `request.method`, `request.path` (the route, not the URL), `response.status`, `duration_ms`, `model`,
+//! `upstream.status`, `attempt`, `task`, `error` (our own words), `panic.location`. Message text, keys and cookies are in
+//! no field at any level; what other crates say below `info` may quote what they carry, and is therefore never logged.
+
+use std::any::Any;
+use std::io;
+use std::panic::PanicHookInfo;
+
+use tracing::Subscriber;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{Layer, Registry};
+
+use crate::config::{LogConfig, LogFormat};
+
+/// Starts the log of this process, and sends panics there.
+///
+/// # Errors
+/// Where the process has a log already.
+pub fn init(config: &LogConfig) -> Result<(), TryInitError> {
+    use io::IsTerminal as _;
+    subscriber(config, io::stderr, io::stderr().is_terminal()).try_init()?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// A log that goes to `writer`.
+pub fn subscriber<W>(config: &LogConfig, writer: W, colours: bool) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours).log_internal_errors(false);
+    let layer: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+    };
+    tracing_subscriber::registry().with(layer.with_filter(config.filter.clone()))
+}
+
+fn log_panic(info: &PanicHookInfo<'_>) {
+    let location = info.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current();
+    tracing::error!(
+        panic.location = location,
+        panic.thread = thread.name().unwrap_or("unnamed"),
+        "panic: {}",
+        safe_message(info.payload())
+    );
+}
+
+/// What a panic says, where it says a literal of the source code. A formatted message may quote a user's text or a key.
+fn safe_message(payload: &(dyn Any + Send)) -> &'static str {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .unwrap_or("the message is withheld, because it may quote a user's text")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::config::parse_filter;
+
+    /// What a log wrote while `work` ran.
+    fn logged(level: &str, format: LogFormat, work: impl FnOnce()) -> String {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let config = LogConfig { level: level.into(), filter: parse_filter(level).unwrap(), format };
+        let subscriber = subscriber(&config, Sink(bytes.clone()), false);
+        tracing::subscriber::with_default(subscriber, work);
+        String::from_utf8(bytes.lock().unwrap().clone()).unwrap()
+    }
+
+    #[derive(Clone)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Sink {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    fn speak() {
+        tracing::info!(turn.id = "turn_1", "ours at info");
+        tracing::debug!("ours at debug");
+        tracing::trace!(target: "openai_backend::turn", "a room at trace");
+        tracing::info!(target: "hyper::proto", "theirs at info");
+        tracing::debug!(target: "hyper::proto", "theirs at debug");
+    }
+
+    #[test]
+    fn each_level_says_what_it_should() {
+        let lines = |level| logged(level, LogFormat::Text, speak).lines().count();
+        assert_eq!(lines("off"), 0);
+        assert_eq!(lines("warn"), 0);
+        assert_eq!(lines("info"), 2);
+        assert_eq!(lines("debug"), 3);
+        assert_eq!(lines("TRACE"), 4);
+        assert_eq!(lines("info,openai_backend::turn=trace"), 3);
+        assert_eq!(lines("warn,openai_backend=info"), 1);
+    }
+
+    #[test]
+    fn other_crates_never_say_more_than_info() {
+        for level in ["trace", "trace,hyper=trace", "info, hyper::proto = trace"] {
+            let log = logged(level, LogFormat::Text, speak);
+            assert!(!log.contains("theirs at debug"), "{level}: {log}");
+        }
+    }
+
+    #[test]
+    fn json_lines_are_objects_with_dotted_fields() {
+        let log = logged("info", LogFormat::Json, speak);
+        let first: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+        assert_eq!(first["turn.id"], "turn_1");
+        assert_eq!(first["message"], "ours at info");
+        assert_eq!(first["level"], "INFO");
+    }
+
+    #[test]
+    fn a_panic_says_literals_only() {
+        let said = |work: fn()| {
+            let payload = std::panic::catch_unwind(work).unwrap_err();
+            safe_message(&*payload)
+        };
+        assert_eq!(said(|| panic!("a literal")), "a literal");
+        let withheld = said(|| panic!("quoting {}", std::hint::black_box("canary")));
+        assert!(withheld.starts_with("the message is withheld"), "{withheld}");
+        assert!(said(|| drop(String::from_utf8(vec![0xff]).unwrap())).starts_with("the message is withheld"));
+    }
+}

@@ -1,0 +1,222 @@
+//! Runs one turn to its end: upstream pieces in, stored events out, then history.
+//!
+//! This is a task that the server owns. Readers come and go; only a stop, the upstream's end or a lost lease ends it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::hub::{Hub, HubState, Stop};
+use super::log::EventLog;
+use super::{Inner, OnCrash, line, prompt};
+use crate::domain::event::Event;
+use crate::domain::ids::TurnId;
+use crate::domain::item::StoredItem;
+use crate::domain::reply::{Reply, history_of};
+use crate::domain::turn::{Fault, FaultKind, TurnRequest, TurnStatus, Usage};
+use crate::domain::window::Budget;
+use crate::store::{Appended, FinishTurn, Finished};
+use crate::upstream::Pieces;
+
+/// After a failed attempt to store the end of a turn, the next one comes this much later.
+const FINISH_RETRY_AFTER: Duration = Duration::from_millis(250);
+
+/// How many batches that are ready are taken before the log gets to write: enough that a fast upstream costs few writes,
+/// few enough that readers need not wait for its end.
+const READY_BATCHES: usize = 32;
+
+/// A turn that may run.
+pub(super) struct Job {
+    pub(super) turn: TurnId,
+    pub(super) fence: u64,
+    pub(super) attempt: u32,
+    pub(super) request: TurnRequest,
+    pub(super) budget: Budget,
+    pub(super) history: Vec<StoredItem>,
+    pub(super) hub: Arc<Hub>,
+    /// The number that the next event gets.
+    pub(super) next_seq: u64,
+    /// What earlier attempts cost.
+    pub(super) spent: Option<Usage>,
+    /// Held until the turn is in the history.
+    pub(super) line: Option<line::Place>,
+}
+
+/// How an attempt came to its end.
+enum Outcome {
+    Ends(TurnStatus, Option<Fault>),
+    /// Somebody else has the turn now, or it is gone.
+    Fenced,
+    /// To be taken over.
+    Released,
+}
+
+/// Runs the turn; its place in the line is let go last.
+pub(super) async fn run(inner: Arc<Inner>, job: Job) {
+    let Job { turn, fence, attempt, request, budget, history, hub, next_seq, spent, line } = job;
+    let prompt = prompt::compose(&request, &budget, history);
+    let prompt_tokens = prompt.tokens;
+    let mut log = EventLog::new(inner.store.clone(), hub.clone(), turn.clone(), fence, inner.limits.lease, next_seq);
+    let mut reply = Reply::to(&request);
+    let upstream = inner.upstream.clone();
+    let call = prompt.call;
+    let pieces: Pieces = Box::pin(async move { upstream.call(call).await }.into_stream().try_flatten());
+    let outcome = match attempt {
+        1 => drive(&inner, pieces, &hub, &mut log, &mut reply).await,
+        _ => match announce(&inner, attempt, &hub, &mut log).await {
+            Some(outcome) => outcome,
+            None => drive(&inner, pieces, &hub, &mut log, &mut reply).await,
+        },
+    };
+    match outcome {
+        Outcome::Ends(status, fault) => {
+            let mut end = reply.end(status, fault, prompt_tokens);
+            if let Some(spent) = spent {
+                end.usage = Some(end.usage.unwrap_or_default().plus(spent));
+            }
+            let items = history_of(&turn, &request, &end);
+            let (usage, fault) = (end.usage, end.fault.clone());
+            log.push(Event::Ended(Box::new(end)));
+            let finish = FinishTurn {
+                place: hub.place.clone(),
+                turn: turn.clone(),
+                fence,
+                status,
+                items,
+                usage,
+                fault,
+                events: log.into_unstored(),
+                keep_events_ms: inner.limits.keep_events_ms(),
+                now_ms: inner.clock.now_ms(),
+            };
+            store_end(&inner, &hub, finish).await;
+        }
+        Outcome::Fenced => hub.leave(HubState::Moved),
+        Outcome::Released => {
+            if let Err(error) = inner.store.release_turn(&hub.place, &turn, fence).await {
+                tracing::warn!(turn.id = %turn, %error, "the turn's lease has to run out before it is taken over");
+            }
+            hub.leave(HubState::Leaving);
+        }
+    }
+    inner.hubs.remove(&turn);
+    drop(line);
+}
+
+/// Tells that this is another attempt, before it costs anything; an outcome where there is to be none.
+async fn announce(inner: &Inner, attempt: u32, hub: &Hub, log: &mut EventLog) -> Option<Outcome> {
+    log.push(Event::Started { attempt });
+    let mut stopped = std::pin::pin!(hub.stopped());
+    while log.has_work() {
+        tokio::select! {
+            biased;
+            why = &mut stopped => return Some(stop(why, inner.limits.on_crash)),
+            flushed = log.flush() => match flushed {
+                Some(Appended::Fenced) => return Some(Outcome::Fenced),
+                Some(Appended::Stored { cancel_requested: true }) => {
+                    return Some(Outcome::Ends(TurnStatus::Cancelled, None));
+                }
+                Some(Appended::Stored { .. }) | None => {}
+            },
+        }
+    }
+    None
+}
+
+async fn drive(inner: &Inner, mut pieces: Pieces, hub: &Hub, log: &mut EventLog, reply: &mut Reply) -> Outcome {
+    let mut stopped = std::pin::pin!(hub.stopped());
+    let mut renewal = tokio::time::interval_at(Instant::now() + inner.limits.lease / 3, inner.limits.lease / 3);
+    renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let batch = tokio::select! {
+            biased;
+            why = &mut stopped => return stop(why, inner.limits.on_crash),
+            flushed = log.flush(), if log.has_work() => match flushed {
+                Some(Appended::Fenced) => return Outcome::Fenced,
+                Some(Appended::Stored { cancel_requested: true }) => return Outcome::Ends(TurnStatus::Cancelled, None),
+                Some(Appended::Stored { .. }) | None => continue,
+            },
+            _ = renewal.tick() => {
+                log.renew_lease();
+                continue;
+            }
+            batch = pieces.next() => batch,
+        };
+        let mut batch = batch;
+        for _ in 0..READY_BATCHES {
+            match take(batch, log, reply) {
+                Some(outcome) => return outcome,
+                None => match pieces.next().now_or_never() {
+                    Some(next) => batch = next,
+                    None => break,
+                },
+            }
+        }
+    }
+}
+
+/// Adds a batch to the reply and the log; an outcome where it was the last one.
+fn take(
+    batch: Option<Result<Vec<crate::domain::reply::Piece>, Fault>>,
+    log: &mut EventLog,
+    reply: &mut Reply,
+) -> Option<Outcome> {
+    let pieces = match batch {
+        Some(Ok(pieces)) => pieces,
+        Some(Err(fault)) => return Some(Outcome::Ends(TurnStatus::Failed, Some(fault))),
+        None => return Some(Outcome::Ends(TurnStatus::Completed, None)),
+    };
+    for piece in pieces {
+        match reply.add(piece) {
+            Ok(Some(event)) => log.push(event),
+            Ok(None) => {}
+            Err(fault) => return Some(Outcome::Ends(TurnStatus::Failed, Some(fault))),
+        }
+    }
+    None
+}
+
+fn stop(why: Stop, on_crash: OnCrash) -> Outcome {
+    match (why, on_crash) {
+        (Stop::Cancelled, _) => Outcome::Ends(TurnStatus::Cancelled, None),
+        (Stop::Deleted, _) => {
+            let fault = Fault::new(FaultKind::ConversationGone, "the conversation was deleted");
+            Outcome::Ends(TurnStatus::Cancelled, Some(fault))
+        }
+        (Stop::Shutdown, OnCrash::Rerun) => Outcome::Released,
+        (Stop::Shutdown, OnCrash::Interrupt) => {
+            let fault = Fault::new(FaultKind::ServerStopped, "the server stopped before the answer was whole");
+            Outcome::Ends(TurnStatus::Interrupted, Some(fault))
+        }
+    }
+}
+
+/// Stores the end and shows it; while the store does not take it, tries on. Readers are told after a while that it may
+/// take long; the turn keeps its place until the store has it, so that nothing can come before it in the history.
+pub(super) async fn store_end(inner: &Inner, hub: &Hub, finish: FinishTurn) {
+    let patience_ends = Instant::now() + inner.limits.store_patience;
+    loop {
+        match inner.store.finish_turn(finish.clone()).await {
+            Ok(Finished::Stored) => {
+                tracing::debug!(turn.id = %finish.turn, turn.status = finish.status.as_str(), "turn ended");
+                return hub.publish(finish.events);
+            }
+            Ok(Finished::Fenced) => {
+                tracing::info!(turn.id = %finish.turn, "turn ended elsewhere, or its conversation is gone");
+                return hub.leave(HubState::Moved);
+            }
+            Err(error) => {
+                tracing::warn!(turn.id = %finish.turn, %error, "the end of a turn could not be stored; trying again");
+            }
+        }
+        if Instant::now() >= patience_ends {
+            hub.leave(HubState::Stalled);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(FINISH_RETRY_AFTER) => {}
+            () = inner.abandoned.cancelled() => return hub.leave(HubState::Stalled),
+        }
+    }
+}

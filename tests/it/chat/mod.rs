@@ -1,0 +1,3 @@
+//! `/chat` through the front door.
+
+mod basics;
