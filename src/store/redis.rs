@@ -21,7 +21,7 @@ use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::broadcast;
 
-use self::connection::{Again, Connection, Request};
+use self::connection::Connection;
 use self::keys::Keys;
 use self::notices::Notices;
 use super::{
@@ -74,7 +74,7 @@ impl Redis {
         let location = location(&info);
         let open = async {
             let client = Client::open(info).map_err(|error| faults::of(&error))?;
-            let connection = Connection::open(client.clone(), settings.deadline).await?;
+            let connection = Connection::open(client.clone(), settings.deadline, keys.ping()).await?;
             let server = server_name();
             let notices = Notices::open(client, keys.channel(), server.clone(), settings.deadline).await?;
             Ok((connection, server, notices))
@@ -82,26 +82,21 @@ impl Redis {
         let (connection, server, notices) = open.await.map_err(|error: StoreError| named(error, &location))?;
         let (leases, channel) = (keys.leases(), keys.channel());
         let store = Self { keys, leases, channel, connection, notices, server, location };
-        store.warn_of_eviction().await;
+        store.look_at_its_settings().await;
         Ok(store)
     }
 
-    /// A Redis that may drop keys when memory is short would lose parts of conversations.
-    async fn warn_of_eviction(&self) {
-        let make = |_| {
-            let mut info = redis::cmd("INFO");
-            info.arg("memory");
-            Request::One(info)
-        };
+    /// Says what of the server's own settings would surprise somebody later.
+    async fn look_at_its_settings(&self) {
         // The user may lack the permission to ask.
-        let Ok(Ok(info)) = self.connection.call(Again::Yes, make).await.map(codec::bytes) else { return };
+        let Ok(Ok(info)) = self.command(&redis::cmd("INFO")).await.map(codec::bytes) else { return };
         let info = String::from_utf8_lossy(&info);
-        let policy = info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
-        if let Some(policy) = policy.filter(|policy| policy.trim() != "noeviction") {
-            tracing::warn!(
-                policy = policy.trim(),
-                "redis may evict conversations; set its maxmemory-policy to noeviction"
-            );
+        let setting = |name| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        if let Some(policy) = setting("maxmemory_policy:").filter(|&policy| policy != "noeviction") {
+            tracing::warn!(policy, "redis may evict conversations; set its maxmemory-policy to noeviction");
+        }
+        if setting("aof_enabled:") == Some("0") {
+            tracing::info!("redis keeps no append-only file, so its own crash loses what came after its last snapshot");
         }
     }
 }
@@ -155,12 +150,7 @@ impl Store for Redis {
 
     async fn ping(&self) -> Result<(), StoreError> {
         // A write, since a replica answers everything else.
-        let make = |_| {
-            let mut set = redis::cmd("SET");
-            set.arg(self.keys.ping()).arg("").arg("PX").arg(1);
-            Request::One(set)
-        };
-        self.connection.call(Again::Yes, make).await.map(drop)
+        self.command(redis::cmd("SET").arg(self.keys.ping()).arg("").arg("PX").arg(1)).await.map(drop)
     }
 
     async fn begin_turn(&self, begin: BeginTurn) -> Result<Begun, StoreError> {

@@ -26,7 +26,7 @@ impl Answer {
     pub fn event(&mut self, event: Event<'_>, pieces: &mut Vec<Piece>) -> Result<(), Fault> {
         let data = event.data.trim_ascii();
         if data == "[DONE]" {
-            self.done = true;
+            self.done = self.begun;
             return if self.begun { Ok(()) } else { Err(garbage("an answer with nothing in it")) };
         }
         if data.is_empty() {

@@ -4,3 +4,4 @@ mod chat;
 mod store;
 mod support;
 mod tidy;
+mod upstream;

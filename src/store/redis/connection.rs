@@ -1,15 +1,15 @@
 //! The one connection that all commands share, and the task that replaces it when it is gone.
 //!
 //! Every call has a deadline. A call that misses it, or finds the connection closed, makes the connection suspect: it is
-//! replaced, since a half-dead socket would swallow all later calls, too. A probe every second notices an outage without
-//! any call. What was sent on the old connection may still be answered there until its own deadline.
+//! replaced, since a half-dead socket would swallow all later calls, too. So does a call that is answered by a replica:
+//! after a failover the name may lead to another server. A probe every second notices an outage without any call. What was sent on the old connection may still be answered there until its own deadline.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisResult, Value};
+use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisResult, Value};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
@@ -60,8 +60,15 @@ pub(super) struct Connection {
     suspects: mpsc::Sender<u64>,
     room: Semaphore,
     deadline: Duration,
-    clock: Arc<ServerClock>,
+    server: Arc<Server>,
     keeper: AbortHandle,
+}
+
+/// What every new connection is made with.
+struct Server {
+    client: Client,
+    clock: ServerClock,
+    nobodys_key: String,
 }
 
 /// The server's clock, as the last probe saw it.
@@ -73,25 +80,27 @@ struct ServerClock {
 
 impl Connection {
     /// Connects, and keeps connected from then on.
-    pub(super) async fn open(client: Client, deadline: Duration) -> Result<Self, StoreError> {
-        let clock = Arc::new(ServerClock { started: Instant::now(), offset_ms: AtomicI64::new(0) });
-        let connection = connect(&client, &clock, deadline.max(CONNECT_WITHIN)).await?;
+    /// `nobodys_key` is one that never exists; deleting it shows whether the server takes writes.
+    pub(super) async fn open(client: Client, deadline: Duration, nobodys_key: String) -> Result<Self, StoreError> {
+        let clock = ServerClock { started: Instant::now(), offset_ms: AtomicI64::new(0) };
+        let server = Arc::new(Server { client, clock, nobodys_key });
+        let connection = server.connect(deadline.max(CONNECT_WITHIN)).await?;
         let first = Link::Up { generation: 0, connection: connection.clone() };
         let link = Arc::new(watch::Sender::new(first));
         let (suspects, suspected) = mpsc::channel(64);
         let keeper =
-            Keeper { client, link: link.clone(), suspected, clock: clock.clone(), deadline, generation: 0, connection };
+            Keeper { server: server.clone(), link: link.clone(), suspected, deadline, generation: 0, connection };
         #[expect(
             clippy::disallowed_methods,
             reason = "the store owns this task: it ends with the store, by its handle"
         )]
         let keeper = tokio::spawn(keeper.run()).abort_handle();
-        Ok(Self { link, suspects, room: Semaphore::new(ROOM_KIB as usize), deadline, clock, keeper })
+        Ok(Self { link, suspects, room: Semaphore::new(ROOM_KIB as usize), deadline, server, keeper })
     }
 
     /// The server's clock, to within a second.
     pub(super) fn server_ms(&self) -> i64 {
-        self.clock.now_ms()
+        self.server.clock.now_ms()
     }
 
     /// Sends what `make` gives and waits for the answer to its last command. `make` is told whether the same call may
@@ -110,11 +119,14 @@ impl Connection {
                 used = Some(generation);
                 let error = match request.send(&mut connection).await {
                     Ok(value) => return Ok(value),
-                    Err(error) if !faults::connection_lost(&error) => return Err(faults::of(&error)),
                     Err(error) => error,
                 };
+                let lost = faults::connection_lost(&error);
+                if !lost && !faults::wrong_server(&error) {
+                    return Err(faults::of(&error));
+                }
                 self.suspect(generation);
-                if broken.replace(generation).is_some() || again == Again::No {
+                if broken.replace(generation).is_some() || (lost && again == Again::No) {
                     return Err(faults::of(&error));
                 }
                 request = make(true);
@@ -126,7 +138,10 @@ impl Connection {
                 if let Some(generation) = used {
                     self.suspect(generation);
                 }
-                Err(faults::no_answer_within(self.deadline))
+                match &*self.link.borrow() {
+                    Link::Down { why, .. } => Err(StoreError::Unavailable(why.clone())),
+                    _ => Err(faults::no_answer_within(self.deadline)),
+                }
             }
         }
     }
@@ -226,22 +241,28 @@ async fn load_scripts(connection: &mut MultiplexedConnection) -> RedisResult<()>
     answers.into_iter().try_for_each(|answer| answer.extract_error().map(drop))
 }
 
-/// A connection on which the server has answered.
-async fn connect(client: &Client, clock: &ServerClock, within: Duration) -> Result<MultiplexedConnection, StoreError> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(None)
-        .set_response_timeout(None)
-        .set_pipeline_buffer_size(1024);
-    let attempt = async {
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        load_scripts(&mut connection).await?;
-        clock.probe(&mut connection).await?;
-        Ok::<_, RedisError>(connection)
-    };
-    match timeout(within, attempt).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(faults::of(&error)),
-        Err(_) => Err(faults::no_answer_within(within)),
+impl Server {
+    /// A connection on which the server has answered, and takes writes.
+    async fn connect(&self, within: Duration) -> Result<MultiplexedConnection, StoreError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(1024);
+        let attempt = async {
+            let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+            load_scripts(&mut connection).await?;
+            self.clock.probe(&mut connection).await?;
+            match redis::cmd("DEL").arg(&self.nobodys_key).exec_async(&mut connection).await {
+                Err(error) if faults::wrong_server(&error) => Err(error),
+                // Where it takes no writes for another reason, it may still be read from.
+                _ => Ok(connection),
+            }
+        };
+        match timeout(within, attempt).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(faults::of(&error)),
+            Err(_) => Err(faults::no_answer_within(within)),
+        }
     }
 }
 
@@ -264,10 +285,9 @@ impl ServerClock {
 
 /// The task that watches the connection and replaces it.
 struct Keeper {
-    client: Client,
+    server: Arc<Server>,
     link: Arc<watch::Sender<Link>>,
     suspected: mpsc::Receiver<u64>,
-    clock: Arc<ServerClock>,
     deadline: Duration,
     generation: u64,
     connection: MultiplexedConnection,
@@ -291,14 +311,14 @@ impl Keeper {
     /// Ends when the connection is to be replaced, and says why.
     async fn watch(&mut self) -> String {
         loop {
-            let Self { suspected, clock, connection, deadline, generation: current, .. } = self;
+            let Self { suspected, server, connection, deadline, generation: current, .. } = self;
             let probe = async {
                 tokio::time::sleep(PROBE_EVERY).await;
-                timeout(*deadline, clock.probe(connection)).await
+                timeout(*deadline, server.clock.probe(connection)).await
             };
             tokio::select! {
                 suspect = suspected.recv() => match suspect {
-                    Some(generation) if generation == *current => return "a call was not answered".into(),
+                    Some(generation) if generation == *current => return "a call failed".into(),
                     Some(_) => {}
                     None => std::future::pending().await,
                 },
@@ -314,7 +334,7 @@ impl Keeper {
     async fn reconnect(&self, since: Instant) -> MultiplexedConnection {
         let mut pause = FIRST_PAUSE;
         loop {
-            match connect(&self.client, &self.clock, CONNECT_WITHIN).await {
+            match self.server.connect(CONNECT_WITHIN).await {
                 Ok(connection) => return connection,
                 Err(error) => {
                     let why = match error {

@@ -12,6 +12,11 @@ pub(super) fn connection_lost(error: &RedisError) -> bool {
     error.is_io_error() || error.kind() == ErrorKind::Parse
 }
 
+/// Whether this server is not the one to ask, or not yet: another one may be, under the same name. Nothing has happened.
+pub(super) fn wrong_server(error: &RedisError) -> bool {
+    matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN"))
+}
+
 /// Whether the answer is that the script is not known, so that nothing has happened.
 pub(super) fn is_unknown_script(answer: &Value) -> bool {
     matches!(answer, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript))

@@ -90,9 +90,8 @@ impl Listener {
         self.listen(first).await;
         loop {
             tracing::debug!("the notices' connection to redis is lost");
-            match timeout(CONNECT_WITHIN, subscribe(&self.client, &self.channel)).await {
-                Ok(Ok(connection)) => self.listen(connection).await,
-                Ok(Err(_)) | Err(_) => {}
+            if let Ok(Ok(connection)) = timeout(CONNECT_WITHIN, subscribe(&self.client, &self.channel)).await {
+                self.listen(connection).await;
             }
             tokio::time::sleep(PAUSE).await;
         }

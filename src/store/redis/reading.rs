@@ -149,9 +149,10 @@ impl Redis {
     pub(super) async fn newest_items(&self, place: &Place, budget: Budget) -> Result<Vec<StoredItem>, StoreError> {
         let base = self.keys.base_of(place);
         let make = |_| {
-            let keys = [base.head(&place.conversation), base.items(&place.conversation)];
+            let conversation = &place.conversation;
+            let keys = [base.session(), base.head(conversation), base.items(conversation)];
             let mut call = SCRIPTS.read_window.call(&keys, 64);
-            call.arg(budget.tokens).arg(budget.fixed_tokens);
+            call.arg(is_session(&place.owner)).arg(budget.tokens).arg(budget.fixed_tokens);
             Request::One(call)
         };
         let answer = codec::bytes(self.connection.call(Again::Yes, make).await?)?;

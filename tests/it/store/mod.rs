@@ -5,5 +5,6 @@
 #[macro_use]
 mod contract;
 mod memory;
+mod redis;
 mod rig;
 mod sqlite;

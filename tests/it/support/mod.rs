@@ -1,6 +1,7 @@
 //! What tests are made of: a server on a free port, a client that keeps cookies, a reader of event streams.
 
 pub mod client;
+pub mod redis_server;
 pub mod server;
 pub mod sse;
 
