@@ -72,6 +72,7 @@ pub async fn run(
     let router = guard::guarded(router, &app, &config.web.cors_origins, own_url.as_deref())?;
     let closing = CancellationToken::new();
     tasks.spawn("notices", app.turns.clone().heed_notices());
+    tasks.spawn("adopt", app.turns.clone().adopt_orphans());
     tasks.spawn("sweep", sweep(parts.clone(), tasks.stopping().clone()));
     tasks.spawn("accept", accept(listener, router, config.limits, tasks.clone(), closing.clone()));
 
@@ -178,4 +179,32 @@ impl From<crate::config::SameSite> for cookie::SameSite {
             crate::config::SameSite::None => Self::None,
         }
     }
+}
+
+/// Takes the address of the settings.
+///
+/// # Errors
+/// With a sentence that says what to change.
+pub async fn listen(config: &Config) -> Result<TcpListener, String> {
+    let address = config.address();
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!("{address} is taken by another program: set PORT to another port."),
+        _ => format!("{address} cannot be listened on: {error}. HOST and PORT say where."),
+    })
+}
+
+/// Resolves at SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// When the signals cannot be listened for.
+pub fn stop_signal() -> Result<impl Future<Output = ()>, String> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signal = |kind| signal(kind).map_err(|error| format!("signals cannot be listened for: {error}"));
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

@@ -2,6 +2,7 @@
 
 pub mod projection;
 pub mod request;
+pub mod turns;
 
 use std::sync::Arc;
 
@@ -61,9 +62,15 @@ pub async fn post_chat(
     body: JsonBody<ChatRequest>,
 ) -> Result<Response, ApiError> {
     let streamed = body.value.wants_stream(&headers);
-    let wanted = body.value.validate(&app.chat, streamed)?;
+    let key = request::idempotency_key(&headers, &body.bytes)?;
+    let wanted = body.value.validate(&app.chat, streamed, key)?;
+    let cancels = wanted.cancels_on_disconnect();
     let (session, accepted) = ask_as_session(&app, app.sessions.read(&headers), wanted).await?;
-    let answer = answer(&app, accepted, streamed).await;
+    let mut projection = Projection::new(accepted.conversation, accepted.reader);
+    if cancels {
+        projection = projection.cancel_on_leave(app.turns.clone(), session.owner());
+    }
+    let answer = answer(&app, projection, streamed).await;
     Ok(with_cookie(app.sessions.set(&session), answer.into_response()))
 }
 
@@ -97,19 +104,20 @@ fn ask_for(app: &App, session: &Session, session_use: SessionUse, wanted: &Wante
         create_conversation: !wanted.names_existing_conversation(),
         request: wanted.turn_request(&turn, &*app.ids, &*app.clock),
         turn,
-        idempotency: None,
+        idempotency: wanted.idempotency(),
+        on_busy: wanted.on_busy(),
+        drop_if_unheard: wanted.cancels_on_disconnect(),
     }
 }
 
 /// The whole answer, or the stream of it from its first event on; a failure before that keeps its status.
-async fn answer(app: &App, accepted: Accepted, streamed: bool) -> Result<Response, ApiError> {
-    let mut projection = Projection::new(accepted);
+async fn answer(app: &App, mut projection: Projection, streamed: bool) -> Result<Response, ApiError> {
     if !streamed {
         return Ok(axum::Json(projection.whole().await?).into_response());
     }
     match projection.lead(app.first_event_wait).await {
         Lead::Failed(error) => Err(error),
-        Lead::Stream(first) => Ok(sse::respond(first, projection)),
+        Lead::Stream(first, last) => Ok(sse::respond(first, (!last).then_some(projection))),
     }
 }
 

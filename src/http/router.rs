@@ -19,6 +19,9 @@ use crate::app::App;
 fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(openapi::Head::openapi())
         .routes(routes!(chat::post_chat, chat::get_chat, chat::delete_chat))
+        .routes(routes!(chat::turns::list_turns))
+        .routes(routes!(chat::turns::read_turn))
+        .routes(routes!(chat::turns::cancel_turn))
         .routes(routes!(health::root))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

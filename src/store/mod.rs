@@ -9,8 +9,8 @@
 //! exist.
 
 pub mod memory;
-// pub mod redis;
-// pub mod sqlite;
+pub mod redis;
+pub mod sqlite;
 
 use async_trait::async_trait;
 use tokio::sync::broadcast;

@@ -1,6 +1,18 @@
 //! The model: one call, answered by a stream of pieces.
 
+pub mod answer;
+pub mod attempt;
+pub mod breaker;
 pub mod demo;
+pub mod fresh;
+pub mod openai;
+pub mod refusal;
+pub mod retry;
+pub mod settings;
+pub mod sse;
+pub mod streamed;
+pub mod tally;
+pub mod wire;
 
 use std::pin::Pin;
 

@@ -12,3 +12,5 @@ mod door;
 mod openapi;
 mod store;
 mod support;
+mod tidy;
+mod upstream;

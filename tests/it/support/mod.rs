@@ -3,6 +3,7 @@
 pub mod client;
 pub mod faulty;
 pub mod raw;
+pub mod redis_server;
 pub mod scripted;
 pub mod server;
 pub mod sse;

@@ -17,6 +17,8 @@ use tokio::runtime::Handle;
 
 use crate::store::rig::{AMPLE, Caller, DAY_MS, Rig, texts};
 
+/// Who of the people names a conversation that is somebody else's.
+const INTRUDER: usize = 1;
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 
 #[derive(Debug, Clone)]
@@ -155,6 +157,8 @@ impl Play {
 
     async fn begin(&mut self, op: &Op) {
         let Op::Begin { who, create_session, create_conversation, key, budget } = *op else { return };
+        // Whether an id that somebody else has can be minted anew is left open.
+        let create_conversation = create_conversation && who != INTRUDER;
         let who = &self.people[who];
         let program = matches!(who.place.owner, openai_backend::domain::conversation::Owner::ApiKey(_));
         let session = match (program, create_session) {

@@ -1,0 +1,131 @@
+//! From an answer's events, or from its one body, to pieces; and whether the answer is whole. Pure.
+
+use serde_json::Value;
+
+use super::refusal::{self, Told};
+use super::sse::{Event, SseError};
+use super::wire::{Choice, Completion};
+use crate::domain::reply::Piece;
+use crate::domain::turn::{Fault, FaultKind};
+
+/// A streamed answer as far as it has come.
+#[derive(Debug, Default)]
+pub struct Answer {
+    model: String,
+    /// There was a choice, so this is an answer at all.
+    begun: bool,
+    finished: bool,
+    done: bool,
+}
+
+impl Answer {
+    /// Takes an event; adds what it says to `pieces`.
+    ///
+    /// # Errors
+    /// When it reports an error, or cannot be read.
+    pub fn event(&mut self, event: Event<'_>, pieces: &mut Vec<Piece>) -> Result<(), Fault> {
+        let data = event.data.trim_ascii();
+        if data == "[DONE]" {
+            self.done = self.begun;
+            return if self.begun { Ok(()) } else { Err(garbage("an answer with nothing in it")) };
+        }
+        if data.is_empty() {
+            return Ok(());
+        }
+        if event.name == "error" {
+            return Err(refusal::fault_in_answer(&Told::read(data.as_bytes())));
+        }
+        let chunk: Completion<'_> = serde_json::from_str(data).map_err(|_| garbage("an event that is no answer"))?;
+        self.chunk(&chunk, data, pieces)
+    }
+
+    fn chunk(&mut self, chunk: &Completion<'_>, json: &str, pieces: &mut Vec<Piece>) -> Result<(), Fault> {
+        if chunk.error.is_some() || (chunk.choices.is_none() && is_bare_error(json)) {
+            return Err(refusal::fault_in_answer(&Told::read(json.as_bytes())));
+        }
+        if !chunk.model.0.is_empty() && chunk.model.0 != self.model {
+            self.model.clear();
+            self.model.push_str(&chunk.model.0);
+            pieces.push(Piece::Model(self.model.clone()));
+        }
+        if let Some(choice) = chunk.choices.as_ref().and_then(|choices| choices.0.as_ref()) {
+            self.begun = true;
+            self.choice(choice, pieces)?;
+        }
+        if let Some(usage) = chunk.usage.as_ref().and_then(super::wire::WireUsage::counts) {
+            pieces.push(Piece::Usage(usage));
+        }
+        Ok(())
+    }
+
+    fn choice(&mut self, choice: &Choice<'_>, pieces: &mut Vec<Piece>) -> Result<(), Fault> {
+        let said = choice.delta.as_ref().or(choice.message.as_ref());
+        for text in said.into_iter().flat_map(|said| [&said.content.0, &said.refusal.0]) {
+            if !text.is_empty() {
+                pieces.push(Piece::Text(text.as_ref().to_owned()));
+            }
+        }
+        match choice.finish_reason.0.as_ref() {
+            "" => {}
+            // OpenRouter's word for a provider that gave up.
+            "error" => return Err(refusal::fault_in_answer(&Told::default())),
+            reason => {
+                self.finished = true;
+                pieces.push(Piece::Finish(reason.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The model has finished: what may still come are the figures and the end mark.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.finished || self.done
+    }
+
+    /// The end mark has come: nothing follows.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+}
+
+/// Reads an answer that came in one.
+///
+/// # Errors
+/// When it is an error, cut short, or no answer.
+pub fn whole(body: &[u8]) -> Result<Vec<Piece>, Fault> {
+    let text = std::str::from_utf8(body).map_err(|_| garbage("an answer that is not UTF-8"))?;
+    let completion: Completion<'_> = serde_json::from_str(text).map_err(|error| match error.is_eof() {
+        true => Fault::new(FaultKind::UpstreamCut, "the model's answer was cut short"),
+        false => garbage("an answer that is not JSON"),
+    })?;
+    let mut answer = Answer::default();
+    let mut pieces = Vec::with_capacity(4);
+    answer.chunk(&completion, text, &mut pieces)?;
+    if answer.begun { Ok(pieces) } else { Err(garbage("an answer with nothing in it")) }
+}
+
+/// Older vLLM sends its error object without a wrapping.
+fn is_bare_error(json: &str) -> bool {
+    let value: Value = serde_json::from_str(json).unwrap_or_default();
+    value["object"] == "error" || (value.get("usage").is_none() && value.get("detail").is_some())
+}
+
+/// The fault for what no reading makes sense of.
+#[must_use]
+pub fn garbage(what: &str) -> Fault {
+    Fault::new(FaultKind::UpstreamGarbage, format!("the model's server sent {what}"))
+}
+
+impl From<SseError> for Fault {
+    fn from(error: SseError) -> Self {
+        match error {
+            SseError::TooLarge => garbage("an event that is larger than any real one"),
+            SseError::NotUtf8 => garbage("an event that is not UTF-8"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

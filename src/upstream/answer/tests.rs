@@ -1,0 +1,132 @@
+//! Answers as OpenAI and its imitators send them, whole and broken.
+
+use std::ops::ControlFlow;
+
+use serde_json::json;
+
+use super::super::sse::Parser;
+use super::*;
+use crate::domain::turn::Usage;
+
+type Read = (Vec<Piece>, Answer, Option<FaultKind>);
+
+fn read(stream: &str) -> Read {
+    let (mut answer, mut pieces, mut fault) = (Answer::default(), Vec::new(), None);
+    let fed = Parser::default().feed(stream.as_bytes(), |event| match answer.event(event, &mut pieces) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(found) => {
+            fault = Some(found.kind);
+            ControlFlow::Break(())
+        }
+    });
+    assert!(fed.is_ok());
+    (pieces, answer, fault)
+}
+
+fn chunk(delta: &Value, finish: Option<&str>) -> String {
+    let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
+    format!("data: {}\n\n", json!({"model": "m", "choices": [choice], "usage": null}))
+}
+
+fn text(text: &str) -> Piece {
+    Piece::Text(text.to_owned())
+}
+
+#[test]
+fn an_ordinary_stream_becomes_pieces() {
+    let usage = json!({"model": "m", "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}});
+    let stream = [
+        chunk(&json!({"role": "assistant", "content": "", "refusal": null}), None),
+        chunk(&json!({"content": "Hel\"lo"}), None),
+        chunk(&json!({"content": " 👌"}), None),
+        chunk(&json!({}), Some("stop")),
+        format!("data: {usage}\n\ndata: [DONE]\n\n"),
+    ];
+    let (pieces, answer, fault) = read(&stream.concat());
+    let usage = Usage { input_tokens: 5, output_tokens: 2, ..Usage::default() };
+    let expected =
+        [Piece::Model("m".into()), text("Hel\"lo"), text(" 👌"), Piece::Finish("stop".into()), Piece::Usage(usage)];
+    assert_eq!(pieces, expected);
+    assert!(answer.is_finished() && answer.is_done() && fault.is_none());
+}
+
+#[test]
+fn an_answer_is_unfinished_until_it_says_so() {
+    let (_, answer, _) = read(&chunk(&json!({"content": "a"}), None));
+    assert!(!answer.is_finished());
+    let (_, answer, _) = read(&chunk(&json!({"content": "a"}), Some("length")));
+    assert!(answer.is_finished() && !answer.is_done());
+    let (_, answer, _) = read(&(chunk(&json!({"content": "a"}), None) + "data: [DONE]\n\n"));
+    assert!(answer.is_finished() && answer.is_done());
+}
+
+#[test]
+fn a_refusal_is_said_too() {
+    let (pieces, ..) = read(&chunk(&json!({"content": null, "refusal": "No."}), Some("stop")));
+    assert_eq!(pieces[1], text("No."));
+}
+
+#[test]
+fn what_is_not_said_is_read_over() {
+    let stream = [
+        "event: ping\ndata: {\"type\":\"ping\"}\n\n".to_owned(),
+        "data:\n\ndata: {}\n\n".to_owned(),
+        chunk(&json!({"reasoning_content": "hm", "tool_calls": [{"index": 0}]}), None),
+        r#"data: {"choices":[],"prompt_filter_results":[{"prompt_index":0}]}"#.to_owned() + "\n\n",
+    ];
+    let (pieces, _, fault) = read(&stream.concat());
+    assert_eq!((pieces, fault), (vec![Piece::Model("m".into())], None));
+}
+
+#[test]
+fn errors_inside_a_stream_end_it() {
+    use FaultKind::*;
+    let cases = [
+        (r#"data: {"error":{"message":"oops","type":"server_error","param":null,"code":null}}"#, UpstreamUnavailable),
+        (r#"data: {"error":{"code":429,"message":"slow"},"choices":[]}"#, RateLimited),
+        (r#"data: {"object":"error","message":"too long","type":"BadRequestError","code":400}"#, UpstreamRefused),
+        ("event: error\ndata: overloaded", UpstreamUnavailable),
+        (r#"data: {"choices":[{"delta":{"content":""},"finish_reason":"error"}]}"#, UpstreamUnavailable),
+        ("data: not json", UpstreamGarbage),
+        ("data: 7", UpstreamGarbage),
+        (r#"data: {"choices":"#, UpstreamGarbage),
+        ("data: [DONE]", UpstreamGarbage),
+    ];
+    for (event, expected) in cases {
+        let (_, _, fault) = read(&format!("{event}\n\n"));
+        assert_eq!(fault, Some(expected), "{event}");
+    }
+}
+
+#[test]
+fn a_plain_answer_is_read_in_one() {
+    let body = json!({
+        "id": "x", "object": "chat.completion", "model": "m",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6},
+    });
+    let usage = Usage { input_tokens: 5, output_tokens: 1, ..Usage::default() };
+    let expected = [Piece::Model("m".into()), text("Hi"), Piece::Finish("stop".into()), Piece::Usage(usage)];
+    assert_eq!(whole(body.to_string().as_bytes()).unwrap(), expected);
+}
+
+#[test]
+fn plain_answers_that_are_none() {
+    use FaultKind::*;
+    let cases: [(&[u8], FaultKind); 9] = [
+        (b"", UpstreamCut),
+        (br#"{"choices":[{"message":{"content":"Hi"#, UpstreamCut),
+        (b"<html>", UpstreamGarbage),
+        (b"{}", UpstreamGarbage),
+        (br#"{"choices":[]}"#, UpstreamGarbage),
+        (b"[1]", UpstreamGarbage),
+        (b"{\"choices\":[{\"message\":{\"content\":\"\xff\"}}]}", UpstreamGarbage),
+        (br#"{"error":{"message":"x","code":402}}"#, QuotaExhausted),
+        (br#"{"detail":"Internal"}"#, UpstreamUnavailable),
+    ];
+    for (body, expected) in cases {
+        let fault = whole(body).unwrap_err();
+        assert_eq!(fault.kind, expected, "{}", String::from_utf8_lossy(body));
+    }
+    assert_eq!(whole(br#"{"choices":[{"message":{"content":null}}]}"#).unwrap(), []);
+}

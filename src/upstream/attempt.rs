@@ -1,0 +1,184 @@
+//! One request to the model's server: sent, and what came of it if not an answer.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Client, Request, Response, StatusCode};
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::garbage;
+use super::fresh;
+use super::refusal::{self, Private, Told};
+use super::retry::{Again, asked_pause};
+use crate::domain::turn::{Fault, FaultKind};
+
+/// The most bytes of a plain answer.
+pub const MAX_PLAIN_BYTES: usize = 16 * 1024 * 1024;
+
+/// The most bytes of an error that are looked at, and the longest they are waited for.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+const ERROR_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An attempt that failed before its answer began.
+#[derive(Debug)]
+pub struct Failed {
+    /// What the client is told if this was the last attempt.
+    pub fault: Fault,
+    /// Whether another attempt may do better.
+    pub again: Again,
+    /// The status, where one came.
+    pub status: Option<u16>,
+    /// The upstream's own code, where it is a plain word.
+    pub code: Option<String>,
+}
+
+impl Failed {
+    fn new(kind: FaultKind, message: &str, again: Again) -> Self {
+        Self { fault: Fault::new(kind, message), again, status: None, code: None }
+    }
+
+    /// Whether it speaks against the server, rather than against the request or a connection that had gone stale.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        use FaultKind::{UpstreamCut, UpstreamGarbage, UpstreamTimeout, UpstreamUnavailable};
+        let down = matches!(self.fault.kind, UpstreamCut | UpstreamGarbage | UpstreamTimeout | UpstreamUnavailable);
+        down && self.again != Again::AtOnce
+    }
+
+    /// Nothing came before the deadline.
+    #[must_use]
+    pub fn late() -> Self {
+        Self::new(FaultKind::UpstreamTimeout, "the model did not begin to answer in time", Again::Never)
+    }
+}
+
+/// Sends a request; gives the response when its status says that an answer follows.
+///
+/// # Errors
+/// When none follows.
+pub async fn send(
+    client: &Client,
+    request: Request,
+    deadline: Instant,
+    private: Private<'_>,
+    now_ms: impl Fn() -> i64,
+) -> Result<Response, Failed> {
+    let sent = timeout_at(deadline, fresh::watch(client.execute(request))).await;
+    let response = match sent {
+        Err(_late) => return Err(Failed::late()),
+        Ok((Err(error), is_fresh)) => return Err(no_response(&error, is_fresh)),
+        Ok((Ok(response), _)) => response,
+    };
+    if response.status() == StatusCode::OK {
+        return Ok(response);
+    }
+    Err(refused(response, deadline, private, now_ms()).await)
+}
+
+async fn refused(response: Response, deadline: Instant, private: Private<'_>, now_ms: i64) -> Failed {
+    let status = response.status().as_u16();
+    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let asked = asked_pause(header("retry-after-ms"), header(RETRY_AFTER.as_str()), now_ms);
+    let forbidden = header("x-should-retry") == Some("false");
+    if response.status().is_success() {
+        return Failed { status: Some(status), ..Failed::from(garbage("no answer")) };
+    }
+    let by = deadline.min(Instant::now() + ERROR_TIMEOUT);
+    let body = read_at_most(response.into(), MAX_ERROR_BYTES, by).await.unwrap_or_default();
+    let told = Told::read(&body);
+    let mut fault = refusal::fault(status, &told, private);
+    fault.retry_after_ms = asked.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+    let again = match fault.kind {
+        _ if forbidden => Again::Never,
+        FaultKind::RateLimited | FaultKind::UpstreamUnavailable | FaultKind::UpstreamTimeout => Again::Later(asked),
+        _ => Again::Never,
+    };
+    Failed { fault, again, status: Some(status), code: told.plain_code().map(str::to_owned) }
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        Self { fault, again: Again::Never, status: None, code: None }
+    }
+}
+
+/// No byte of a response came, or none that HTTP has.
+fn no_response(error: &reqwest::Error, is_fresh: bool) -> Failed {
+    use FaultKind::{UpstreamTimeout, UpstreamUnavailable};
+    if error.is_connect() {
+        return match error.is_timeout() {
+            true => Failed::new(
+                UpstreamTimeout,
+                "the model's server did not accept a connection in time",
+                Again::Later(None),
+            ),
+            false => Failed::new(UpstreamUnavailable, "the model's server cannot be reached", Again::Later(None)),
+        };
+    }
+    if error.is_builder() {
+        return Failed::new(FaultKind::Internal, "the request to the model's server could not be made", Again::Never);
+    }
+    if is_garbled(error) {
+        return garbage("what is not HTTP").into();
+    }
+    let again = if is_fresh { Again::Later(None) } else { Again::AtOnce };
+    Failed::new(UpstreamUnavailable, "the model's server closed the connection without an answer", again)
+}
+
+fn is_garbled(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Reads a plain answer's body.
+///
+/// # Errors
+/// When it does not end by itself in time and within [`MAX_PLAIN_BYTES`].
+pub async fn whole_body(body: reqwest::Body, deadline: Instant) -> Result<Bytes, Fault> {
+    read_at_most(body, MAX_PLAIN_BYTES, deadline).await
+}
+
+async fn read_at_most(body: reqwest::Body, most: usize, deadline: Instant) -> Result<Bytes, Fault> {
+    match timeout_at(deadline, Limited::new(body, most).collect()).await {
+        Err(_late) => Err(Fault::new(FaultKind::UpstreamTimeout, "the model did not answer in time")),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(garbage("more than any answer has")),
+        Ok(Err(_)) => Err(Fault::new(FaultKind::UpstreamCut, "the model's answer was cut short")),
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+    }
+}
+
+/// What a response's body claims to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// Server-sent events.
+    Events,
+    /// One JSON object.
+    Json,
+    /// Neither.
+    Else,
+}
+
+/// Reads the content type; one that is missing is taken for what was asked.
+#[must_use]
+pub fn content(headers: &HeaderMap, asked_stream: bool) -> Said {
+    let Some(value) = headers.get(reqwest::header::CONTENT_TYPE) else {
+        return if asked_stream { Said::Events } else { Said::Json };
+    };
+    let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if kind.eq_ignore_ascii_case("text/event-stream") {
+        Said::Events
+    } else if kind.eq_ignore_ascii_case("application/json") {
+        Said::Json
+    } else {
+        Said::Else
+    }
+}

@@ -1,0 +1,274 @@
+//! OpenAI's Chat Completions, and the servers that speak the same: calls, retries, the breaker.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, Method, Request, Response, redirect};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+use url::Url;
+
+use super::answer::{self, garbage};
+use super::attempt::{self, Failed, Said};
+use super::breaker::Breaker;
+use super::fresh::Watch;
+use super::refusal::Private;
+use super::retry::{Budget, Retries};
+use super::settings::OpenAiSettings;
+use super::streamed::{Patience, Streamed};
+use super::{Call, Pieces, Upstream, UpstreamInfo, wire};
+use crate::domain::clock::Clock;
+use crate::domain::ids::Ids;
+use crate::domain::turn::{Fault, FaultKind};
+
+/// Idle connections are dropped before the 5 s after which common servers close them, so that few requests meet one that
+/// is being closed.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+
+/// For `--check`.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The settings cannot work.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unusable(&'static str);
+
+/// A model's server over HTTP.
+pub struct OpenAi {
+    settings: OpenAiSettings,
+    chat_url: Url,
+    models_url: Url,
+    authorization: Option<HeaderValue>,
+    client: Client,
+    budget: Mutex<Budget>,
+    breaker: Mutex<Breaker>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+}
+
+impl OpenAi {
+    /// An upstream; no connection is made yet. `clock` is for `Retry-After` dates, `ids` for the chance in pauses.
+    ///
+    /// # Errors
+    /// When the address cannot be one, or the key cannot go into a header.
+    pub fn new(settings: OpenAiSettings, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Self, Unusable> {
+        let now = Instant::now();
+        Ok(Self {
+            chat_url: below(&settings.base_url, &["chat", "completions"])?,
+            models_url: below(&settings.base_url, &["models"])?,
+            authorization: settings.api_key.as_ref().map(bearer).transpose()?,
+            client: client(&settings)?,
+            budget: Mutex::new(Budget::new(settings.retry_budget_percent, settings.retry_budget_floor, now)),
+            breaker: Mutex::new(Breaker::new(settings.breaker, now)),
+            settings,
+            clock,
+            ids,
+        })
+    }
+
+    /// Attempts until an answer begins, or there is nothing left to hope for.
+    async fn attempts(&self, call: &Call, body: Bytes) -> Result<Pieces, Fault> {
+        let started = Instant::now();
+        let limit = if call.stream { self.settings.first_byte_timeout } else { self.settings.plain_timeout };
+        let deadline = started + limit;
+        let mut retries = Retries::new(self.settings.max_retries);
+        let mut last = None;
+        lock(&self.budget).call(started);
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let asked = lock(&self.breaker).ask(Instant::now());
+            let permit = match asked {
+                Ok(permit) => permit,
+                Err(wait) => return Err(last.unwrap_or_else(|| breaker_open(wait))),
+            };
+            let outcome = self.attempt(call, body.clone(), deadline).await;
+            let failed = outcome.as_ref().err().is_some_and(Failed::is_down);
+            lock(&self.breaker).tell(permit, failed, Instant::now());
+            let failed = match outcome {
+                Ok(pieces) => return Ok(pieces),
+                Err(failed) => failed,
+            };
+            let Some(pause) = self.next_pause(&mut retries, &failed, deadline) else {
+                log_failure(&failed, attempt);
+                return Err(failed.fault);
+            };
+            log_retry(&failed, attempt, pause);
+            last = Some(failed.fault);
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+
+    fn next_pause(&self, retries: &mut Retries, failed: &Failed, deadline: Instant) -> Option<Duration> {
+        let now = Instant::now();
+        let pause = retries.next(failed.again, self.chance(), deadline.saturating_duration_since(now))?;
+        lock(&self.budget).retry(now).then_some(pause)
+    }
+
+    fn chance(&self) -> u64 {
+        let [a, b, ..] = self.ids.secret();
+        u64::from(u16::from_le_bytes([a, b]))
+    }
+
+    /// One attempt, up to the first pieces of its answer.
+    async fn attempt(&self, call: &Call, body: Bytes, deadline: Instant) -> Result<Pieces, Failed> {
+        let request = self.request(Method::POST, &self.chat_url, Some(body));
+        let private = Private { key: self.settings.api_key.as_ref(), prompt: &call.messages };
+        let now_ms = || self.clock.now_ms();
+        let response = attempt::send(&self.client, request, deadline, private, now_ms).await?;
+        let status = Some(response.status().as_u16());
+        // The status has come, so this is the answer, good or bad.
+        self.answer(call, response, deadline).await.map_err(|fault| Failed { status, ..Failed::from(fault) })
+    }
+
+    async fn answer(&self, call: &Call, response: Response, deadline: Instant) -> Result<Pieces, Fault> {
+        match attempt::content(response.headers(), call.stream) {
+            Said::Else => Err(garbage("neither JSON nor an event stream")),
+            Said::Json => {
+                let body = attempt::whole_body(response.into(), deadline).await?;
+                let pieces = answer::whole(&body)?;
+                Ok(Box::pin(stream::iter([Ok(pieces)])))
+            }
+            Said::Events => {
+                let OpenAiSettings { idle_timeout: idle, finish_grace: grace, .. } = self.settings;
+                let patience = Patience { first_event_by: deadline, idle, grace };
+                Ok(Box::pin(Streamed::new(response.into(), patience).begin().await?))
+            }
+        }
+    }
+
+    fn request(&self, method: Method, url: &Url, body: Option<Bytes>) -> Request {
+        let mut request = Request::new(method, url.clone());
+        let headers = request.headers_mut();
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        if let Some(body) = body {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *request.body_mut() = Some(body.into());
+        }
+        request
+    }
+}
+
+#[async_trait]
+impl Upstream for OpenAi {
+    fn info(&self) -> UpstreamInfo {
+        let mut shown = self.settings.base_url.clone();
+        // Neither can fail on an address that has a host.
+        let _ = shown.set_username("");
+        let _ = shown.set_password(None);
+        shown.set_query(None);
+        shown.set_fragment(None);
+        UpstreamInfo { kind: self.settings.kind, location: shown.as_str().trim_end_matches('/').to_owned() }
+    }
+
+    async fn call(&self, call: Call) -> Result<Pieces, Fault> {
+        let body = wire::request(&call)
+            .map_err(|_| Fault::new(FaultKind::Internal, "the request to the model's server could not be made"))?;
+        self.attempts(&call, body).await
+    }
+
+    async fn check(&self) -> Result<String, Fault> {
+        let request = self.request(Method::GET, &self.models_url, None);
+        let private = Private { key: self.settings.api_key.as_ref(), prompt: &[] };
+        let deadline = Instant::now() + CHECK_TIMEOUT;
+        let now_ms = || self.clock.now_ms();
+        match attempt::send(&self.client, request, deadline, private, now_ms).await {
+            Ok(_) if self.authorization.is_some() => Ok("the model's server answers and takes the key".to_owned()),
+            Ok(_) => Ok("the model's server answers".to_owned()),
+            Err(Failed { status: Some(404 | 405 | 501), .. }) => {
+                Ok("the model's server can be reached; it has no list of models".to_owned())
+            }
+            Err(failed) => {
+                log_failure(&failed, 1);
+                Err(failed.fault)
+            }
+        }
+    }
+}
+
+fn client(settings: &OpenAiSettings) -> Result<Client, Unusable> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("openai-backend/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(settings.connect_timeout)
+        .connector_layer(Watch)
+        .pool_idle_timeout(POOL_IDLE)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(15))
+        .http2_keep_alive_timeout(Duration::from_secs(10))
+        .http2_adaptive_window(true);
+    if is_loopback(&settings.base_url) {
+        // A proxy named in the environment cannot reach this machine's own address.
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|_| Unusable("the HTTP client cannot be set up: no usable TLS certificates or settings"))
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn below(base: &Url, path: &[&str]) -> Result<Url, Unusable> {
+    const WRONG: Unusable = Unusable("the model's server needs an address that starts with http:// or https://");
+    if !matches!(base.scheme(), "http" | "https") {
+        return Err(WRONG);
+    }
+    let mut url = base.clone();
+    url.set_fragment(None);
+    url.path_segments_mut().map_err(|()| WRONG)?.pop_if_empty().extend(path);
+    Ok(url)
+}
+
+fn bearer(key: &SecretString) -> Result<HeaderValue, Unusable> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))
+        .map_err(|_| Unusable("the API key has a character that no key has, perhaps a line break"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn breaker_open(wait: Duration) -> Fault {
+    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+    let message = "the model's server has been failing; no call is made to it for a moment";
+    Fault { retry_after_ms: Some(wait_ms), ..Fault::new(FaultKind::BreakerOpen, message) }
+}
+
+fn log_failure(failed: &Failed, attempt: u32) {
+    warn!(
+        upstream.fault = failed.fault.kind.code(),
+        upstream.status = failed.status,
+        upstream.error_code = failed.code.as_deref(),
+        upstream.attempt = attempt,
+        "the model's server failed"
+    );
+}
+
+fn log_retry(failed: &Failed, attempt: u32, pause: Duration) {
+    debug!(
+        upstream.fault = failed.fault.kind.code(),
+        upstream.status = failed.status,
+        upstream.error_code = failed.code.as_deref(),
+        upstream.attempt = attempt,
+        upstream.pause_ms = pause.as_millis() as u64,
+        "the model's server failed, trying again"
+    );
+}
+
+/// Nothing that is held under a lock here can be left half-changed by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

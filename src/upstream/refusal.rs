@@ -1,0 +1,246 @@
+//! What an upstream's error means, said honestly and safely.
+//!
+//! The sentences are this server's own. OpenAI's text for a wrong key quotes the key, and others quote the prompt, so an
+//! upstream's own words are passed on only for a request that it refused, and only after a look at what is in them.
+
+use std::collections::HashSet;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::PromptMessage;
+use crate::domain::turn::{Fault, FaultKind};
+
+/// The most characters of an upstream's own words that are passed on.
+const MAX_QUOTE_CHARS: usize = 300;
+
+/// As many bytes in common with a message of the prompt make a quote of it.
+const ECHO_BYTES: usize = 16;
+
+/// An error as the upstream told it, in whichever of the usual shapes.
+#[derive(Default)]
+pub struct Told {
+    code: String,
+    kind: String,
+    param: String,
+    message: String,
+    /// The status inside an error that came with status 200.
+    status: Option<u16>,
+    tokens: Option<(u64, u64)>,
+}
+
+impl Told {
+    /// Reads an error's body. What is not JSON, or no error, tells nothing.
+    #[must_use]
+    pub fn read(body: &[u8]) -> Self {
+        serde_json::from_slice(body).map(|value| Self::from_json(&value)).unwrap_or_default()
+    }
+
+    /// Reads `{"error": {...}}`, `{"error": "..."}`, `{"object": "error", ...}`, `{"detail": ...}`, or a list of one.
+    #[must_use]
+    pub fn from_json(value: &Value) -> Self {
+        let value = value.get(0).unwrap_or(value);
+        let error = value.get("error").filter(|error| !error.is_null()).unwrap_or(value);
+        let word = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+        let texts = [error.as_str(), error["message"].as_str(), error["detail"].as_str()];
+        let status = error["code"].as_u64().or_else(|| error["status"].as_u64());
+        let tokens = error["n_prompt_tokens"].as_u64().zip(error["n_ctx"].as_u64());
+        Self {
+            code: word("code"),
+            kind: word("type"),
+            param: word("param"),
+            message: texts.into_iter().flatten().next().unwrap_or_default().to_owned(),
+            status: status.and_then(|status| u16::try_from(status).ok()),
+            tokens,
+        }
+    }
+
+    /// Whether anything was told.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        [&self.code, &self.kind, &self.message].into_iter().any(|word| !word.is_empty()) || self.status.is_some()
+    }
+
+    /// The code, where it is a plain word and so safe to log.
+    #[must_use]
+    pub fn plain_code(&self) -> Option<&str> {
+        [&self.code, &self.kind].into_iter().map(String::as_str).find(|word| is_plain(word))
+    }
+
+    /// The status inside the error.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.status.filter(|status| (400..600).contains(status))
+    }
+
+    /// The status that an error in an answer would have had; OpenAI says `server_error` there, and nothing else.
+    fn likely_status(&self) -> u16 {
+        if self.is_quota() || self.is(&["rate_limit_exceeded", "requests", "tokens"]) {
+            429
+        } else if self.is_too_long() || self.is(&["invalid_request_error", "BadRequestError"]) {
+            400
+        } else {
+            500
+        }
+    }
+
+    fn is(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| self.code == *word || self.kind == *word)
+    }
+
+    fn says(&self, phrases: &[&str]) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        phrases.iter().any(|phrase| message.contains(phrase))
+    }
+
+    fn is_quota(&self) -> bool {
+        self.is(&[
+            "insufficient_quota",
+            "billing_hard_limit_reached",
+            "billing_not_active",
+            "insufficient_balance",
+            "insufficient_credits",
+            "account_deactivated",
+        ])
+    }
+
+    fn is_too_long(&self) -> bool {
+        self.is(&["context_length_exceeded", "exceed_context_size_error", "context_window_exceeded"])
+            || self.says(&["maximum context length", "context window", "available context size"])
+    }
+
+    fn is_unknown_model(&self, status: u16) -> bool {
+        // A 404 that does not speak of a model is a wrong address.
+        self.is(&["model_not_found"])
+            || (status == 404 && (self.param == "model" || self.says(&["model"])) && !self.says(&["invalid url"]))
+    }
+}
+
+/// The kind of failure that `status` and what was told with it amount to.
+#[must_use]
+pub fn kind(status: u16, told: &Told) -> FaultKind {
+    match status {
+        500.. => match status {
+            504 | 524 => FaultKind::UpstreamTimeout,
+            _ => FaultKind::UpstreamUnavailable,
+        },
+        _ if told.is_quota() => FaultKind::QuotaExhausted,
+        400 | 413 | 422 if told.is_too_long() => FaultKind::ContextTooLong,
+        400..=404 if told.is_unknown_model(status) => FaultKind::UnknownModel,
+        401 | 403 => FaultKind::UpstreamRefusedKey,
+        402 => FaultKind::QuotaExhausted,
+        429 => FaultKind::RateLimited,
+        408 => FaultKind::UpstreamTimeout,
+        _ => FaultKind::UpstreamRefused,
+    }
+}
+
+/// What must not be passed on in an upstream's own words.
+#[derive(Clone, Copy)]
+pub struct Private<'a> {
+    /// This server's key.
+    pub key: Option<&'a SecretString>,
+    /// The prompt.
+    pub prompt: &'a [PromptMessage],
+}
+
+/// The fault that `status` and what was told with it amount to.
+#[must_use]
+pub fn fault(status: u16, told: &Told, private: Private<'_>) -> Fault {
+    let kind = kind(status, told);
+    let mut message = sentence(kind, status, told);
+    if kind == FaultKind::UpstreamRefused
+        && let Some(quote) = quote(&told.message, private)
+    {
+        message.push_str(": ");
+        message.push_str(&quote);
+    }
+    Fault::new(kind, message)
+}
+
+/// The fault for an error that came inside an answer.
+#[must_use]
+pub fn fault_in_answer(told: &Told) -> Fault {
+    let status = told.status().unwrap_or_else(|| told.likely_status());
+    match kind(status, told) {
+        kind @ FaultKind::UpstreamUnavailable => {
+            Fault::new(kind, "the model's server failed in the middle of its answer")
+        }
+        kind => Fault::new(kind, sentence(kind, status, told)),
+    }
+}
+
+fn sentence(kind: FaultKind, status: u16, told: &Told) -> String {
+    match kind {
+        FaultKind::UpstreamRefusedKey => format!("the model's server refused this server's API key ({status})"),
+        FaultKind::QuotaExhausted => "the account behind this server's API key has no credit left".to_owned(),
+        FaultKind::RateLimited => "the model's server is taking no more requests for the moment".to_owned(),
+        FaultKind::ContextTooLong => too_long(told),
+        FaultKind::UnknownModel => "the model's server does not have this model".to_owned(),
+        FaultKind::UpstreamTimeout => format!("the model's server did not answer in time ({status})"),
+        FaultKind::UpstreamUnavailable => format!("the model's server is failing ({status})"),
+        _ => refused(status),
+    }
+}
+
+fn too_long(told: &Told) -> String {
+    match told.tokens {
+        Some((prompt, context)) => {
+            format!("the conversation has {prompt} tokens and the model takes {context}")
+        }
+        None => "the conversation is longer than the model takes".to_owned(),
+    }
+}
+
+fn refused(status: u16) -> String {
+    match status {
+        300..400 => format!("the model's server redirects elsewhere ({status}); its address here has to be corrected"),
+        404 => "the model's server has no chat completions at its address here (404)".to_owned(),
+        _ => format!("the model's server refused the request ({status})"),
+    }
+}
+
+/// The upstream's words with keys taken out, or `None` where they quote the prompt.
+fn quote(words: &str, private: Private<'_>) -> Option<String> {
+    let one_line: Vec<&str> = words.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+    let mut text = one_line.join(" ").trim().to_owned();
+    if let Some(key) = private.key.map(ExposeSecret::expose_secret).filter(|key| !key.is_empty()) {
+        text = text.replace(key, "[key]");
+    }
+    let text = without_keys(&text);
+    let text = match text.char_indices().nth(MAX_QUOTE_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    };
+    (!text.is_empty() && !echoes(&text, private.prompt)).then_some(text)
+}
+
+/// Takes out whatever looks like a key: `sk-...`, also masked, and what follows `Bearer`.
+fn without_keys(text: &str) -> String {
+    let mut after_bearer = false;
+    let words = text.split(' ').map(|word| {
+        let is_key = word.contains("sk-") || after_bearer;
+        after_bearer = word.eq_ignore_ascii_case("bearer");
+        if is_key { "[key]" } else { word }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Whether `text` has a stretch of [`ECHO_BYTES`] bytes in common with a message.
+fn echoes(text: &str, prompt: &[PromptMessage]) -> bool {
+    let stretches: HashSet<&[u8]> = text.as_bytes().windows(ECHO_BYTES).collect();
+    let quoted = |message: &PromptMessage| {
+        let whole = message.text.trim();
+        let short = (4..ECHO_BYTES).contains(&whole.len()) && text.contains(whole);
+        short || message.text.as_bytes().windows(ECHO_BYTES).any(|stretch| stretches.contains(stretch))
+    };
+    prompt.iter().any(quoted)
+}
+
+fn is_plain(word: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    (1..=64).contains(&word.len()) && word.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! How the model's server is reached and how much patience it gets.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+use super::breaker::BreakerSettings;
+
+/// Settings of an [`OpenAi`](super::openai::OpenAi) upstream.
+#[derive(Debug, Clone)]
+pub struct OpenAiSettings {
+    /// The address that `chat/completions` and `models` are below: `https://api.openai.com/v1`.
+    pub base_url: Url,
+    /// The key, where the server wants one.
+    pub api_key: Option<SecretString>,
+    /// What it calls itself: `openai` or `compatible`.
+    pub kind: &'static str,
+    /// For the name's resolution, the connection and the TLS handshake.
+    pub connect_timeout: Duration,
+    /// For everything up to the first event of a streamed answer, retries and their pauses included.
+    pub first_byte_timeout: Duration,
+    /// For the pause between two events of a streamed answer. Comments that keep the connection alive do not count.
+    pub idle_timeout: Duration,
+    /// For a whole plain answer, retries and their pauses included.
+    pub plain_timeout: Duration,
+    /// For the figures and the end mark, once the model has finished.
+    pub finish_grace: Duration,
+    /// The most retries of one call.
+    pub max_retries: u32,
+    /// Of a hundred calls, how many retries all calls together may make.
+    pub retry_budget_percent: u32,
+    /// So many retries a minute are within the budget in any case.
+    pub retry_budget_floor: u32,
+    /// When no call is made for a while.
+    pub breaker: BreakerSettings,
+}
+
+impl OpenAiSettings {
+    /// The defaults for a server at `base_url`.
+    #[must_use]
+    pub fn new(base_url: Url, api_key: Option<SecretString>, kind: &'static str) -> Self {
+        Self {
+            base_url,
+            api_key,
+            kind,
+            connect_timeout: Duration::from_secs(5),
+            first_byte_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            plain_timeout: Duration::from_secs(60),
+            finish_grace: Duration::from_secs(2),
+            max_retries: 3,
+            retry_budget_percent: 20,
+            retry_budget_floor: 10,
+            breaker: BreakerSettings::default(),
+        }
+    }
+}

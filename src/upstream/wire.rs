@@ -1,0 +1,264 @@
+//! The JSON of Chat Completions: what is sent, and what is looked at in the answers.
+//!
+//! Compatible servers leave keys out, send null where OpenAI sends an object, and numbers as floats. So each field here
+//! takes whatever comes, and what has no meaning counts as absent; only what is no JSON object at all is an error.
+//! Texts are borrowed from the bytes that brought them wherever they hold no escapes.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::{Call, PromptMessage};
+use crate::domain::model;
+use crate::domain::turn::Usage;
+
+#[derive(Serialize)]
+struct ChatRequest<'a> {
+    model: &'a str,
+    #[serde(serialize_with = "messages")]
+    messages: &'a [PromptMessage],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+#[derive(Serialize)]
+struct RequestMessage<'a> {
+    role: &'static str,
+    content: &'a str,
+}
+
+impl<'a> From<&'a PromptMessage> for RequestMessage<'a> {
+    fn from(message: &'a PromptMessage) -> Self {
+        Self { role: message.role.as_str(), content: &message.text }
+    }
+}
+
+fn messages<S: Serializer>(messages: &&[PromptMessage], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(messages.iter().map(RequestMessage::from))
+}
+
+/// The body of a call, in the words that its model takes.
+///
+/// # Errors
+/// When a number in it is none that JSON has.
+pub fn request(call: &Call) -> Result<Bytes, serde_json::Error> {
+    let profile = model::profile(&call.model);
+    let (older, newer) = match profile.max_completion_tokens {
+        true => (None, Some(call.max_tokens)),
+        false => (Some(call.max_tokens), None),
+    };
+    let request = ChatRequest {
+        model: &call.model,
+        messages: &call.messages,
+        temperature: call.temperature.filter(|_| profile.temperature),
+        max_tokens: older,
+        max_completion_tokens: newer,
+        stream: call.stream,
+        stream_options: call.stream.then_some(StreamOptions { include_usage: true }),
+    };
+    let texts: usize = call.messages.iter().map(|message| message.text.len() + 40).sum();
+    let mut body = Vec::with_capacity(texts + texts / 8 + 256);
+    serde_json::to_writer(&mut body, &request)?;
+    Ok(body.into())
+}
+
+/// A whole answer, or one chunk of a streamed one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Completion<'a> {
+    /// The model's own name.
+    #[serde(borrow)]
+    pub model: Text<'a>,
+    /// `None` where the key is missing; with a null or an empty list there is no choice in it.
+    #[serde(borrow)]
+    pub choices: Option<First<Choice<'a>>>,
+    /// What it cost.
+    pub usage: Option<WireUsage>,
+    /// An error in place of an answer, or in the middle of one.
+    #[serde(borrow)]
+    pub error: Option<&'a RawValue>,
+}
+
+/// The one choice that was asked for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Choice<'a> {
+    /// What the text goes on with.
+    #[serde(borrow)]
+    pub delta: Option<Said<'a>>,
+    /// The whole text.
+    #[serde(borrow)]
+    pub message: Option<Said<'a>>,
+    /// Why the model stopped; empty while it has not.
+    #[serde(borrow)]
+    pub finish_reason: Text<'a>,
+}
+
+/// What the model said. A refusal is said in a field of its own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Said<'a> {
+    /// The text.
+    #[serde(borrow)]
+    pub content: Text<'a>,
+    /// The text of a refusal.
+    #[serde(borrow)]
+    pub refusal: Text<'a>,
+}
+
+/// Token counts.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct WireUsage {
+    prompt_tokens: Count,
+    completion_tokens: Count,
+    prompt_tokens_details: Option<Details>,
+    completion_tokens_details: Option<Details>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    cached_tokens: Count,
+    reasoning_tokens: Count,
+}
+
+impl WireUsage {
+    /// The counts, unless there are none: a real call costs something.
+    #[must_use]
+    pub fn counts(&self) -> Option<Usage> {
+        let (input_tokens, output_tokens) = (self.prompt_tokens.0, self.completion_tokens.0);
+        let cached_tokens = self.prompt_tokens_details.as_ref().map_or(0, |details| details.cached_tokens.0);
+        let reasoning_tokens = self.completion_tokens_details.as_ref().map_or(0, |details| details.reasoning_tokens.0);
+        let usage = Usage { input_tokens, output_tokens, cached_tokens, reasoning_tokens, estimated: false };
+        (usage.input_tokens > 0 || usage.output_tokens > 0).then_some(usage)
+    }
+}
+
+/// The first of a list; the others are read over. A null is an empty list.
+#[derive(Debug)]
+pub struct First<T>(pub Option<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for First<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+            type Value = First<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<First<T>, A::Error> {
+                let first = list.next_element()?;
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(First(first))
+            }
+        }
+        deserializer.deserialize_seq(List(PhantomData))
+    }
+}
+
+/// A text; empty where there is anything else. A list of parts is the text of its parts.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Text<'a>(pub Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyText).map(Text)
+    }
+}
+
+struct AnyText;
+
+impl<'de> Visitor<'de> for AnyText {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(Cow::default())
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Cow::default())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Cow::default())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Cow::default())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Cow::default())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+        let mut text = String::new();
+        while let Some(Text(part)) = parts.next_element()? {
+            text.push_str(&part);
+        }
+        Ok(text.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut part: A) -> Result<Self::Value, A::Error> {
+        let mut text = Text::default();
+        while let Some(Text(key)) = part.next_key()? {
+            if key == "text" {
+                text = part.next_value()?;
+            } else {
+                part.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(text.0)
+    }
+}
+
+/// A number of tokens; 0 where there is anything else.
+#[derive(Debug, Default, Clone, Copy)]
+struct Count(u64);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = Option::<serde_json::Number>::deserialize(deserializer)?;
+        let whole = |number: serde_json::Number| match number.as_u64() {
+            Some(count) => count,
+            // A float to an integer saturates, and what is negative or no number gives 0.
+            None => number.as_f64().unwrap_or_default() as u64,
+        };
+        Ok(Self(number.map(whole).unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

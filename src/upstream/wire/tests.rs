@@ -1,0 +1,108 @@
+//! What is sent for which model, and the oddities that are read.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::item::Role;
+
+fn call(model: &str) -> Call {
+    let message = |role, text: &str| PromptMessage { role, text: text.to_owned() };
+    Call {
+        model: model.to_owned(),
+        messages: vec![message(Role::System, "Be \"kind\"."), message(Role::User, "Hi 👌\n{x}")],
+        temperature: Some(0.95),
+        max_tokens: 1000,
+        stream: false,
+    }
+}
+
+fn sent(call: &Call) -> Value {
+    serde_json::from_slice(&request(call).unwrap()).unwrap()
+}
+
+fn usage(json: &str) -> Option<Usage> {
+    let completion: Completion = serde_json::from_str(json).unwrap();
+    completion.usage.and_then(|usage| usage.counts())
+}
+
+#[test]
+fn a_chat_model_is_asked_in_its_words() {
+    let expected = json!({
+        "model": "gpt-3.5-turbo",
+        "messages": [{"role": "system", "content": "Be \"kind\"."}, {"role": "user", "content": "Hi 👌\n{x}"}],
+        "temperature": 0.95,
+        "max_tokens": 1000,
+        "stream": false,
+    });
+    assert_eq!(sent(&call("gpt-3.5-turbo")), expected);
+}
+
+#[test]
+fn a_reasoning_model_gets_no_temperature_and_the_newer_limit() {
+    let body = sent(&call("o3-mini"));
+    assert_eq!(body["max_completion_tokens"], 1000);
+    assert!(body.get("max_tokens").is_none() && body.get("temperature").is_none());
+}
+
+#[test]
+fn a_stream_asks_for_its_usage() {
+    let body = sent(&Call { stream: true, ..call("gpt-4o") });
+    assert_eq!((&body["stream"], &body["stream_options"]), (&json!(true), &json!({"include_usage": true})));
+}
+
+#[test]
+fn texts_are_borrowed_where_they_can_be() {
+    let read: Completion = serde_json::from_str(r#"{"choices":[{"delta":{"content":"plain"}}]}"#).unwrap();
+    let said = read.choices.unwrap().0.unwrap().delta.unwrap();
+    assert!(matches!(said.content.0, Cow::Borrowed("plain")));
+}
+
+#[test]
+fn missing_null_and_foreign_values_count_as_absent() {
+    for json in [
+        r"{}",
+        r#"{"choices":null,"usage":null,"model":null,"error":null}"#,
+        r#"{"choices":[],"model":7,"id":{"a":[1,{}]},"usage":{}}"#,
+        r#"{"choices":[{}]}"#,
+        r#"{"choices":[{"delta":null,"message":null,"finish_reason":null,"index":0.0}]}"#,
+        r#"{"choices":[{"delta":{"content":null,"refusal":null,"role":null},"finish_reason":false}]}"#,
+        r#"{"choices":[{"delta":{"content":[]},"logprobs":{"content":[]}},{"delta":{"content":"another"}}]}"#,
+    ] {
+        let read: Completion = serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"));
+        let choice = read.choices.and_then(|list| list.0).unwrap_or_default();
+        assert_eq!(choice.finish_reason.0, "", "{json}");
+        assert_eq!(choice.delta.unwrap_or_default().content.0, "", "{json}");
+        assert!(read.usage.and_then(|usage| usage.counts()).is_none() && read.error.is_none(), "{json}");
+    }
+}
+
+#[test]
+fn content_may_come_in_parts() {
+    let json = r#"{"choices":[{"delta":{"content":[{"type":"text","text":"a\n"},{"type":"x"},"b"]}}]}"#;
+    let read: Completion = serde_json::from_str(json).unwrap();
+    assert_eq!(read.choices.unwrap().0.unwrap().delta.unwrap().content.0, "a\nb");
+}
+
+#[test]
+fn counts_may_be_floats_negative_or_null() {
+    let expected = Usage { input_tokens: 7, output_tokens: 3, ..Usage::default() };
+    for json in [
+        r#"{"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}"#,
+        r#"{"usage":{"prompt_tokens":7.0,"completion_tokens":3.2,"prompt_tokens_details":null}}"#,
+        r#"{"usage":{"prompt_tokens":7,"completion_tokens":3,"completion_tokens_details":{"reasoning_tokens":null}}}"#,
+        r#"{"usage":{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":-1}}}"#,
+    ] {
+        assert_eq!(usage(json), Some(expected), "{json}");
+    }
+    let json = r#"{"usage":{"prompt_tokens":7,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":5},
+        "completion_tokens_details":{"reasoning_tokens":2}}}"#;
+    assert_eq!(usage(json), Some(Usage { cached_tokens: 5, reasoning_tokens: 2, ..expected }));
+    assert_eq!(usage(r#"{"usage":{"prompt_tokens":null}}"#), None);
+}
+
+#[test]
+fn only_objects_are_answers() {
+    for json in ["5", "\"text\"", "{", ""] {
+        assert!(serde_json::from_str::<Completion>(json).is_err(), "{json}");
+    }
+}
