@@ -77,8 +77,12 @@ fn explain(error: &serde_json::Error) -> ApiError {
     ApiError::invalid(text).details(details)
 }
 
-/// The parser quotes a text that stands where a number should. It may be what somebody said, which is for no error.
+/// The parser quotes a text that stands where something else should. It may be what somebody said, which is for no error.
 fn without_quoted(message: &str) -> String {
+    if message.starts_with("unknown variant ") {
+        let allowed = message.rfind(", expected ").map_or("", |at| &message[at..]);
+        return format!("unknown word{allowed}");
+    }
     let Some((before, quoted)) = message.split_once(" \"").filter(|_| message.starts_with("invalid ")) else {
         return message.to_owned();
     };

@@ -136,6 +136,51 @@ async fn parameters_that_are_not_right() {
 }
 
 #[tokio::test]
+async fn turns_and_cursors_that_are_not_right() {
+    let server = TestServer::demo().await;
+    let client = server.client();
+    let turn = client.say("Hi").await.ok()["turn"].as_str().unwrap().to_owned();
+    for bad in ["x", "turn_", "turn_%00", "turn_%ff", "%ff", "%F0%9F%92%A5", "..%2f..", "conv_1", &"x".repeat(10_000)] {
+        let answer = client.get(&format!("/chat/turns/{bad}/events")).await;
+        assert!(matches!(answer.status.as_u16(), 400 | 404), "{bad}");
+        answer.failed(answer.status.as_u16());
+        let answer = client.send(client.request(Method::POST, &format!("/chat/turns/{bad}/cancel"))).await;
+        assert!(matches!(answer.status.as_u16(), 400 | 404), "{bad}");
+        answer.failed(answer.status.as_u16());
+    }
+    let path = format!("/chat/turns/{turn}/events");
+    for bad in ["-1", "+1", "1e3", "0x1", "18446744073709551616", "x", "%20", "%ff", ""] {
+        assert_eq!(client.get(&format!("{path}?after={bad}")).await.failed(400), "invalid_cursor", "{bad}");
+    }
+    for bad in ["-1", "+1", "x", "1, 2", "1 "] {
+        let answer = client.send(client.request(Method::GET, &path).header("last-event-id", bad)).await;
+        // Blanks around a header's value are no part of it.
+        assert_eq!(answer.status.as_u16(), if bad == "1 " { 200 } else { 400 }, "{bad:?}");
+    }
+    let latin = reqwest::header::HeaderValue::from_bytes(b"\xe9").unwrap();
+    let answer = client.send(client.request(Method::GET, &path).header("last-event-id", latin)).await;
+    assert_eq!(answer.failed(400), "invalid_cursor");
+    assert_eq!(client.get(&format!("{path}?before=1")).await.failed(400), "invalid_request");
+    for (bad, status) in [("limit=0", 400), ("limit=101", 400), ("limit=x", 400), ("conversationId=x", 400)] {
+        assert_eq!(client.get(&format!("/chat/turns?{bad}")).await.failed(status), "invalid_request", "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn idempotency_keys_that_are_not_right() {
+    let server = TestServer::demo().await;
+    let client = server.client();
+    for bad in [&b""[..], b"a b", b"\xe9", &[b'k'; 256]] {
+        let bad = reqwest::header::HeaderValue::from_bytes(bad).unwrap();
+        let answer = client.send(client.json("/chat", &json!({"prompt": "x"})).header("idempotency-key", bad)).await;
+        assert_eq!(answer.failed(400), "invalid_request");
+    }
+    client.send(client.json("/chat", &json!({"prompt": "x"})).header("idempotency-key", "k".repeat(255))).await.ok();
+    let other = client.json("/chat", &json!({"prompt": "y"})).header("idempotency-key", "k".repeat(255));
+    assert_eq!(client.send(other).await.failed(422), "idempotency_key_reused");
+}
+
+#[tokio::test]
 async fn what_is_no_http_is_turned_away_without_a_body() {
     let server = TestServer::demo().await;
     let cases: [(String, u16); 7] = [

@@ -77,6 +77,29 @@ async fn a_session_without_a_main_conversation_rolls_too() {
 }
 
 #[tokio::test]
+async fn a_session_that_has_ended_opens_no_route() {
+    for by_hand in [false, true] {
+        let (server, clock) = with_clock("100s").await;
+        let browser = server.client();
+        let turn = browser.say("one").await.ok()["turn"].as_str().unwrap().to_owned();
+        assert_eq!(browser.get("/chat/turns").await.ok().as_array().unwrap().len(), 1);
+        let cookie = browser.cookie();
+        match by_hand {
+            true => drop(browser.delete("/chat").await),
+            false => clock.advance(100_000),
+        }
+        browser.set_cookie(cookie.clone());
+        assert_eq!(browser.get("/chat").await.text, "[]");
+        assert_eq!(browser.get("/chat/turns").await.text, "[]", "by hand: {by_hand}");
+        assert_eq!(browser.get(&format!("/chat/turns/{turn}/events")).await.failed(404), "not_found");
+        let cancel = browser.request(Method::POST, &format!("/chat/turns/{turn}/cancel"));
+        let cancelled = browser.send(cancel).await;
+        assert_eq!(cancelled.failed(404), "not_found");
+        assert_eq!(browser.cookie(), cookie, "and none of it gives the cookie anew");
+    }
+}
+
+#[tokio::test]
 async fn a_clock_that_jumps_back_ends_no_session() {
     let (server, clock) = with_clock("100s").await;
     let browser = server.client();
