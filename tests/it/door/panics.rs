@@ -46,7 +46,6 @@ async fn a_store_that_panics_is_a_500_and_no_hang() {
 }
 
 #[tokio::test]
-#[ignore = "a turn whose model panics is left as running: 503 that blames the store, and 409 until its lease is adopted"]
 async fn a_model_that_panics_fails_its_turn_only() {
     let upstream = Arc::new(Scripted::panicking());
     let server = Setup::default().upstream(upstream.clone()).set("MAX_TURN_WAIT", "2s").start().await;
@@ -62,7 +61,6 @@ async fn a_model_that_panics_fails_its_turn_only() {
 }
 
 #[tokio::test]
-#[ignore = "a turn whose model panics is left as running: 503 that blames the store, and 409 until its lease is adopted"]
 async fn a_panic_in_the_middle_of_a_stream_ends_it_with_an_error() {
     let upstream = Arc::new(Scripted::new([vec![Act::Say("Half"), Act::Panic(CANARY)]]));
     let server = Setup::default().upstream(upstream).set("MAX_TURN_WAIT", "2s").start().await;
