@@ -163,7 +163,6 @@ async fn a_made_up_main_conversation_is_nobodys() {
 }
 
 #[tokio::test]
-#[ignore = "the waiting line is the conversation's, and not its owner's: strangers can stand in it"]
 async fn strangers_neither_see_nor_fill_a_waiting_line() {
     let gate = Gate::new();
     let slow = vec![Act::Say("a"), Act::Wait(gate.clone()), Act::Say("b")];
@@ -180,6 +179,10 @@ async fn strangers_neither_see_nor_fill_a_waiting_line() {
     let knocked = eve.post("/chat", &body);
     let knocked = tokio::time::timeout(std::time::Duration::from_secs(5), knocked).await.expect("an answer at once");
     assert_eq!(knocked.failed(404), "not_found");
+    for on_busy in ["reject", "interrupt"] {
+        let body = json!({"prompt": "x", "conversationId": id, "onBusy": on_busy});
+        assert_eq!(eve.post("/chat", &body).await.failed(404), "not_found", "{on_busy}");
+    }
     gate.open();
     assert_eq!(stream.rest().await.last().unwrap().name, "completed");
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use async_trait::async_trait;
+use fake_openai::Gate;
 use openai_backend::domain::conversation::{Owner, Place};
 use openai_backend::domain::ids::{InstanceId, TurnId};
 use openai_backend::domain::item::StoredItem;
@@ -23,11 +24,15 @@ const PANICS: u8 = 3;
 pub struct Faulty {
     inner: Arc<dyn Store>,
     how: AtomicU8,
+    /// What a turn waits for after the store has begun it.
+    begins: Gate,
 }
 
 impl Faulty {
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, how: AtomicU8::new(WELL) })
+        let begins = Gate::new();
+        begins.open();
+        Arc::new(Self { inner, how: AtomicU8::new(WELL), begins })
     }
 
     /// Works again.
@@ -48,6 +53,11 @@ impl Faulty {
     /// Has a defect.
     pub fn panic(&self) {
         self.how.store(PANICS, Ordering::SeqCst);
+    }
+
+    /// One whose turns stand at `begins`, begun, before anybody hears of it.
+    pub fn slow(inner: Arc<dyn Store>, begins: &Gate) -> Arc<Self> {
+        Arc::new(Self { inner, how: AtomicU8::new(WELL), begins: begins.clone() })
     }
 
     fn well(&self) -> Result<&dyn Store, StoreError> {
@@ -71,7 +81,9 @@ impl Store for Faulty {
     }
 
     async fn begin_turn(&self, begin: BeginTurn) -> Result<Begun, StoreError> {
-        self.well()?.begin_turn(begin).await
+        let begun = self.well()?.begin_turn(begin).await;
+        self.begins.wait().await;
+        begun
     }
 
     async fn append_events(&self, append: AppendEvents) -> Result<Appended, StoreError> {
