@@ -64,7 +64,10 @@ pub async fn run(
     let tasks = Tasks::default();
     let app = app(config, &parts, &tasks);
     let own_url = config.web.production_url.as_ref().map(|url| url.origin().ascii_serialization());
-    let listed = own_url.clone().unwrap_or_else(|| format!("http://localhost:{}", config.port));
+    let listed = match &config.web.production_url {
+        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+        None => format!("http://localhost:{}", config.port),
+    };
     let router = router::router(app.clone(), &listed);
     let router = guard::guarded(router, &app, &config.web.cors_origins, own_url.as_deref())?;
     let closing = CancellationToken::new();

@@ -204,14 +204,18 @@ async fn read_page(
     let conversation = named.cloned().unwrap_or_else(|| session.key().main_conversation());
     let place = Place { owner: session.owner(), conversation };
     let now_ms = app.clock.now_ms();
-    let page = app.store.history(&place, before, usize::from(limit), now_ms).await?;
-    let expires_at_ms = page.as_ref().and_then(|page| page.session_expires_at_ms);
     let max_age_ms = app.sessions.max_age_ms();
+    let Some(page) = app.store.history(&place, before, usize::from(limit), now_ms).await? else {
+        // A session whose conversations were all opened with `new` has no main one, and is used all the same.
+        let is_used = named.is_none() && app.store.renew_session(&place.owner, max_age_ms, now_ms).await?;
+        return Ok(is_used.then(|| HistoryPage { items: Vec::new(), has_more: false, session_expires_at_ms: None }));
+    };
+    let expires_at_ms = page.session_expires_at_ms;
     // Reading renews, too, but not by a write each time: only once a hundredth of the session's life has passed.
     if expires_at_ms.is_some_and(|at| at < now_ms + max_age_ms - max_age_ms / 100) {
         app.store.renew_session(&place.owner, max_age_ms, now_ms).await?;
     }
-    Ok(page)
+    Ok(Some(page))
 }
 
 fn show_page(app: &App, session: &Session, query: &HistoryQuery, limit: u16, page: &HistoryPage) -> Response {

@@ -140,8 +140,9 @@ impl ChatRequest {
         idempotency: Option<IdempotencyKey>,
     ) -> Result<Wanted, ApiError> {
         check_length("prompt", &self.prompt, 1, chat.max_prompt_chars)?;
+        // The operator's own may be as long as they like.
+        self.system_prompt.iter().try_for_each(|text| check_length("systemPrompt", text, 0, chat.max_prompt_chars))?;
         let system_prompt = self.system_prompt.unwrap_or_else(|| chat.default_system_prompt.clone());
-        check_length("systemPrompt", &system_prompt, 0, chat.max_prompt_chars)?;
         let model = self.model.unwrap_or_else(|| chat.default_model.clone());
         check_model(&model, chat)?;
         let temperature = self.temperature.unwrap_or(chat.temperature);

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State, rejection::QueryRejection};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -156,13 +157,13 @@ pub struct EventsQuery {
 ))]
 pub async fn read_turn(
     State(app): State<Arc<App>>,
-    Path(turn): Path<String>,
+    turn: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|error| bad_parameter(&error))?;
     let after = cursor(&headers, query.after.as_deref())?;
-    let (owner, turn) = owned_turn(&app, &headers, &turn)?;
+    let (owner, turn) = owned_turn(&app, &headers, turn)?;
     let Some(record) = app.store.turn(&owner, &turn).await? else { return Err(no_such_turn()) };
     let mut reader = app.turns.read(&owner, &turn, after);
     let first = match reader.look().await {
@@ -191,10 +192,10 @@ pub async fn read_turn(
 ))]
 pub async fn cancel_turn(
     State(app): State<Arc<App>>,
-    Path(turn): Path<String>,
+    turn: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let (owner, turn) = owned_turn(&app, &headers, &turn)?;
+    let (owner, turn) = owned_turn(&app, &headers, turn)?;
     let record = match app.turns.cancel(&owner, &turn).await? {
         Cancelled::Unknown => return Err(no_such_turn()),
         Cancelled::EndedBefore(record) | Cancelled::Stopped(record) => record,
@@ -206,9 +207,14 @@ pub async fn cancel_turn(
     })
 }
 
-fn owned_turn(app: &App, headers: &HeaderMap, turn: &str) -> Result<(Owner, TurnId), ApiError> {
+fn owned_turn(
+    app: &App,
+    headers: &HeaderMap,
+    turn: Result<Path<String>, PathRejection>,
+) -> Result<(Owner, TurnId), ApiError> {
     let session = app.sessions.read(headers).ok_or_else(no_such_turn)?;
-    let turn = TurnId::parse(turn).ok_or_else(no_such_turn)?;
+    let Path(turn) = turn.map_err(|_| no_such_turn())?;
+    let turn = TurnId::parse(&turn).ok_or_else(no_such_turn)?;
     Ok((session.owner(), turn))
 }
 
