@@ -119,7 +119,9 @@ async fn copied(base_url: &url::Url) -> Result<(), Failure> {
 
 async fn read(base_url: &url::Url) -> Result<(), Failure> {
     let settings = OpenAiSettings::new(base_url.clone(), None, "compatible");
+    let before = cpu_nanos()?;
     let upstream = OpenAi::new(settings, Arc::new(SystemClock), Arc::new(SystemIds))?;
+    println!("{:<40} {:>6} us once", "set-up of the client", (cpu_nanos()? - before) / 1000);
     let mut started = cpu_nanos()?;
     let mut batches = 0;
     for round in 0..=ROUNDS {
