@@ -1,6 +1,7 @@
 //! A chat backend that never loses an answer. The rooms, in the order in which they depend on each other.
 
 pub mod app;
+pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod domain;

@@ -87,7 +87,9 @@ impl Reply {
         End { status, answer, usage, fault }
     }
 
-    fn estimate(&self, prompt_tokens: u64) -> Usage {
+    /// What an answer as far as this cost, by our own count.
+    #[must_use]
+    pub fn estimate(&self, prompt_tokens: u64) -> Usage {
         let output_tokens = u64::from(model::profile(&self.model).encoding.count(&self.text));
         Usage { input_tokens: prompt_tokens, output_tokens, estimated: true, ..Usage::default() }
     }

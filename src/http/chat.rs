@@ -2,6 +2,7 @@
 
 pub mod projection;
 pub mod request;
+pub mod turns;
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use super::sse;
 use crate::app::App;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ConversationId, TurnId};
-use crate::store::{HistoryPage, SessionUse};
+use crate::store::{HistoryPage, IdempotencyKey, SessionUse};
 use crate::turn::{Accepted, Ask, Refused};
 
 /// The most messages that `GET /chat` gives at once, and what it gives when nobody says how many.
@@ -61,10 +62,33 @@ pub async fn post_chat(
     body: JsonBody<ChatRequest>,
 ) -> Result<Response, ApiError> {
     let streamed = body.value.wants_stream(&headers);
-    let wanted = body.value.validate(&app.chat, streamed)?;
+    let key = request::idempotency_key(&headers, &body.bytes)?;
+    let wanted = validate(&app, body.value, streamed, key).await?;
+    let cancels = wanted.cancels_on_disconnect();
     let (session, accepted) = ask_as_session(&app, app.sessions.read(&headers), wanted).await?;
-    let answer = answer(&app, accepted, streamed).await;
+    let mut projection = Projection::new(accepted.conversation, accepted.reader);
+    if cancels {
+        projection = projection.cancel_on_leave(app.turns.clone(), session.owner());
+    }
+    let answer = answer(&app, projection, streamed).await;
     Ok(with_cookie(app.sessions.set(&session), answer.into_response()))
+}
+
+/// Validates, which counts the prompt's tokens: off the runtime where that may take long, for others' sake.
+async fn validate(
+    app: &Arc<App>,
+    request: ChatRequest,
+    streamed: bool,
+    key: Option<IdempotencyKey>,
+) -> Result<Wanted, ApiError> {
+    if request.is_quick(&app.chat) {
+        return request.validate(&app.chat, streamed, key);
+    }
+    let chat = app.clone();
+    let apart = tokio::task::spawn_blocking(move || request.validate(&chat.chat, streamed, key));
+    apart.await.unwrap_or_else(|_| {
+        Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server made a mistake."))
+    })
 }
 
 /// Asks in the browser's session, or in a new one where it has none or one that has ended.
@@ -97,19 +121,20 @@ fn ask_for(app: &App, session: &Session, session_use: SessionUse, wanted: &Wante
         create_conversation: !wanted.names_existing_conversation(),
         request: wanted.turn_request(&turn, &*app.ids, &*app.clock),
         turn,
-        idempotency: None,
+        idempotency: wanted.idempotency(),
+        on_busy: wanted.on_busy(),
+        drop_if_unheard: wanted.cancels_on_disconnect(),
     }
 }
 
 /// The whole answer, or the stream of it from its first event on; a failure before that keeps its status.
-async fn answer(app: &App, accepted: Accepted, streamed: bool) -> Result<Response, ApiError> {
-    let mut projection = Projection::new(accepted);
+async fn answer(app: &App, mut projection: Projection, streamed: bool) -> Result<Response, ApiError> {
     if !streamed {
         return Ok(axum::Json(projection.whole().await?).into_response());
     }
     match projection.lead(app.first_event_wait).await {
         Lead::Failed(error) => Err(error),
-        Lead::Stream(first) => Ok(sse::respond(first, projection)),
+        Lead::Stream(first, last) => Ok(sse::respond(first, (!last).then_some(projection))),
     }
 }
 
@@ -179,14 +204,18 @@ async fn read_page(
     let conversation = named.cloned().unwrap_or_else(|| session.key().main_conversation());
     let place = Place { owner: session.owner(), conversation };
     let now_ms = app.clock.now_ms();
-    let page = app.store.history(&place, before, usize::from(limit), now_ms).await?;
-    let expires_at_ms = page.as_ref().and_then(|page| page.session_expires_at_ms);
     let max_age_ms = app.sessions.max_age_ms();
+    let Some(page) = app.store.history(&place, before, usize::from(limit), now_ms).await? else {
+        // A session whose conversations were all opened with `new` has no main one, and is used all the same.
+        let is_used = named.is_none() && app.store.renew_session(&place.owner, max_age_ms, now_ms).await?;
+        return Ok(is_used.then(|| HistoryPage { items: Vec::new(), has_more: false, session_expires_at_ms: None }));
+    };
+    let expires_at_ms = page.session_expires_at_ms;
     // Reading renews, too, but not by a write each time: only once a hundredth of the session's life has passed.
     if expires_at_ms.is_some_and(|at| at < now_ms + max_age_ms - max_age_ms / 100) {
         app.store.renew_session(&place.owner, max_age_ms, now_ms).await?;
     }
-    Ok(page)
+    Ok(Some(page))
 }
 
 fn show_page(app: &App, session: &Session, query: &HistoryQuery, limit: u16, page: &HistoryPage) -> Response {

@@ -32,6 +32,7 @@ impl From<Refused> for ApiError {
                 Self::new(StatusCode::BAD_REQUEST, "context_too_long", "The prompt is too long for the model.")
                     .details(format!("It takes {} tokens, and there is room for {}.", too_long.tokens, too_long.limit))
             }
+            Refused::Busy => busy("conversation_busy", "The conversation is busy with an earlier request."),
             Refused::LineFull => {
                 busy("conversation_busy", "Too many requests are waiting for this conversation already.")
             }

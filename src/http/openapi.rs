@@ -17,6 +17,7 @@ use utoipa::openapi::ServerBuilder;
     ),
     tags(
         (name = "chat", description = "Talk, with memory by cookie."),
+        (name = "turns", description = "Find a turn again, read it from any event on, stop it."),
         (name = "service", description = "For whoever runs the server.")
     )
 )]

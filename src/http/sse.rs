@@ -19,14 +19,14 @@ pub trait Source: Send + 'static {
     fn next(&mut self) -> impl Future<Output = (String, bool)> + Send;
 }
 
-/// The answer that streams `source`, after `first`.
-pub fn respond(first: String, source: impl Source) -> Response {
+/// The answer that streams `first`, then `source`, where there is one.
+pub fn respond(first: String, source: Option<impl Source>) -> Response {
     let opening = Some(format!(": stream\n\n{first}"));
-    let body = stream::unfold((opening, Some(source)), |(opening, source)| async {
-        let mut source = source?;
+    let body = stream::unfold((opening, source), |(opening, source)| async {
         if let Some(opening) = opening {
-            return Some((ok(opening), (None, Some(source))));
+            return Some((ok(opening), (None, source)));
         }
+        let mut source = source?;
         match tokio::time::timeout(KEEP_ALIVE, source.next()).await {
             Err(_) => Some((ok(": keep-alive\n\n".to_owned()), (None, Some(source)))),
             Ok((bytes, false)) => Some((ok(bytes), (None, Some(source)))),

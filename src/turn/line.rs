@@ -1,4 +1,6 @@
-//! The waiting line of each conversation: turns run one after another, in the order in which they came.
+//! Waiting lines, one for each conversation: turns run one after another, in the order in which they came.
+//!
+//! A line forms at any name; idempotency keys have theirs, too.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,17 +8,15 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::domain::ids::ConversationId;
-
 /// All lines of this process.
 #[derive(Debug, Default, Clone)]
-pub struct Lines(Arc<Mutex<HashMap<ConversationId, VecDeque<oneshot::Sender<Place>>>>>);
+pub struct Lines(Arc<Mutex<HashMap<String, VecDeque<oneshot::Sender<Place>>>>>);
 
-/// The head of a conversation's line; dropping it lets the next one in.
+/// The head of a line; dropping it lets the next one in.
 #[derive(Debug)]
 pub struct Place {
     lines: Lines,
-    conversation: Option<ConversationId>,
+    name: Option<String>,
 }
 
 /// Where in the line to stand.
@@ -38,22 +38,22 @@ pub enum NoPlace {
 }
 
 impl Lines {
-    /// Waits for the conversation to be free: at most `max_wait`, and only where fewer than `max_waiting` wait already.
+    /// Waits for `name` to be free: at most `max_wait`, and only where fewer than `max_waiting` wait already.
     ///
     /// # Errors
     /// [`NoPlace`] says which limit was met.
     pub async fn enter(
         &self,
-        conversation: &ConversationId,
+        name: &str,
         stand: Stand,
         max_waiting: usize,
         max_wait: Duration,
     ) -> Result<Place, NoPlace> {
         let turn_comes = {
             let mut lines = self.lock();
-            let Some(waiting) = lines.get_mut(conversation) else {
-                lines.insert(conversation.clone(), VecDeque::new());
-                return Ok(self.place(conversation.clone()));
+            let Some(waiting) = lines.get_mut(name) else {
+                lines.insert(name.to_owned(), VecDeque::new());
+                return Ok(self.place(name.to_owned()));
             };
             // Whoever gave up waiting is no part of the line.
             waiting.retain(|waiter| !waiter.is_closed());
@@ -74,33 +74,44 @@ impl Lines {
         }
     }
 
-    fn place(&self, conversation: ConversationId) -> Place {
-        Place { lines: self.clone(), conversation: Some(conversation) }
+    /// Gets in where nobody else is.
+    #[must_use]
+    pub fn enter_if_free(&self, name: &str) -> Option<Place> {
+        let mut lines = self.lock();
+        if lines.contains_key(name) {
+            return None;
+        }
+        lines.insert(name.to_owned(), VecDeque::new());
+        Some(self.place(name.to_owned()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ConversationId, VecDeque<oneshot::Sender<Place>>>> {
+    fn place(&self, name: String) -> Place {
+        Place { lines: self.clone(), name: Some(name) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, VecDeque<oneshot::Sender<Place>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some(conversation) = self.conversation.take() else { return };
+        let Some(name) = self.name.take() else { return };
         loop {
             let next = {
                 let mut lines = self.lines.lock();
-                match lines.get_mut(&conversation).and_then(VecDeque::pop_front) {
+                match lines.get_mut(&name).and_then(VecDeque::pop_front) {
                     Some(next) => next,
                     None => {
-                        lines.remove(&conversation);
+                        lines.remove(&name);
                         return;
                     }
                 }
             };
-            match next.send(self.lines.place(conversation.clone())) {
+            match next.send(self.lines.place(name.clone())) {
                 Ok(()) => return,
                 // It gave up; its place goes on to the one behind it, without starting this loop anew.
-                Err(mut unused) => unused.conversation = None,
+                Err(mut unused) => unused.name = None,
             }
         }
     }
@@ -112,19 +123,17 @@ mod tests {
 
     const WAIT: Duration = Duration::from_secs(5);
 
-    fn conversation() -> ConversationId {
-        ConversationId::parse("conv_1").unwrap()
-    }
+    const NAME: &str = "conv_1";
 
     #[tokio::test(start_paused = true)]
     async fn everybody_gets_in_one_after_another_in_order() {
         let lines = Lines::default();
-        let first = lines.enter(&conversation(), Stand::Last, 9, WAIT).await.unwrap();
+        let first = lines.enter(NAME, Stand::Last, 9, WAIT).await.unwrap();
         let order = Arc::new(Mutex::new(Vec::new()));
         let enter = |n: u32, stand: Stand| {
             let (lines, order) = (lines.clone(), order.clone());
             async move {
-                let place = lines.enter(&conversation(), stand, 9, WAIT).await.unwrap();
+                let place = lines.enter(NAME, stand, 9, WAIT).await.unwrap();
                 order.lock().unwrap().push(n);
                 drop(place);
             }
@@ -141,13 +150,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_line_and_a_long_wait_are_told_apart() {
         let lines = Lines::default();
-        let held = lines.enter(&conversation(), Stand::Last, 1, WAIT).await.unwrap();
-        let id = conversation();
-        let waiting = lines.enter(&id, Stand::Last, 1, WAIT);
-        let refused = async { lines.enter(&id, Stand::Last, 1, WAIT).await.unwrap_err() };
+        let held = lines.enter(NAME, Stand::Last, 1, WAIT).await.unwrap();
+        let waiting = lines.enter(NAME, Stand::Last, 1, WAIT);
+        let refused = async { lines.enter(NAME, Stand::Last, 1, WAIT).await.unwrap_err() };
         let (waited, refused) = futures::future::join(waiting, refused).await;
         assert_eq!((waited.unwrap_err(), refused), (NoPlace::TooLong, NoPlace::Full));
         drop(held);
-        assert!(lines.enter(&conversation(), Stand::Last, 1, WAIT).await.is_ok());
+        assert!(lines.enter(NAME, Stand::Last, 1, WAIT).await.is_ok());
     }
 }

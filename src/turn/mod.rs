@@ -1,6 +1,9 @@
 //! Turns: begin one, read one, stop one. Doors ask here, and nothing in here knows of HTTP.
 
+mod admit;
+mod adopt;
 pub mod bells;
+pub mod cancel;
 pub mod hub;
 pub mod line;
 mod log;
@@ -11,22 +14,19 @@ mod run;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::bells::Bells;
 use self::hub::{Hub, HubState, Hubs, Stop};
-use self::line::{Lines, NoPlace, Stand};
+use self::line::Lines;
 use self::reader::Reader;
 use self::run::Job;
 use crate::domain::clock::Clock;
 use crate::domain::conversation::{Owner, Place};
-use crate::domain::event::{Event, Numbered};
 use crate::domain::ids::{ConversationId, Ids, InstanceId, TurnId};
 use crate::domain::turn::TurnRequest;
-use crate::domain::window::Budget;
-use crate::store::{BeginTurn, Begun, IdempotencyKey, Notice, SessionUse, Started, Store, StoreError};
+use crate::store::{IdempotencyKey, Notice, SessionUse, Store, StoreError};
 use crate::tasks::Tasks;
 use crate::upstream::Upstream;
 
@@ -79,6 +79,22 @@ pub struct Ask {
     pub turn: TurnId,
     /// The client's idempotency key, where it sent one.
     pub idempotency: Option<IdempotencyKey>,
+    /// What to do where the conversation is busy.
+    pub on_busy: OnBusy,
+    /// Whether the turn is not even begun where nobody waits for it any more.
+    pub drop_if_unheard: bool,
+}
+
+/// What to do where a turn of the same conversation is running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnBusy {
+    /// Wait in line.
+    #[default]
+    Queue,
+    /// Give up at once.
+    Reject,
+    /// Cancel the running turn and take its place.
+    Interrupt,
 }
 
 /// A turn that runs, or has run already under the same idempotency key.
@@ -95,6 +111,9 @@ pub enum Refused {
     /// The prompt alone is too long.
     #[error("the prompt takes {} tokens, and there is room for {}", .0.tokens, .0.limit)]
     TooLong(prompt::TooLong),
+    /// A turn is running, and there was to be no waiting.
+    #[error("the conversation is busy")]
+    Busy,
     /// So many turns of this conversation are waiting that one more may not.
     #[error("too many requests are waiting for this conversation")]
     LineFull,
@@ -130,6 +149,8 @@ pub(crate) struct Inner {
     limits: TurnLimits,
     tasks: Tasks,
     hubs: Hubs,
+    /// Turns that are about to begin: the store is being asked.
+    admissions: TaskTracker,
     lines: Lines,
     bells: Bells,
     /// Fires when readers should go and come back to another server.
@@ -152,26 +173,22 @@ impl Turns {
         let instance = InstanceId::fresh(ids, &*clock);
         let (hubs, lines, bells) = (Hubs::default(), Lines::default(), Bells::default());
         let (leaving, abandoned) = (CancellationToken::new(), CancellationToken::new());
-        let inner = Inner { store, upstream, clock, instance, limits, tasks, hubs, lines, bells, leaving, abandoned };
+        let admissions = TaskTracker::new();
+        let inner = Inner {
+            store,
+            upstream,
+            clock,
+            instance,
+            limits,
+            tasks,
+            hubs,
+            admissions,
+            lines,
+            bells,
+            leaving,
+            abandoned,
+        };
         Self(Arc::new(inner))
-    }
-
-    /// Begins a turn, in its order, and leaves it running.
-    ///
-    /// # Errors
-    /// [`Refused`]; nothing was spent and nothing stored.
-    pub async fn ask(&self, ask: Ask) -> Result<Accepted, Refused> {
-        let inner = &self.0;
-        if inner.tasks.stopping().is_cancelled() {
-            return Err(Refused::Stopping);
-        }
-        let budget = prompt::budget(&ask.request, inner.limits.history_max_tokens).map_err(Refused::TooLong)?;
-        let deadline = Instant::now() + inner.limits.max_wait;
-        let line = inner.enter_line(&ask.place.conversation, deadline).await?;
-        // From here on a client that leaves must not leave half a turn behind, so the rest is the server's own task.
-        let (answer, begun) = oneshot::channel();
-        inner.tasks.spawn("turn", self.clone().begin_and_run(ask, budget, deadline, line, answer));
-        begun.await.unwrap_or_else(|_| Err(Refused::Store(StoreError::Broken("the turn could not be begun".into()))))
     }
 
     /// Reads a turn from after event number `after`. An unknown one shows with the first read.
@@ -235,65 +252,14 @@ impl Turns {
 
     async fn wait_until_idle(&self, limit: Duration) -> usize {
         let idle = async {
-            while !self.0.hubs.is_empty() {
+            // In this order, because a turn becomes a hub before it stops being an admission.
+            while !(self.0.admissions.is_empty() && self.0.hubs.is_empty()) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         // The count says whether time ran out.
         let _ = tokio::time::timeout(limit, idle).await;
         self.0.hubs.len()
-    }
-
-    async fn begin_and_run(
-        self,
-        ask: Ask,
-        budget: Budget,
-        deadline: Instant,
-        line: line::Place,
-        answer: oneshot::Sender<Result<Accepted, Refused>>,
-    ) {
-        let conversation = ask.place.conversation.clone();
-        let refused = match self.0.begin(&ask, budget, deadline).await {
-            Ok(Begun::Started(started)) => {
-                let (reader, job) = self.launch(ask, budget, started, line);
-                // Nobody may be waiting any more; the turn runs all the same.
-                let _ = answer.send(Ok(Accepted { conversation, reader }));
-                return guarded(self.0, job).await;
-            }
-            Ok(Begun::Duplicate { turn, conversation }) => {
-                let reader = self.read(&ask.place.owner, &turn, 0);
-                let _ = answer.send(Ok(Accepted { conversation, reader }));
-                return;
-            }
-            Ok(Begun::KeyReused) => Refused::KeyReused,
-            Ok(Begun::UnknownConversation) => Refused::UnknownConversation,
-            Ok(Begun::UnknownSession) => Refused::UnknownSession,
-            Ok(Begun::Busy { .. }) => Refused::WaitedTooLong,
-            Err(error) => Refused::Store(error),
-        };
-        drop(line);
-        let _ = answer.send(Err(refused));
-    }
-
-    fn launch(&self, ask: Ask, budget: Budget, started: Started, line: line::Place) -> (Reader, Job) {
-        let inner = &self.0;
-        let hub = Arc::new(Hub::new(ask.place.clone()));
-        // The store has this event already: it came with the turn.
-        hub.publish([Numbered { seq: 1, event: Event::Started { attempt: 1 } }]);
-        inner.hubs.insert(ask.turn.clone(), hub.clone());
-        let reader = self.read(&ask.place.owner, &ask.turn, 0);
-        let job = Job {
-            turn: ask.turn,
-            fence: started.fence,
-            attempt: 1,
-            request: ask.request,
-            budget,
-            history: started.history,
-            hub,
-            next_seq: 2,
-            line: Some(line),
-        };
-        (reader, job)
     }
 }
 
@@ -318,40 +284,8 @@ impl Drop for Cleanup {
 }
 
 impl Inner {
-    async fn enter_line(&self, conversation: &ConversationId, deadline: Instant) -> Result<line::Place, Refused> {
-        let wait = deadline.saturating_duration_since(Instant::now());
-        match self.lines.enter(conversation, Stand::Last, self.limits.max_waiting, wait).await {
-            Ok(place) => Ok(place),
-            Err(NoPlace::Full) => Err(Refused::LineFull),
-            Err(NoPlace::TooLong) => Err(Refused::WaitedTooLong),
-        }
-    }
-
-    /// Begins in the store; waits while a turn of another instance is in the way, until `deadline`.
-    async fn begin(&self, ask: &Ask, budget: Budget, deadline: Instant) -> Result<Begun, StoreError> {
-        loop {
-            let bell = self.bells.listen(ask.place.conversation.as_str());
-            let begun = self.store.begin_turn(self.begin_turn(ask, budget)).await?;
-            if !matches!(begun, Begun::Busy { .. }) || Instant::now() >= deadline {
-                return Ok(begun);
-            }
-            bell.wait().await;
-        }
-    }
-
-    fn begin_turn(&self, ask: &Ask, budget: Budget) -> BeginTurn {
-        BeginTurn {
-            place: ask.place.clone(),
-            session: ask.session,
-            create_conversation: ask.create_conversation,
-            turn: ask.turn.clone(),
-            request: ask.request.clone(),
-            idempotency: ask.idempotency.clone(),
-            budget,
-            holder: self.instance.clone(),
-            lease_ms: i64::try_from(self.limits.lease.as_millis()).unwrap_or(i64::MAX),
-            now_ms: self.clock.now_ms(),
-        }
+    fn lease_ms(&self) -> i64 {
+        i64::try_from(self.limits.lease.as_millis()).unwrap_or(i64::MAX)
     }
 
     fn stop_turn(&self, turn: &TurnId) {

@@ -81,6 +81,24 @@ impl Reader {
         }
     }
 
+    /// What is there already; `None` where the turn runs and has nothing new yet.
+    pub async fn look(&mut self) -> Option<Next> {
+        if let Source::Here(_, progress) = &self.source {
+            let now = *progress.borrow();
+            if now.state == HubState::Running && now.last <= self.after {
+                return None;
+            }
+            return Some(self.next().await);
+        }
+        match self.look_stored().await {
+            Some(Next::Events(events)) => {
+                self.after = events.last().map_or(self.after, |event| event.seq);
+                Some(Next::Events(events))
+            }
+            other => other,
+        }
+    }
+
     /// Waits for the end, and gives it.
     ///
     /// # Errors
@@ -101,15 +119,8 @@ impl Reader {
     async fn read_stored(&mut self) -> Next {
         loop {
             let bell = self.inner.bells.listen(self.turn.as_str());
-            match self.inner.store.read_events(&self.owner, &self.turn, self.after, PAGE).await {
-                Ok(EventsPage::Events { events, .. }) if !events.is_empty() => {
-                    return Next::Events(events.into_iter().map(Arc::new).collect());
-                }
-                Ok(EventsPage::Events { status: TurnStatus::Running, .. }) => {}
-                Ok(EventsPage::Events { .. }) => return Next::Done,
-                Ok(EventsPage::Expired) => return Next::Expired,
-                Ok(EventsPage::Unknown) => return Next::Unknown,
-                Err(error) => return Next::Failed(error),
+            if let Some(next) = self.look_stored().await {
+                return next;
             }
             tokio::select! {
                 () = bell.wait() => {}
@@ -120,6 +131,19 @@ impl Reader {
                 return Next::Events(Vec::new());
             }
         }
+    }
+
+    async fn look_stored(&self) -> Option<Next> {
+        Some(match self.inner.store.read_events(&self.owner, &self.turn, self.after, PAGE).await {
+            Ok(EventsPage::Events { events, .. }) if !events.is_empty() => {
+                Next::Events(events.into_iter().map(Arc::new).collect())
+            }
+            Ok(EventsPage::Events { status: TurnStatus::Running, .. }) => return None,
+            Ok(EventsPage::Events { .. }) => Next::Done,
+            Ok(EventsPage::Expired) => Next::Expired,
+            Ok(EventsPage::Unknown) => Next::Unknown,
+            Err(error) => Next::Failed(error),
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! This is a task that the server owns. Readers come and go; only a stop, the upstream's end or a lost lease ends it.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::domain::event::Event;
 use crate::domain::ids::TurnId;
 use crate::domain::item::StoredItem;
 use crate::domain::reply::{Reply, history_of};
-use crate::domain::turn::{Fault, FaultKind, TurnRequest, TurnStatus};
+use crate::domain::turn::{Fault, FaultKind, TurnRequest, TurnStatus, Usage};
 use crate::domain::window::Budget;
 use crate::store::{Appended, FinishTurn, Finished};
 use crate::upstream::Pieces;
@@ -38,6 +39,8 @@ pub(super) struct Job {
     pub(super) hub: Arc<Hub>,
     /// The number that the next event gets.
     pub(super) next_seq: u64,
+    /// What earlier attempts cost.
+    pub(super) spent: Option<Usage>,
     /// Held until the turn is in the history.
     pub(super) line: Option<line::Place>,
 }
@@ -53,20 +56,31 @@ enum Outcome {
 
 /// Runs the turn; its place in the line is let go last.
 pub(super) async fn run(inner: Arc<Inner>, job: Job) {
-    let Job { turn, fence, attempt, request, budget, history, hub, next_seq, line } = job;
+    let Job { turn, fence, attempt, request, budget, history, hub, next_seq, spent, line } = job;
     let prompt = prompt::compose(&request, &budget, history);
     let prompt_tokens = prompt.tokens;
     let mut log = EventLog::new(inner.store.clone(), hub.clone(), turn.clone(), fence, inner.limits.lease, next_seq);
-    if attempt > 1 {
-        log.push(Event::Started { attempt });
-    }
     let mut reply = Reply::to(&request);
     let upstream = inner.upstream.clone();
     let call = prompt.call;
-    let pieces: Pieces = Box::pin(async move { upstream.call(call).await }.into_stream().try_flatten());
-    match drive(&inner, pieces, &hub, &mut log, &mut reply).await {
+    let pieces = async move { upstream.call(call).await }.into_stream().try_flatten();
+    // A defect there fails this turn; it must not leave it running for nobody.
+    let id = turn.clone();
+    let pieces = AssertUnwindSafe(pieces).catch_unwind().map(move |batch| batch.unwrap_or_else(|_| Err(defect(&id))));
+    let pieces: Pieces = Box::pin(pieces);
+    let outcome = match attempt {
+        1 => drive(&inner, pieces, &hub, &mut log, &mut reply).await,
+        _ => match announce(&inner, attempt, &hub, &mut log).await {
+            Some(outcome) => outcome,
+            None => drive(&inner, pieces, &hub, &mut log, &mut reply).await,
+        },
+    };
+    match outcome {
         Outcome::Ends(status, fault) => {
-            let end = reply.end(status, fault, prompt_tokens);
+            let mut end = reply.end(status, fault, prompt_tokens);
+            if let Some(spent) = spent {
+                end.usage = Some(end.usage.unwrap_or_default().plus(spent));
+            }
             let items = history_of(&turn, &request, &end);
             let (usage, fault) = (end.usage, end.fault.clone());
             log.push(Event::Ended(Box::new(end)));
@@ -94,6 +108,31 @@ pub(super) async fn run(inner: Arc<Inner>, job: Job) {
     }
     inner.hubs.remove(&turn);
     drop(line);
+}
+
+fn defect(turn: &TurnId) -> Fault {
+    tracing::error!(turn.id = %turn, "a panic ended the model's answer");
+    Fault::new(FaultKind::Internal, "The server made a mistake.")
+}
+
+/// Tells that this is another attempt, before it costs anything; an outcome where there is to be none.
+async fn announce(inner: &Inner, attempt: u32, hub: &Hub, log: &mut EventLog) -> Option<Outcome> {
+    log.push(Event::Started { attempt });
+    let mut stopped = std::pin::pin!(hub.stopped());
+    while log.has_work() {
+        tokio::select! {
+            biased;
+            why = &mut stopped => return Some(stop(why, inner.limits.on_crash)),
+            flushed = log.flush() => match flushed {
+                Some(Appended::Fenced) => return Some(Outcome::Fenced),
+                Some(Appended::Stored { cancel_requested: true }) => {
+                    return Some(Outcome::Ends(TurnStatus::Cancelled, None));
+                }
+                Some(Appended::Stored { .. }) | None => {}
+            },
+        }
+    }
+    None
 }
 
 async fn drive(inner: &Inner, mut pieces: Pieces, hub: &Hub, log: &mut EventLog, reply: &mut Reply) -> Outcome {

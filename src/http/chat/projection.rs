@@ -8,13 +8,14 @@ use serde_json::json;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
+use crate::domain::conversation::Owner;
 use crate::domain::event::{Answer, End, Event, Numbered};
 use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::item::{Role, StoredItem};
 use crate::domain::turn::{Fault, FaultKind, TurnStatus, Usage};
 use crate::http::error::ApiError;
 use crate::http::sse;
-use crate::turn::Accepted;
+use crate::turn::Turns;
 use crate::turn::reader::{Next, Reader};
 
 /// A stream as it goes over the wire, for the documentation.
@@ -23,6 +24,9 @@ id: 2\nevent: delta\ndata: {\"content\":\"Hello\"}\n\n\
 id: 3\nevent: completed\ndata: {\"role\":\"assistant\",\"content\":\"Hello\",\"id\":\"msg_1\",\"turn\":\"turn_1\",\
 \"conversationId\":\"conv_1\",\"model\":\"gpt-3.5-turbo\",\"finishReason\":\"stop\",\
 \"usage\":{\"inputTokens\":20,\"outputTokens\":1,\"totalTokens\":21}}\n\n";
+
+/// Tells a reader to come back, to this server or another one, with its cursor; an `EventSource` does so by itself.
+const RECONNECT: &str = "retry: 1000\nevent: reconnect\ndata: {}\n\n";
 
 /// The model's answer.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -152,21 +156,29 @@ pub struct Projection {
     turn: TurnId,
     conversation: ConversationId,
     reader: Reader,
+    on_leave: Option<(Turns, Owner)>,
 }
 
 /// How a streamed answer begins.
 pub enum Lead {
     /// Before anything was said: the answer is an error with its own status.
     Failed(ApiError),
-    /// With these events.
-    Stream(String),
+    /// With these events, of which the last one may be the end.
+    Stream(String, bool),
 }
 
 impl Projection {
-    /// A view from the turn's first event on.
+    /// A view of what `reader` reads, a turn of `conversation`.
     #[must_use]
-    pub fn new(accepted: Accepted) -> Self {
-        Self { turn: accepted.reader.turn().clone(), conversation: accepted.conversation, reader: accepted.reader }
+    pub fn new(conversation: ConversationId, reader: Reader) -> Self {
+        Self { turn: reader.turn().clone(), conversation, reader, on_leave: None }
+    }
+
+    /// Has the turn cancelled when this view goes before the turn's end.
+    #[must_use]
+    pub fn cancel_on_leave(mut self, turns: Turns, owner: Owner) -> Self {
+        self.on_leave = Some((turns, owner));
+        self
     }
 
     /// Waits for the whole answer.
@@ -174,7 +186,9 @@ impl Projection {
     /// # Errors
     /// Why there is none.
     pub async fn whole(&mut self) -> Result<ChatAnswer, ApiError> {
-        let end = self.reader.end().await?;
+        let end = self.reader.end().await;
+        self.on_leave = None;
+        let end = end?;
         self.answer_of(&end)
     }
 
@@ -184,7 +198,7 @@ impl Projection {
         let mut out = String::new();
         loop {
             let Ok(next) = tokio::time::timeout_at(deadline, self.reader.next()).await else {
-                return Lead::Stream(out);
+                return Lead::Stream(out, false);
             };
             match next {
                 Next::Events(events) => {
@@ -193,11 +207,15 @@ impl Projection {
                         && end.answer.is_none()
                         && end.status != TurnStatus::Completed
                     {
+                        self.on_leave = None;
                         return Lead::Failed(error_of(end));
                     }
-                    self.show_all(&events, &mut out);
+                    let last = self.show_all(&events, &mut out);
+                    if last {
+                        self.on_leave = None;
+                    }
                     if said {
-                        return Lead::Stream(out);
+                        return Lead::Stream(out, last);
                     }
                 }
                 other => return Lead::Failed(other.into()),
@@ -205,8 +223,10 @@ impl Projection {
         }
     }
 
-    fn show_all(&self, events: &[Arc<Numbered>], out: &mut String) {
+    /// Adds these events; true where the last one is the turn's end.
+    pub fn show_all(&self, events: &[Arc<Numbered>], out: &mut String) -> bool {
         events.iter().for_each(|event| self.show(event, out));
+        events.last().is_some_and(|event| event.event.is_end())
     }
 
     fn show(&self, numbered: &Numbered, out: &mut String) {
@@ -268,18 +288,30 @@ fn error_of(end: &End) -> ApiError {
 impl sse::Source for Projection {
     async fn next(&mut self) -> (String, bool) {
         let mut out = String::new();
-        match self.reader.next().await {
-            Next::Events(events) => {
-                self.show_all(&events, &mut out);
-                let last = events.last().is_some_and(|event| event.event.is_end());
-                (out, last)
+        let next = self.reader.next().await;
+        let last = match next {
+            Next::Events(events) => self.show_all(&events, &mut out),
+            Next::Done => true,
+            Next::Leaving => {
+                out.push_str(RECONNECT);
+                true
             }
-            Next::Done => (out, true),
             other => {
-                let error = ApiError::from(other);
-                sse::frame(&mut out, None, "error", &json_of(&error.body));
-                (out, true)
+                sse::frame(&mut out, None, "error", &json_of(&ApiError::from(other).body));
+                true
             }
+        };
+        if last {
+            self.on_leave = None;
+        }
+        (out, last)
+    }
+}
+
+impl Drop for Projection {
+    fn drop(&mut self) {
+        if let Some((turns, owner)) = self.on_leave.take() {
+            turns.cancel_unheard(owner, self.turn.clone());
         }
     }
 }

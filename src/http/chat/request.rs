@@ -1,7 +1,10 @@
 //! What `POST /chat` takes, and what must be true of it before anything is asked.
 
 use axum::http::{HeaderMap, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use crate::config::ChatConfig;
@@ -12,9 +15,17 @@ use crate::domain::model;
 use crate::domain::turn::TurnRequest;
 use crate::http::error::ApiError;
 use crate::http::session::Session;
+use crate::store::IdempotencyKey;
+use crate::turn::OnBusy;
 
 /// The longest model name that is looked at, in bytes.
 const MAX_MODEL_NAME: usize = 200;
+
+/// The longest prompt that is counted where it arrives, in bytes; the slowest of this size takes 3 ms.
+const QUICK_BYTES: usize = 8 * 1024;
+
+/// How long an idempotency key counts: a day.
+const IDEMPOTENCY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// The word that opens another conversation in the session.
 const NEW: &str = "new";
@@ -45,6 +56,38 @@ pub struct ChatRequest {
     /// A conversation of this session, or `new` to open another one; the session's main conversation otherwise.
     #[schema(nullable = false, example = "conv_0199f3a65a6e7c1b8d2f4a6b8c0d2e4f")]
     conversation_id: Option<String>,
+    /// What to do where an earlier turn of the conversation is running.
+    #[serde(default)]
+    on_busy: OnBusyField,
+    /// What becomes of the turn when its client leaves before the end.
+    #[serde(default)]
+    on_disconnect: OnDisconnect,
+}
+
+/// What to do where an earlier turn of the conversation is running.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(default = "queue")]
+pub enum OnBusyField {
+    /// Wait in line; a 409 where the line or the wait is too long.
+    #[default]
+    Queue,
+    /// A 409 at once.
+    Reject,
+    /// Cancel the running turn and take its place.
+    Interrupt,
+}
+
+/// What becomes of a turn when its client leaves before the end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(default = "continue")]
+pub enum OnDisconnect {
+    /// It goes on, and its answer is stored.
+    #[default]
+    Continue,
+    /// It is cancelled.
+    Cancel,
 }
 
 /// A request that is fit to be asked.
@@ -58,6 +101,9 @@ pub struct Wanted {
     max_tokens: u32,
     streamed: bool,
     conversation: WantedConversation,
+    on_busy: OnBusy,
+    on_disconnect: OnDisconnect,
+    idempotency: Option<IdempotencyKey>,
 }
 
 #[derive(Debug, Clone)]
@@ -75,14 +121,28 @@ impl ChatRequest {
         self.stream.unwrap_or_else(|| accepts.contains("text/event-stream"))
     }
 
+    /// Whether counting its tokens takes no time worth mentioning.
+    #[must_use]
+    pub fn is_quick(&self, chat: &ChatConfig) -> bool {
+        let model = self.model.as_deref().unwrap_or(&chat.default_model);
+        let bytes = self.prompt.len() + self.system_prompt.as_ref().map_or(0, String::len);
+        bytes <= QUICK_BYTES && model::profile(model).encoding.is_loaded()
+    }
+
     /// Checks every field.
     ///
     /// # Errors
     /// A 400 that names the field and its limits.
-    pub fn validate(self, chat: &ChatConfig, streamed: bool) -> Result<Wanted, ApiError> {
+    pub fn validate(
+        self,
+        chat: &ChatConfig,
+        streamed: bool,
+        idempotency: Option<IdempotencyKey>,
+    ) -> Result<Wanted, ApiError> {
         check_length("prompt", &self.prompt, 1, chat.max_prompt_chars)?;
+        // The operator's own may be as long as they like.
+        self.system_prompt.iter().try_for_each(|text| check_length("systemPrompt", text, 0, chat.max_prompt_chars))?;
         let system_prompt = self.system_prompt.unwrap_or_else(|| chat.default_system_prompt.clone());
-        check_length("systemPrompt", &system_prompt, 0, chat.max_prompt_chars)?;
         let model = self.model.unwrap_or_else(|| chat.default_model.clone());
         check_model(&model, chat)?;
         let temperature = self.temperature.unwrap_or(chat.temperature);
@@ -108,6 +168,13 @@ impl ChatRequest {
             max_tokens,
             streamed,
             conversation,
+            on_busy: match self.on_busy {
+                OnBusyField::Queue => OnBusy::Queue,
+                OnBusyField::Reject => OnBusy::Reject,
+                OnBusyField::Interrupt => OnBusy::Interrupt,
+            },
+            on_disconnect: self.on_disconnect,
+            idempotency,
         })
     }
 }
@@ -118,6 +185,19 @@ impl ChatRequest {
 /// A 400 where it has not the form of one.
 pub fn conversation_id(text: &str) -> Result<ConversationId, ApiError> {
     ConversationId::parse(text).ok_or_else(|| ApiError::invalid("`conversationId` is not the id of a conversation."))
+}
+
+/// Reads `Idempotency-Key`: 1 to 255 visible ASCII characters. `body` tells a repeated request from another one.
+///
+/// # Errors
+/// A 400 where the key has not that form.
+pub fn idempotency_key(headers: &HeaderMap, body: &[u8]) -> Result<Option<IdempotencyKey>, ApiError> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let key =
+        key.to_str().ok().filter(|key| (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
+    let key = key.ok_or_else(|| ApiError::invalid("`Idempotency-Key` is 1 to 255 visible ASCII characters."))?;
+    let fingerprint = URL_SAFE_NO_PAD.encode(Sha256::digest(body));
+    Ok(Some(IdempotencyKey { key: key.to_owned(), fingerprint, keep_ms: IDEMPOTENCY_MS }))
 }
 
 fn check_length(field: &str, text: &str, least: usize, most: usize) -> Result<(), ApiError> {
@@ -145,6 +225,24 @@ fn check_model(model: &str, chat: &ChatConfig) -> Result<(), ApiError> {
 }
 
 impl Wanted {
+    /// What to do where the conversation is busy.
+    #[must_use]
+    pub fn on_busy(&self) -> OnBusy {
+        self.on_busy
+    }
+
+    /// Whether the turn ends when its client leaves.
+    #[must_use]
+    pub fn cancels_on_disconnect(&self) -> bool {
+        self.on_disconnect == OnDisconnect::Cancel
+    }
+
+    /// The client's idempotency key.
+    #[must_use]
+    pub fn idempotency(&self) -> Option<IdempotencyKey> {
+        self.idempotency.clone()
+    }
+
     /// Whether the conversation must exist already.
     #[must_use]
     pub fn names_existing_conversation(&self) -> bool {

@@ -5,4 +5,6 @@
 #[macro_use]
 mod contract;
 mod memory;
+mod redis;
 mod rig;
+mod sqlite;

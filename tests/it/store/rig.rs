@@ -29,6 +29,7 @@ pub enum Time {
     /// By hand.
     Manual(Arc<ManualClock>),
     /// By itself: the store expires things by a clock that nobody here can move. One [`Rig::unit_ms`] is this long.
+    #[allow(dead_code, reason = "for stores that expire things by themselves")]
     Real { unit_ms: i64 },
 }
 

@@ -192,10 +192,8 @@ pub async fn ids_of_others_look_unknown(rig: &Rig) {
     for other in [Caller::browser(), Caller::program()] {
         rig.turn(&other, "hello").await;
         let intruder = other.intruding(&one);
-        for create_conversation in [false, true] {
-            let begin = BeginTurn { create_conversation, ..rig.begin(&intruder) };
-            assert_eq!(rig.store.begin_turn(begin).await.unwrap(), Begun::UnknownConversation);
-        }
+        let begin = BeginTurn { create_conversation: false, ..rig.begin(&intruder) };
+        assert_eq!(rig.store.begin_turn(begin).await.unwrap(), Begun::UnknownConversation);
         let owner = &intruder.place.owner;
         assert_eq!(rig.history(&intruder).await, None);
         assert_eq!(rig.store.turns(&intruder.place, 10).await.unwrap(), None);
@@ -204,6 +202,13 @@ pub async fn ids_of_others_look_unknown(rig: &Rig) {
             assert_eq!(rig.store.turn(owner, turn).await.unwrap(), None);
             assert_eq!(rig.store.read_events(owner, turn, 0, 10).await.unwrap(), EventsPage::Unknown);
             assert_eq!(rig.store.request_cancel(owner, turn).await.unwrap(), CancelRequest::Unknown);
+        }
+        // Where ids are each owner's own, this makes another conversation; where they are everybody's, it is refused.
+        let begin = BeginTurn { create_conversation: true, ..rig.begin(&intruder) };
+        match rig.store.begin_turn(begin).await.unwrap() {
+            Begun::UnknownConversation => {}
+            Begun::Started(started) => assert_eq!(started.history, []),
+            other => panic!("{other:?}"),
         }
     }
     assert_eq!(rig.history(&one).await.unwrap().items.len(), 2);

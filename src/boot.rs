@@ -1,0 +1,127 @@
+//! From validated settings to the parts of a server, and what a person is told about them.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Config, StoreConfig, UpstreamConfig};
+use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::ids::{Ids, SystemIds};
+use crate::domain::model;
+use crate::server::Parts;
+use crate::store::Store;
+use crate::store::redis::{Redis, RedisSettings};
+use crate::store::sqlite::Sqlite;
+use crate::upstream::Upstream;
+use crate::upstream::demo::Demo;
+use crate::upstream::openai::OpenAi;
+use crate::upstream::settings::OpenAiSettings;
+
+/// How long a call to Redis may take.
+const REDIS_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Opens the store and the upstream. The tokenizer's tables are loaded meanwhile, so that the first request need not.
+///
+/// # Errors
+/// With one sentence for the person who starts the server.
+pub async fn parts(config: &Config) -> Result<Parts, String> {
+    let encoding = model::profile(&config.chat.default_model).encoding;
+    // Left to itself: whoever counts first waits for the tables, wherever they are being loaded.
+    drop(tokio::task::spawn_blocking(move || encoding.load()));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+    let upstream = upstream(config, clock.clone(), ids.clone())?;
+    let store = store(config, clock.clone()).await?;
+    Ok(Parts { clock, ids, store, upstream })
+}
+
+async fn store(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, String> {
+    match &config.store {
+        StoreConfig::Sqlite => match Sqlite::open(&config.data_dir, clock) {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(error) => Err(format!("{error}. DATA_DIR names another folder, REDIS_URL another store.")),
+        },
+        StoreConfig::Redis { url, user, password, key_prefix } => {
+            let settings = RedisSettings {
+                url: url.clone(),
+                user: user.clone(),
+                password: password.clone(),
+                key_prefix: key_prefix.clone(),
+                deadline: REDIS_DEADLINE,
+            };
+            match Redis::connect(settings).await {
+                Ok(store) => Ok(Arc::new(store)),
+                Err(error) => Err(format!("{error}. Check REDIS_URL, REDIS_USER and REDIS_PASSWORD.")),
+            }
+        }
+    }
+}
+
+fn upstream(config: &Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Arc<dyn Upstream>, String> {
+    let (base_url, key, kind) = match &config.upstream {
+        UpstreamConfig::Demo { word_delay } => return Ok(Arc::new(Demo::new(*word_delay))),
+        UpstreamConfig::OpenAi { base_url, key } => (base_url.clone(), Some(key.clone()), "openai"),
+        UpstreamConfig::Compatible { base_url, key } => (base_url.clone(), key.clone(), "compatible"),
+    };
+    let limits = &config.upstream_limits;
+    let settings = OpenAiSettings {
+        connect_timeout: limits.connect_timeout,
+        first_byte_timeout: limits.first_token_timeout,
+        idle_timeout: limits.idle_timeout,
+        plain_timeout: limits.plain_timeout,
+        max_retries: limits.max_retries,
+        ..OpenAiSettings::new(base_url, key, kind)
+    };
+    let upstream = OpenAi::new(settings, clock, ids).map_err(|error| error.to_string())?;
+    Ok(Arc::new(upstream))
+}
+
+/// What a person is told at the start: what is used, and how to change it.
+#[must_use]
+pub fn banner(config: &Config, parts: &Parts, port: u16) -> String {
+    let address = match config.host.is_loopback() || config.host.is_unspecified() {
+        true => format!("http://localhost:{port}"),
+        false => format!("http://{}", std::net::SocketAddr::new(config.host, port)),
+    };
+    let (store, upstream) = (parts.store.info(), parts.upstream.info());
+    let (store_hint, upstream_hint) = match (store.shared, upstream.kind) {
+        (false, "demo") => ("REDIS_URL for Redis", "OPENAI_API_KEY or OPENAI_BASE_URL for a real one"),
+        (false, _) => ("REDIS_URL for Redis", "OPENAI_BASE_URL for another one"),
+        (true, "demo") => ("unset REDIS_URL for SQLite", "OPENAI_API_KEY or OPENAI_BASE_URL for a real one"),
+        (true, _) => ("unset REDIS_URL for SQLite", "OPENAI_BASE_URL for another one"),
+    };
+    let model = &config.chat.default_model;
+    let mut out = format!("OpenAI Backend {} listens on {address}\n", env!("CARGO_PKG_VERSION"));
+    for (name, value, hint) in [
+        ("store", format!("{}, {}", store.kind, store.location), store_hint),
+        ("upstream", format!("{}, {}", upstream.kind, upstream.location), upstream_hint),
+        ("model", model.clone(), "DEFAULT_MODEL for another one"),
+        ("docs", format!("{address}/docs"), "--help for every setting"),
+    ] {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "  {name:<9} {value}   ({hint})");
+    }
+    out
+}
+
+/// `--check`: reaches the store and the upstream, and says what was found.
+///
+/// # Errors
+/// With the same, where something is not as it should be.
+pub async fn check(config: &Config) -> Result<String, String> {
+    let mut out = config.summary();
+    let parts = parts(config).await.map_err(|error| format!("{out}\n{error}"))?;
+    let store = parts.store.ping().await;
+    let upstream = parts.upstream.check().await;
+    let sound = store.is_ok() && upstream.is_ok();
+    let (store_info, upstream_info) = (parts.store.info(), parts.upstream.info());
+    let store = store.map_or_else(|error| error.to_string(), |()| "answers".to_owned());
+    let upstream = upstream.unwrap_or_else(|fault| fault.to_string());
+    let _ = write!(
+        out,
+        "\nstore {} at {}: {store}\nupstream {} at {}: {upstream}\n",
+        store_info.kind, store_info.location, upstream_info.kind, upstream_info.location
+    );
+    parts.store.close().await;
+    if sound { Ok(out) } else { Err(out) }
+}

@@ -1,0 +1,238 @@
+//! `/chat/turns`: find a turn again, read it from any event on, stop it.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::projection::{ChatUsage, EXAMPLE_STREAM, Projection};
+use super::{request, with_cookie};
+use crate::app::App;
+use crate::domain::conversation::{Owner, Place};
+use crate::domain::ids::TurnId;
+use crate::domain::turn::TurnRecord;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::sse;
+use crate::turn::cancel::Cancelled;
+use crate::turn::reader::Next;
+
+/// The most turns that are listed.
+const MOST_TURNS: u16 = 100;
+
+/// How many are listed when nobody says.
+const SOME_TURNS: u16 = 20;
+
+/// A turn, as a reloaded page needs it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChatTurn {
+    /// The turn's id.
+    #[schema(example = "turn_0199f3a65a6e7c1b8d2f4a6b8c0d2e51")]
+    turn: String,
+    /// The conversation that it belongs to.
+    #[schema(example = "conv_0199f3a65a6e7c1b8d2f4a6b8c0d2e4f")]
+    conversation_id: String,
+    /// `running`, `completed`, `failed`, `cancelled` or `interrupted`.
+    #[schema(example = "running")]
+    status: &'static str,
+    /// 1; 2 where it was run again after its server died, which costs again.
+    #[schema(minimum = 1, example = 1)]
+    attempt: u32,
+    /// The number of its last event: read on with `?after=` less than this.
+    #[schema(example = 17)]
+    last_event: u64,
+    /// What all attempts cost together, as far as it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    usage: Option<ChatUsage>,
+    /// Why it is not completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error: Option<ErrorBody>,
+    /// When it began, in milliseconds since the Unix epoch.
+    created_at: i64,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    ended_at: Option<i64>,
+}
+
+impl From<TurnRecord> for ChatTurn {
+    fn from(record: TurnRecord) -> Self {
+        Self {
+            turn: record.id.to_string(),
+            conversation_id: record.place.conversation.to_string(),
+            status: record.status.as_str(),
+            attempt: record.attempt,
+            last_event: record.last_event,
+            usage: record.usage.map(ChatUsage::from),
+            error: record.fault.as_ref().map(|fault| ApiError::from(fault).body),
+            created_at: record.created_at_ms,
+            ended_at: record.ended_at_ms,
+        }
+    }
+}
+
+/// Which turns.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TurnsQuery {
+    /// At most this many, the newest.
+    #[param(minimum = 1, maximum = 100, default = 20, example = 5)]
+    limit: Option<u16>,
+    /// A conversation other than the session's main one.
+    #[param(example = "conv_0199f3a65a6e7c1b8d2f4a6b8c0d2e4f")]
+    conversation_id: Option<String>,
+}
+
+/// The conversation's latest turns, newest first.
+///
+/// A page that was reloaded finds the running one here and reads on.
+#[utoipa::path(get, path = "/chat/turns", tag = "turns", params(TurnsQuery), responses(
+    (status = 200, description = "The turns; none without a session.", body = [ChatTurn]),
+    (status = 400, description = "A parameter is not right.", body = ErrorBody),
+    (status = 404, description = "The conversation is not this session's.", body = ErrorBody),
+    (status = 500, description = "A defect of the server.", body = ErrorBody),
+    (status = 503, description = "The store is away.", body = ErrorBody),
+))]
+pub async fn list_turns(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    query: Result<Query<TurnsQuery>, QueryRejection>,
+) -> Result<axum::Json<Vec<ChatTurn>>, ApiError> {
+    let Query(query) = query.map_err(|error| bad_parameter(&error))?;
+    let limit = query.limit.unwrap_or(SOME_TURNS);
+    if !(1..=MOST_TURNS).contains(&limit) {
+        return Err(ApiError::invalid(format!("`limit` goes from 1 to {MOST_TURNS}.")));
+    }
+    let named = query.conversation_id.as_deref().map(request::conversation_id).transpose()?;
+    let records = match app.sessions.read(&headers) {
+        None => None,
+        Some(session) => {
+            let conversation = named.clone().unwrap_or_else(|| session.key().main_conversation());
+            app.store.turns(&Place { owner: session.owner(), conversation }, usize::from(limit)).await?
+        }
+    };
+    match records {
+        Some(records) => Ok(axum::Json(records.into_iter().map(ChatTurn::from).collect())),
+        None if named.is_none() => Ok(axum::Json(Vec::new())),
+        None => Err(ApiError::not_found("There is no such conversation.")),
+    }
+}
+
+/// From where on to read.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventsQuery {
+    /// The number of the last event that was seen; 0 for the whole turn. `Last-Event-ID` wins over it.
+    #[param(example = 6)]
+    after: Option<String>,
+}
+
+/// A turn's events after the last one that was seen, once, in order, live while it runs.
+///
+/// The cursor is `Last-Event-ID`, as an `EventSource` sends it when it reconnects, or `?after=N`. The events are those of
+/// `POST /chat`, and two more: `restarted`, when the turn runs again after its server died (discard what was shown), and
+/// `reconnect`, when this server stops and the turn goes on elsewhere or later (come back with the same cursor).
+///
+/// Try it: `curl -N -b cookiejar.txt "http://localhost:3000/chat/turns/$TURN/events?after=6"`
+#[utoipa::path(get, path = "/chat/turns/{turn}/events", tag = "turns", params(
+    ("turn" = String, Path, description = "The turn's id, from `started`.", example = "turn_0199f3a65a6e7c1b8d2f4a6b8c0d2e51"),
+    ("Last-Event-ID" = Option<String>, Header, description = "The number of the last event that was seen."),
+    EventsQuery,
+), responses(
+    (status = 200, description = "The events.", content((String = "text/event-stream", example = json!(EXAMPLE_STREAM)))),
+    (status = 204, description = "All have been seen, and none will come: an `EventSource` stops here."),
+    (status = 400, description = "The cursor is not a number.", body = ErrorBody),
+    (status = 404, description = "The turn is not this session's.", body = ErrorBody),
+    (status = 410, description = "The turn ended longer than `RESUME_WINDOW` ago; its message is in the history.", body = ErrorBody),
+    (status = 500, description = "A defect of the server.", body = ErrorBody),
+    (status = 503, description = "The store is away, or the server is stopping.", body = ErrorBody),
+))]
+pub async fn read_turn(
+    State(app): State<Arc<App>>,
+    turn: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(|error| bad_parameter(&error))?;
+    let after = cursor(&headers, query.after.as_deref())?;
+    let (owner, turn) = owned_turn(&app, &headers, turn)?;
+    let Some(record) = app.store.turn(&owner, &turn).await? else { return Err(no_such_turn()) };
+    let mut reader = app.turns.read(&owner, &turn, after);
+    let first = match reader.look().await {
+        None => Vec::new(),
+        Some(Next::Events(events)) => events,
+        Some(Next::Done) => return Ok(StatusCode::NO_CONTENT.into_response()),
+        Some(other) => return Err(other.into()),
+    };
+    let projection = Projection::new(record.place.conversation, reader);
+    let mut out = String::new();
+    let last = projection.show_all(&first, &mut out);
+    Ok(sse::respond(out, (!last).then_some(projection)))
+}
+
+/// Stop a turn; what was shown of it is stored.
+///
+/// The body may be empty. A turn that had ended is left as it is; the answer says how it ended either way.
+#[utoipa::path(post, path = "/chat/turns/{turn}/cancel", tag = "turns", params(
+    ("turn" = String, Path, description = "The turn's id.", example = "turn_0199f3a65a6e7c1b8d2f4a6b8c0d2e51"),
+), responses(
+    (status = 200, description = "The turn as it is now: `cancelled`, or as it had ended before.", body = ChatTurn),
+    (status = 403, description = "The request comes from another site that is not allowed.", body = ErrorBody),
+    (status = 404, description = "The turn is not this session's.", body = ErrorBody),
+    (status = 500, description = "A defect of the server.", body = ErrorBody),
+    (status = 503, description = "The store is away.", body = ErrorBody),
+))]
+pub async fn cancel_turn(
+    State(app): State<Arc<App>>,
+    turn: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let (owner, turn) = owned_turn(&app, &headers, turn)?;
+    let record = match app.turns.cancel(&owner, &turn).await? {
+        Cancelled::Unknown => return Err(no_such_turn()),
+        Cancelled::EndedBefore(record) | Cancelled::Stopped(record) => record,
+    };
+    let response = axum::Json(ChatTurn::from(record)).into_response();
+    Ok(match app.sessions.read(&headers) {
+        Some(session) => with_cookie(app.sessions.set(&session), response),
+        None => response,
+    })
+}
+
+fn owned_turn(
+    app: &App,
+    headers: &HeaderMap,
+    turn: Result<Path<String>, PathRejection>,
+) -> Result<(Owner, TurnId), ApiError> {
+    let session = app.sessions.read(headers).ok_or_else(no_such_turn)?;
+    let Path(turn) = turn.map_err(|_| no_such_turn())?;
+    let turn = TurnId::parse(&turn).ok_or_else(no_such_turn)?;
+    Ok((session.owner(), turn))
+}
+
+fn no_such_turn() -> ApiError {
+    ApiError::not_found("There is no such turn.")
+}
+
+fn bad_parameter(error: &QueryRejection) -> ApiError {
+    ApiError::invalid("A parameter is not right.").details(error.body_text())
+}
+
+/// The cursor; 0 where there is none. One that cannot be read is refused: a replay from the start would show everything
+/// twice.
+fn cursor(headers: &HeaderMap, after: Option<&str>) -> Result<u64, ApiError> {
+    let header = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
+    let Some(text) = header.filter(|value| !value.is_empty()).or(after) else { return Ok(0) };
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).ok_or_else(|| {
+        ApiError::new(StatusCode::BAD_REQUEST, "invalid_cursor", "The cursor is not the number of an event.")
+    })
+}

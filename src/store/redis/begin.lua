@@ -1,0 +1,78 @@
+-- Begins a turn: looks at the session, the idempotency key, the conversation and its running turn, in that order.
+-- KEYS session, turns, head, items, order, events, own, [idempotency key]
+-- ARGV see scripts.rs
+
+local base, use, max_age, now = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local create, again, turn, conversation = ARGV[5] == '1', ARGV[6] == '1', ARGV[7], ARGV[8]
+local by = ARGV[10]
+local session, turns, head, items, order, events, own = unpack(KEYS, 1, 7)
+local clock = clock_ms()
+
+-- Until when the owner's keys are kept; false: for ever.
+local kept = false
+if use ~= 'k' then
+  local stored = redis.call('GET', session)
+  if use == 'r' then
+    local ends = stored and parse_session(stored)
+    if not ends or ends <= now then return 'X' end
+  end
+  if use == 'n' then
+    if stored then kept = select(2, parse_session(stored)) end
+  else
+    kept = renew(session, base, stored, max_age, now, clock)
+  end
+end
+
+if KEYS[8] then
+  local known = redis.call('GET', KEYS[8])
+  if known then
+    local ends, used_by, where, fingerprint = string.match(known, '^(%-?%d+) (%S+) (%S+) (.*)$')
+    if tonumber(ends) > now and not (again and used_by == turn) then
+      if fingerprint == ARGV[16] then return 'D' .. used_by .. ' ' .. where end
+      return 'K'
+    end
+  end
+end
+
+local found = redis.call('HMGET', head, 'created', 'version', 'tokens', 'turn', 'lease', 'fence', 'by', 'waits')
+local created, version, tokens, running = found[1], found[2], found[3], found[4]
+if not created and not create then return 'U' end
+if running and not (again and running == turn) then
+  -- The end of that turn is then told to the other servers. Where memory is full it is not, and they look by themselves.
+  if found[7] ~= by and not found[8] then redis.pcall('HSET', head, 'waits', 1) end
+  return (tonumber(found[5]) <= clock and 'O' or 'B') .. found[6] .. ' ' .. running
+end
+
+if not running then
+  local lease = string.format('%.0f', clock + tonumber(ARGV[9]))
+  redis.call('HSET', head, 'turn', turn, 'fence', 1, 'attempt', 1, 'lease', lease, 'by', by)
+  redis.call('HSET', turns, turn, conversation .. ' ' .. ARGV[4], turn .. '?', ARGV[14])
+  redis.call('ZADD', order, ARGV[4], turn)
+  redis.call('RPUSH', events, ARGV[13])
+  if not created then
+    redis.call('HSET', head, 'created', ARGV[4], 'version', 0, 'tokens', 0)
+    if use ~= 'k' then redis.call('SADD', own, conversation) end
+  end
+  if kept then
+    redis.call('PEXPIREAT', events, kept)
+    if not created then
+      redis.call('PEXPIREAT', head, kept)
+      redis.call('PEXPIREAT', order, kept)
+      redis.call('PEXPIREAT', own, kept)
+      redis.call('PEXPIREAT', turns, kept)
+    end
+  end
+  if KEYS[8] then
+    local until_ms = string.format('%.0f', now + tonumber(ARGV[17]))
+    local value = until_ms .. ' ' .. turn .. ' ' .. conversation .. ' ' .. ARGV[16]
+    redis.call('SET', KEYS[8], value, 'PX', ARGV[17])
+    redis.call('HSET', turns, turn .. '#', ARGV[15])
+  end
+end
+
+local entries, first, count = '', 1, 0
+if created then
+  entries, first, count = window(items, tonumber(tokens), tonumber(ARGV[11]), tonumber(ARGV[12]))
+end
+local numbers = { version or '0', count, tokens or '0', created or ARGV[4], first }
+return 'S' .. table.concat(numbers, ' ') .. '\n' .. entries

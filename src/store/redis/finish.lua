@@ -1,0 +1,47 @@
+-- Ends a turn: history, usage, status and last events.
+-- KEYS head, items, turns, events
+-- ARGV turn, conversation, fence, end, how long events are kept in ms, this server, channel, number of the first event,
+--      number of items, items ..., events ...
+-- Gives 1 where it is stored (now, or before under the same fence), 0 where it is not this fence's to write, -2 where
+-- events are missing.
+
+local head, items, turns, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local turn, fence, count = ARGV[1], ARGV[3], tonumber(ARGV[9])
+local found = redis.call('HMGET', head, 'turn', 'fence', 'attempt', 'version', 'tokens', 'watch', 'waits')
+if found[1] ~= turn then
+  local ended = redis.call('HGET', turns, turn .. '+')
+  return ended and string.match(ended, '^%d+') == fence and 1 or 0
+end
+if found[2] ~= fence then return 0 end
+
+local first_event = 10 + count
+local stored = redis.call('LLEN', events)
+local from = first_event + stored - (tonumber(ARGV[8]) - 1)
+local last = math.max(stored, tonumber(ARGV[8]) - 1 + #ARGV - first_event + 1)
+if #ARGV >= first_event and from < first_event then return -2 end
+
+local tokens = tonumber(found[5])
+for start = 1, count, 1000 do
+  local packed = {}
+  for i = start, math.min(start + 999, count) do
+    local entry = string.format('%.0f ', tokens) .. ARGV[9 + i]
+    packed[#packed + 1] = string.format('%08x', #entry) .. entry
+    tokens = tokens + tonumber(string.match(ARGV[9 + i], '^%d+'))
+  end
+  if redis.call('RPUSH', items, unpack(packed)) == #packed then
+    local left = redis.call('PTTL', head)
+    if left > 0 then redis.call('PEXPIRE', items, left) end
+  end
+end
+redis.call('HSET', head, 'version', string.format('%.0f', found[4] + 1), 'tokens', string.format('%.0f', tokens))
+redis.call('HDEL', head, 'turn', 'fence', 'attempt', 'lease', 'by', 'cancel', 'watch', 'waits')
+redis.call('HSET', turns, turn .. '+', fence .. ' ' .. found[3] .. ' ' .. string.format('%.0f ', last) .. ARGV[4])
+for start = from, #ARGV, 1000 do
+  redis.call('RPUSH', events, unpack(ARGV, start, math.min(start + 999, #ARGV)))
+end
+redis.call('PEXPIRE', events, ARGV[5])
+-- Only where somebody on another server has looked; the notice costs every server something.
+if found[6] or found[7] then
+  redis.call('PUBLISH', ARGV[7], ARGV[6] .. ' f ' .. turn .. ' ' .. ARGV[2])
+end
+return 1

@@ -1,0 +1,29 @@
+-- Deletes all that is in one slot of an owner: a session, or one conversation of an API key.
+-- KEYS session, own, turns
+-- ARGV base, notice and channel (or nothing), conversations ... (where they are not in `own`)
+-- Gives the turns that were running: fence, turn, conversation.
+
+local base, running, keys = ARGV[1], {}, { KEYS[1], KEYS[2], KEYS[3] }
+local conversations = redis.call('SMEMBERS', KEYS[2])
+for i = 4, #ARGV do conversations[#conversations + 1] = ARGV[i] end
+for _, conversation in ipairs(conversations) do
+  local head = base .. ':c:' .. conversation
+  local state = redis.call('HMGET', head, 'turn', 'fence')
+  if state[1] then running[#running + 1] = state[2] .. ' ' .. state[1] .. ' ' .. conversation end
+  keys[#keys + 1] = head
+  keys[#keys + 1] = head .. ':i'
+  keys[#keys + 1] = head .. ':t'
+end
+for _, field in ipairs(redis.call('HKEYS', KEYS[3])) do
+  local kind = string.sub(field, -1)
+  if kind == '#' and ARGV[2] ~= '' then
+    keys[#keys + 1] = redis.call('HGET', KEYS[3], field)
+  elseif kind ~= '?' and kind ~= '+' and kind ~= '#' then
+    keys[#keys + 1] = base .. ':t:' .. field .. ':e'
+  end
+end
+for start = 1, #keys, 1000 do
+  redis.call('UNLINK', unpack(keys, start, math.min(start + 999, #keys)))
+end
+if ARGV[2] ~= '' then redis.call('PUBLISH', ARGV[3], ARGV[2]) end
+return running

@@ -1,0 +1,13 @@
+-- The newest turns of a conversation, newest first.
+-- KEYS session, turns, head, order
+-- ARGV base, whether the owner is a session, limit
+
+if ARGV[2] == '1' and redis.call('EXISTS', KEYS[1]) == 0 then return false end
+if redis.call('EXISTS', KEYS[3]) == 0 then return false end
+local limit, out = tonumber(ARGV[3]), {}
+if limit > 0 then
+  for i, turn in ipairs(redis.call('ZREVRANGE', KEYS[4], 0, limit - 1)) do
+    out[i] = state(ARGV[1], KEYS[2], turn)
+  end
+end
+return out

@@ -1,0 +1,42 @@
+-- How a session lives on, and its keys with it: a part of begin.lua and renew.lua.
+-- The session's own key expires on time. The others are kept a little longer, so that they need to be touched only when
+-- what they have left has fallen behind: a request renews one key, and all of them once in a while.
+
+local function clock_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function keep_all(base, at)
+  redis.call('PEXPIREAT', base .. ':own', at)
+  redis.call('PEXPIREAT', base .. ':turns', at)
+  for _, conversation in ipairs(redis.call('SMEMBERS', base .. ':own')) do
+    local head = base .. ':c:' .. conversation
+    local running = redis.call('HGET', head, 'turn')
+    redis.call('PEXPIREAT', head, at)
+    redis.call('PEXPIREAT', head .. ':i', at)
+    redis.call('PEXPIREAT', head .. ':t', at)
+    if running then redis.call('PEXPIREAT', base .. ':t:' .. running .. ':e', at) end
+  end
+end
+
+local function parse_session(stored)
+  local ends, kept = string.match(stored, '^(%-?%d+) (%d+)$')
+  return tonumber(ends), kept
+end
+
+-- Writes the session; gives until when (as Redis takes it) the owner's other keys are kept.
+local function renew(session, base, stored, max_age, now, clock)
+  local needed, kept = clock + max_age, '0'
+  if stored then
+    local _, was_kept = parse_session(stored)
+    kept = was_kept
+  end
+  local behind = tonumber(kept) < needed
+  if behind then
+    kept = string.format('%.0f', needed + math.max(math.floor(max_age / 20), 50))
+  end
+  redis.call('SET', session, string.format('%.0f ', now + max_age) .. kept, 'PX', string.format('%.0f', max_age))
+  if behind and stored then keep_all(base, kept) end
+  return kept
+end

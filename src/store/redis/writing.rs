@@ -1,0 +1,311 @@
+//! A turn's life: begun, written to, ended; and the end of all that an owner has.
+
+use redis::{Cmd, Pipeline};
+
+use super::codec::{self, EndArg, ItemArg, JsonArg};
+use super::connection::{Again, Request};
+use super::keys::Base;
+use super::scripts::SCRIPTS;
+use super::{Redis, faults};
+use crate::domain::conversation::{Conversation, Owner, Place};
+use crate::domain::event::Event;
+use crate::domain::ids::TurnId;
+use crate::store::{
+    AppendEvents, Appended, BeginTurn, Begun, FinishTurn, Finished, Notice, SessionUse, Started, StoreError,
+};
+
+/// The longest time that Redis is asked to keep something: 300 years, which leaves its own sums room.
+const LONGEST_MS: i64 = 300 * 365 * 24 * 3_600_000;
+
+/// What `begin.lua` has of the session: how it is used, and for how long it lasts.
+type Session = (&'static str, i64);
+
+impl Redis {
+    pub(super) async fn begin(&self, begin: &BeginTurn) -> Result<Begun, StoreError> {
+        let session = match (&begin.place.owner, begin.session) {
+            (Owner::ApiKey(_), SessionUse::Renew(_)) => return Ok(Begun::UnknownSession),
+            (Owner::ApiKey(_), _) => ("k", 0),
+            (Owner::Session(_), SessionUse::None) => ("n", 0),
+            (Owner::Session(_), SessionUse::Renew(ms)) => ("r", duration_ms(ms)),
+            (Owner::Session(_), SessionUse::Create(ms)) => ("c", duration_ms(ms)),
+        };
+        let base = self.keys.base_of(&begin.place);
+        let lease = lease_entry(1, begin.turn.as_str(), &begin.place);
+        let lease_until = self.connection.server_ms().saturating_add(begin.lease_ms);
+        let make = |again| {
+            // What says where to look comes first: it is harmless where the turn is then not begun.
+            let mut pipeline = Pipeline::with_capacity(4);
+            pipeline.cmd("ZADD").arg(&self.leases).arg(lease_until).arg(&lease);
+            if let Owner::ApiKey(id) = &begin.place.owner {
+                let conversation = begin.place.conversation.as_str();
+                pipeline.cmd("SET").arg(self.keys.pointer(id, begin.turn.as_str())).arg(conversation);
+                if begin.create_conversation {
+                    pipeline.cmd("SADD").arg(self.keys.conversations(id)).arg(conversation);
+                }
+            }
+            pipeline.add_command(self.begin_call(begin, &base, session, again));
+            let last = pipeline.len() - 1;
+            Request::Among(pipeline, last)
+        };
+        let answer = codec::bytes(self.connection.call(Again::Yes, make).await?)?;
+        let begun = begun(codec::utf8(&answer)?, begin)?;
+        if !matches!(begun, Begun::Started(_)) {
+            self.take_back(begin, &lease, codec::utf8(&answer)?).await;
+        }
+        Ok(begun)
+    }
+
+    fn begin_call(&self, begin: &BeginTurn, base: &Base, (session, max_age_ms): Session, again: bool) -> Cmd {
+        let conversation = &begin.place.conversation;
+        let mut keys = vec![
+            base.session(),
+            base.turns(),
+            base.head(conversation),
+            base.items(conversation),
+            base.order(conversation),
+            base.events(&begin.turn),
+            base.own(),
+        ];
+        let key = begin.idempotency.as_ref().map(|asked| self.keys.idempotency(base, &begin.place.owner, &asked.key));
+        keys.extend(key.clone());
+        let request = &begin.request;
+        let size = request.instructions.len() + request.input.iter().map(|item| item.json.len() + 256).sum::<usize>();
+        let mut call = SCRIPTS.begin.call(&keys, 1024 + size);
+        call.arg(base.as_str()).arg(session).arg(max_age_ms).arg(begin.now_ms);
+        call.arg(u8::from(begin.create_conversation)).arg(u8::from(again));
+        call.arg(begin.turn.as_str()).arg(conversation.as_str());
+        call.arg(begin.lease_ms.min(LONGEST_MS)).arg(&self.server);
+        call.arg(begin.budget.tokens).arg(begin.budget.fixed_tokens);
+        call.arg(Event::Started { attempt: 1 }.to_json()).arg(JsonArg(request));
+        if let (Some(asked), Some(key)) = (&begin.idempotency, &key) {
+            call.arg(key).arg(&asked.fingerprint).arg(duration_ms(asked.keep_ms));
+        }
+        call
+    }
+
+    /// The turn was not begun, so nobody needs to look for it; and where another one stands in the way that nobody
+    /// runs, it is made sure that it is found. Failing is harmless: what says where to look is checked before use.
+    async fn take_back(&self, begin: &BeginTurn, lease: &str, answer: &str) {
+        let make = |_| {
+            let mut pipeline = Pipeline::with_capacity(3);
+            pipeline.cmd("ZREM").arg(&self.leases).arg(lease);
+            if let Owner::ApiKey(id) = &begin.place.owner {
+                pipeline.cmd("DEL").arg(self.keys.pointer(id, begin.turn.as_str()));
+            }
+            if let Some((fence, orphan)) = answer.strip_prefix('O').and_then(|orphan| orphan.split_once(' ')) {
+                pipeline.cmd("ZADD").arg(&self.leases).arg(0).arg(lease_entry(fence, orphan, &begin.place));
+            }
+            Request::All(pipeline)
+        };
+        if let Err(error) = self.connection.call(Again::Yes, make).await {
+            tracing::debug!(%error, "an entry in the index of leases stays until somebody looks at it");
+        }
+    }
+
+    pub(super) async fn append(&self, append: &AppendEvents) -> Result<Appended, StoreError> {
+        let base = self.keys.base_of(&append.place);
+        let make = |_| {
+            let keys = [base.head(&append.place.conversation), base.events(&append.turn)];
+            let mut call = SCRIPTS.append.call(&keys, 256 + append.events.len() * 128);
+            call.arg(append.turn.as_str()).arg(append.fence).arg(append.lease_ms.min(LONGEST_MS));
+            call.arg(&self.server).arg(&self.channel);
+            call.arg(append.events.first().map_or(1, |event| event.seq));
+            append.events.iter().for_each(|event| {
+                call.arg(event.event.to_json());
+            });
+            Request::One(call)
+        };
+        match codec::number(&self.connection.call(Again::Yes, make).await?)? {
+            0 => Ok(Appended::Stored { cancel_requested: false }),
+            1 => Ok(Appended::Stored { cancel_requested: true }),
+            -1 => Ok(Appended::Fenced),
+            _ => Err(events_are_missing()),
+        }
+    }
+
+    pub(super) async fn finish(&self, finish: FinishTurn) -> Result<Finished, StoreError> {
+        let base = self.keys.base_of(&finish.place);
+        let lease = lease_entry(finish.fence, finish.turn.as_str(), &finish.place);
+        let make = |_| {
+            let mut pipeline = Pipeline::with_capacity(2);
+            pipeline.add_command(self.finish_call(&finish, &base));
+            // The entry is this fence's own: whoever has taken the turn over has another one.
+            pipeline.cmd("ZREM").arg(&self.leases).arg(&lease);
+            Request::Among(pipeline, 0)
+        };
+        match codec::number(&self.connection.call(Again::Yes, make).await?)? {
+            1 => {
+                self.notices.tell(Notice::Events(finish.turn));
+                self.notices.tell(Notice::Free(finish.place.conversation));
+                Ok(Finished::Stored)
+            }
+            0 => Ok(Finished::Fenced),
+            _ => Err(events_are_missing()),
+        }
+    }
+
+    fn finish_call(&self, finish: &FinishTurn, base: &Base) -> Cmd {
+        let conversation = &finish.place.conversation;
+        let keys = [base.head(conversation), base.items(conversation), base.turns(), base.events(&finish.turn)];
+        let size = finish.items.iter().map(|item| item.json.len() + 160).sum::<usize>();
+        let mut call = SCRIPTS.finish.call(&keys, 1024 + size * 2);
+        call.arg(finish.turn.as_str()).arg(conversation.as_str()).arg(finish.fence).arg(EndArg(finish));
+        call.arg(finish.keep_events_ms.min(LONGEST_MS)).arg(&self.server).arg(&self.channel);
+        call.arg(finish.events.first().map_or(1, |event| event.seq)).arg(finish.items.len());
+        for item in &finish.items {
+            call.arg(ItemArg { item, created_at_ms: finish.now_ms });
+        }
+        for event in &finish.events {
+            call.arg(event.event.to_json());
+        }
+        call
+    }
+
+    pub(super) async fn renew(&self, owner: &Owner, max_age_ms: i64, now_ms: i64) -> Result<bool, StoreError> {
+        let Some(base) = self.keys.session_base(owner) else { return Ok(false) };
+        let make = |_| {
+            let mut call = SCRIPTS.renew.call(&[base.session()], 128);
+            call.arg(base.as_str()).arg(duration_ms(max_age_ms)).arg(now_ms);
+            Request::One(call)
+        };
+        Ok(codec::number(&self.connection.call(Again::Yes, make).await?)? == 1)
+    }
+
+    pub(super) async fn forget(&self, owner: &Owner) -> Result<(), StoreError> {
+        let tag = owner.tag();
+        let message = format!("{} o {tag}", self.server);
+        match owner {
+            Owner::Session(_) => {
+                if let Some(base) = self.keys.session_base(owner) {
+                    let running = self.forget_slot(&base, &message, None).await?;
+                    self.forget_leases(&running, &tag, Pipeline::new()).await?;
+                }
+            }
+            Owner::ApiKey(id) => self.forget_api_key(id, &tag, &message).await?,
+        }
+        self.notices.tell(Notice::OwnerGone(tag));
+        Ok(())
+    }
+
+    /// Gives the turns that were running there: fence, turn, conversation.
+    async fn forget_slot(
+        &self,
+        base: &Base,
+        message: &str,
+        conversation: Option<&str>,
+    ) -> Result<Vec<String>, StoreError> {
+        let make = |_| {
+            let mut call = SCRIPTS.forget.call(&[base.session(), base.own(), base.turns()], 256);
+            call.arg(base.as_str()).arg(message).arg(&self.channel).arg(conversation);
+            Request::One(call)
+        };
+        codec::strings(self.connection.call(Again::Yes, make).await?)
+    }
+
+    async fn forget_leases(&self, running: &[String], tag: &str, mut rest: Pipeline) -> Result<(), StoreError> {
+        for turn in running {
+            rest.cmd("ZREM").arg(&self.leases).arg(format!("{turn} {tag}"));
+        }
+        if rest.is_empty() {
+            return Ok(());
+        }
+        self.connection.call(Again::Yes, |_| Request::All(rest.clone())).await.map(drop)
+    }
+
+    /// An API key's conversations lie in many slots, and go one after another. The list of them goes last, so that a
+    /// deletion that was cut off can be repeated.
+    async fn forget_api_key(&self, id: &str, tag: &str, message: &str) -> Result<(), StoreError> {
+        let list = self.keys.conversations(id);
+        loop {
+            let some = codec::strings(self.command(redis::cmd("SRANDMEMBER").arg(&list).arg(100)).await?)?;
+            if some.is_empty() {
+                break;
+            }
+            for conversation in some {
+                let base = self.keys.base(&Owner::ApiKey(id.to_owned()), &codec::conversation_id(&conversation)?);
+                self.forget_pointers(id, &base).await?;
+                let running = self.forget_slot(&base, "", Some(&conversation)).await?;
+                let mut rest = Pipeline::with_capacity(2);
+                rest.cmd("SREM").arg(&list).arg(&conversation);
+                self.forget_leases(&running, tag, rest).await?;
+            }
+        }
+        self.command(redis::cmd("PUBLISH").arg(&self.channel).arg(message)).await.map(drop)
+    }
+
+    /// Removes what leads to a conversation's turns from other slots.
+    async fn forget_pointers(&self, id: &str, base: &Base) -> Result<(), StoreError> {
+        let fields = codec::strings(self.command(redis::cmd("HKEYS").arg(base.turns())).await?)?;
+        for some in fields.chunks(500) {
+            let mut remove = Pipeline::with_capacity(some.len());
+            for field in some {
+                match field.strip_suffix('#') {
+                    Some(_) => {
+                        let key = self.command(redis::cmd("HGET").arg(base.turns()).arg(field)).await?;
+                        remove.cmd("DEL").arg(codec::bytes(key)?);
+                    }
+                    None if field.ends_with(['?', '+']) => {}
+                    None => {
+                        remove.cmd("DEL").arg(self.keys.pointer(id, field));
+                    }
+                }
+            }
+            if !remove.is_empty() {
+                self.connection.call(Again::Yes, |_| Request::All(remove.clone())).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A plain command that can be repeated.
+    pub(super) async fn command(&self, cmd: &Cmd) -> Result<redis::Value, StoreError> {
+        self.connection.call(Again::Yes, |_| Request::One(cmd.clone())).await
+    }
+}
+
+/// An entry of the index of leases.
+pub(super) fn lease_entry(fence: impl std::fmt::Display, turn: &str, place: &Place) -> String {
+    format!("{fence} {turn} {} {}", place.conversation, place.owner.tag())
+}
+
+pub(super) fn duration_ms(ms: i64) -> i64 {
+    ms.clamp(1, LONGEST_MS)
+}
+
+fn events_are_missing() -> StoreError {
+    StoreError::Broken("events before these are missing".into())
+}
+
+fn begun(answer: &str, begin: &BeginTurn) -> Result<Begun, StoreError> {
+    let Some(kind) = answer.chars().next() else { return Err(faults::unreadable()) };
+    let mut rest = answer.get(1..).ok_or_else(faults::unreadable)?;
+    let turn = |text: &str| -> Result<TurnId, StoreError> { codec::turn_id(text) };
+    match kind {
+        'S' => started(&mut rest, begin),
+        'B' | 'O' => {
+            codec::take(&mut rest, ' ')?;
+            Ok(Begun::Busy { running: turn(rest)?, orphaned: kind == 'O' })
+        }
+        'D' => {
+            let used_by = turn(codec::take(&mut rest, ' ')?)?;
+            Ok(Begun::Duplicate { turn: used_by, conversation: codec::conversation_id(rest)? })
+        }
+        'K' => Ok(Begun::KeyReused),
+        'U' => Ok(Begun::UnknownConversation),
+        'X' => Ok(Begun::UnknownSession),
+        _ => Err(faults::unreadable()),
+    }
+}
+
+fn started(rest: &mut &str, begin: &BeginTurn) -> Result<Begun, StoreError> {
+    let conversation = Conversation {
+        id: begin.place.conversation.clone(),
+        version: codec::take_number(rest, ' ')?,
+        item_count: codec::take_number(rest, ' ')?,
+        total_tokens: codec::take_number(rest, ' ')?,
+        created_at_ms: codec::take_number(rest, ' ')?,
+        running: Some(begin.turn.clone()),
+    };
+    let first = codec::take_number(rest, '\n')?;
+    Ok(Begun::Started(Started { fence: 1, conversation, history: codec::items(rest, first)? }))
+}

@@ -1,0 +1,203 @@
+//! The store in one file of SQLite: what runs when nothing is set. One process owns the file.
+//!
+//! Writes go to one thread that commits all that waits as one transaction ([`writer`]); reads go past it, on a few
+//! connections of their own ([`readers`]). The tables explain themselves in `sqlite/migrations/`.
+
+mod begin;
+mod expiry;
+mod fail;
+mod files;
+mod readers;
+mod reads;
+mod rows;
+mod schema;
+mod sessions;
+mod sql;
+#[cfg(test)]
+mod tests;
+mod turns;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+use self::begin::Begin;
+use self::expiry::{DeleteOwner, SweepEvents, SweepKeys, SweepSessions};
+use self::fail::Fail;
+use self::readers::Readers;
+use self::sessions::{Beat, Renew};
+use self::turns::{Adopt, Append, Cancel, Finish, Release};
+use self::writer::Writer;
+use super::{
+    AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, HistoryPage, Notice,
+    Store, StoreError, StoreInfo,
+};
+use crate::domain::clock::Clock;
+use crate::domain::conversation::{Owner, Place};
+use crate::domain::ids::{InstanceId, TurnId};
+use crate::domain::item::StoredItem;
+use crate::domain::turn::TurnRecord;
+use crate::domain::window::Budget;
+
+/// How many notices a slow receiver may be behind.
+const NOTICES: usize = 1_024;
+
+/// How many steps one sweep takes, so that it comes back in bounded time.
+const SWEEP_STEPS: usize = 64;
+
+/// A database in a folder that this process alone uses.
+pub struct Sqlite {
+    // Closed in this order: the writer goes last, and leaves one whole file behind.
+    readers: Readers,
+    writer: Writer,
+    clock: Arc<dyn Clock>,
+    notices: broadcast::Sender<Notice>,
+    database: PathBuf,
+}
+
+/// How much a store has written since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SqliteStats {
+    /// Transactions committed.
+    pub commits: u64,
+    /// Operations that these carried.
+    pub operations: u64,
+}
+
+impl Sqlite {
+    /// Opens the database in `data_dir`; makes both where they are missing. Expiries go by `clock`.
+    ///
+    /// # Errors
+    /// When the folder cannot be used, another process uses it, or a newer version of this server has written it.
+    pub fn open(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let folder = files::Folder::open(data_dir)?;
+        let db = schema::open_writer(&folder.database)?;
+        let notices = broadcast::channel(NOTICES).0;
+        let writer = Writer::start(db, folder.lock, notices.clone())?;
+        let readers = Readers::new(folder.database.clone());
+        Ok(Self { readers, writer, clock, notices, database: folder.database })
+    }
+
+    /// What was written so far, for the metrics.
+    #[must_use]
+    pub fn stats(&self) -> SqliteStats {
+        let counters = self.writer.counters();
+        SqliteStats {
+            commits: counters.commits.load(Ordering::Relaxed),
+            operations: counters.operations.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn error(fail: Fail) -> StoreError {
+    fail.to_store_error()
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    fn info(&self) -> StoreInfo {
+        StoreInfo { kind: "sqlite", location: self.database.display().to_string(), shared: false }
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.writer.submit(Beat).await?;
+        self.readers.read(|db| rows::find_value::<i64>(db, sql::PULSE, []).map(drop)).await
+    }
+
+    async fn begin_turn(&self, begin: BeginTurn) -> Result<Begun, StoreError> {
+        self.writer.submit(Begin::new(begin).map_err(error)?).await
+    }
+
+    async fn append_events(&self, append: AppendEvents) -> Result<Appended, StoreError> {
+        self.writer.submit(Append::new(append)).await
+    }
+
+    async fn finish_turn(&self, finish: FinishTurn) -> Result<Finished, StoreError> {
+        self.writer.submit(Finish::new(finish).map_err(error)?).await
+    }
+
+    async fn read_events(
+        &self,
+        owner: &Owner,
+        turn: &TurnId,
+        after: u64,
+        limit: usize,
+    ) -> Result<EventsPage, StoreError> {
+        let (owner, turn, now_ms) = (owner.clone(), turn.clone(), self.clock.now_ms());
+        self.readers.read(move |db| reads::read_events(db, &owner, &turn, after, limit, now_ms)).await
+    }
+
+    async fn turn(&self, owner: &Owner, turn: &TurnId) -> Result<Option<TurnRecord>, StoreError> {
+        let (owner, turn, now_ms) = (owner.clone(), turn.clone(), self.clock.now_ms());
+        self.readers.read(move |db| reads::turn(db, &owner, &turn, now_ms)).await
+    }
+
+    async fn turns(&self, place: &Place, limit: usize) -> Result<Option<Vec<TurnRecord>>, StoreError> {
+        let (place, now_ms) = (place.clone(), self.clock.now_ms());
+        self.readers.read(move |db| reads::turns(db, &place, limit, now_ms)).await
+    }
+
+    async fn request_cancel(&self, owner: &Owner, turn: &TurnId) -> Result<CancelRequest, StoreError> {
+        let (owner, turn, now_ms) = (owner.clone(), turn.clone(), self.clock.now_ms());
+        self.writer.submit(Cancel { owner, turn, now_ms }).await
+    }
+
+    async fn adopt_turns(&self, holder: &InstanceId, _: i64, limit: usize) -> Result<Vec<TurnRecord>, StoreError> {
+        self.writer.submit(Adopt { holder: holder.clone(), limit }).await
+    }
+
+    async fn release_turn(&self, _: &Place, turn: &TurnId, fence: u64) -> Result<(), StoreError> {
+        self.writer.submit(Release { turn: turn.clone(), fence }).await
+    }
+
+    async fn history(
+        &self,
+        place: &Place,
+        before: Option<u64>,
+        limit: usize,
+        now_ms: i64,
+    ) -> Result<Option<HistoryPage>, StoreError> {
+        let place = place.clone();
+        self.readers.read(move |db| reads::history(db, &place, before, limit, now_ms)).await
+    }
+
+    async fn window(&self, place: &Place, budget: Budget) -> Result<Vec<StoredItem>, StoreError> {
+        let place = place.clone();
+        self.readers.read(move |db| reads::window(db, &place, budget)).await
+    }
+
+    async fn renew_session(&self, owner: &Owner, max_age_ms: i64, now_ms: i64) -> Result<bool, StoreError> {
+        self.writer.submit(Renew { owner: owner.clone(), max_age_ms, now_ms }).await
+    }
+
+    async fn delete_owner(&self, owner: &Owner) -> Result<(), StoreError> {
+        self.writer.submit(DeleteOwner { owner: owner.clone() }).await
+    }
+
+    async fn sweep(&self, now_ms: i64) -> Result<u64, StoreError> {
+        let mut swept = 0;
+        for _ in 0..SWEEP_STEPS {
+            let step = self.writer.submit(SweepSessions { now_ms }).await?
+                + self.writer.submit(SweepKeys { now_ms }).await?
+                + self.writer.submit(SweepEvents { now_ms }).await?;
+            swept += step;
+            if step == 0 {
+                break;
+            }
+        }
+        Ok(swept)
+    }
+
+    fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.notices.subscribe()
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}

@@ -1,0 +1,144 @@
+//! `begin_turn`: one look at everything that could stand in the way, then the turn's rows.
+
+use rusqlite::{Connection, params};
+
+use super::fail::Fail;
+use super::rows::{self, execute, find, find_value, int, uint};
+use super::sessions::use_session;
+use super::sql;
+use super::writer::Operation;
+use crate::domain::conversation::{Conversation, Owner};
+use crate::store::{BeginTurn, Begun, Started};
+
+/// A turn's first fence.
+const FIRST_FENCE: u64 = 1;
+
+pub(super) struct Begin {
+    begin: BeginTurn,
+    owner: String,
+    request: String,
+}
+
+struct Found {
+    number: i64,
+    newest_turn: Option<i64>,
+    head: Conversation,
+    /// The running turn and who runs it.
+    lease: Option<(i64, String)>,
+}
+
+impl Begin {
+    /// What can be made ready before the writer's time is taken, is.
+    pub(super) fn new(begin: BeginTurn) -> Result<Self, Fail> {
+        let (owner, request) = (begin.place.owner.tag(), rows::json(&begin.request)?);
+        Ok(Self { begin, owner, request })
+    }
+
+    fn known_key(&self, db: &Connection) -> Result<Option<Begun>, Fail> {
+        let Some(asked) = &self.begin.idempotency else {
+            return Ok(None);
+        };
+        let params = params![self.owner, asked.key, self.begin.now_ms];
+        find(db, sql::FIND_KEY, params, |row| {
+            if !rows::parsed(row, 0, |fingerprint| Some(fingerprint == asked.fingerprint))? {
+                return Ok(Begun::KeyReused);
+            }
+            let turn = rows::parsed(row, 1, rows::stored_id)?;
+            Ok(Begun::Duplicate { turn, conversation: rows::parsed(row, 2, rows::stored_id)? })
+        })
+    }
+
+    /// `None` where there is no such conversation of this owner and none is to be made.
+    fn find_or_create(&self, db: &Connection) -> Result<Option<Found>, Fail> {
+        let id = &self.begin.place.conversation;
+        let found = find(db, sql::FIND_CONVERSATION, [id.as_str()], |row| {
+            let is_own = rows::parsed(row, 1, |owner| Some(owner == self.owner))?;
+            let head = Conversation {
+                id: id.clone(),
+                version: uint(row.get(2)?),
+                item_count: uint(row.get(3)?),
+                total_tokens: uint(row.get(4)?),
+                created_at_ms: row.get(6)?,
+                running: None,
+            };
+            let lease = match row.get(7)? {
+                Some(turn) => Some((turn, row.get(8)?)),
+                None => None,
+            };
+            Ok(is_own.then_some(Found { number: row.get(0)?, newest_turn: row.get(5)?, head, lease }))
+        })?;
+        match found {
+            Some(found) => Ok(found),
+            None if self.begin.create_conversation => self.create(db).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn create(&self, db: &Connection) -> Result<Found, Fail> {
+        let (id, created_at_ms) = (self.begin.place.conversation.clone(), self.begin.now_ms);
+        execute(db, sql::INSERT_CONVERSATION, params![id.as_str(), self.owner, created_at_ms])?;
+        let head = Conversation { id, version: 0, item_count: 0, total_tokens: 0, created_at_ms, running: None };
+        Ok(Found { number: db.last_insert_rowid(), newest_turn: None, head, lease: None })
+    }
+
+    fn busy(&self, db: &Connection, turn: i64, holder: &str) -> Result<Begun, Fail> {
+        let id: Option<String> = find_value(db, sql::TURN_ID, [turn])?;
+        let running = id.as_deref().and_then(rows::stored_id).ok_or(Fail::Content("a lease without its turn"))?;
+        Ok(Begun::Busy { running, orphaned: holder != self.begin.holder.as_str() })
+    }
+
+    fn store(&self, db: &Connection, found: &Found) -> Result<(), Fail> {
+        let (begin, turn) = (&self.begin, self.begin.turn.as_str());
+        execute(
+            db,
+            sql::INSERT_TURN,
+            params![turn, found.number, found.newest_turn, int(FIRST_FENCE), begin.now_ms, self.request],
+        )?;
+        execute(db, sql::TAKE_LEASE, params![found.number, db.last_insert_rowid(), begin.holder.as_str()])?;
+        if let Some(asked) = &begin.idempotency {
+            let until_ms = begin.now_ms.saturating_add(asked.keep_ms);
+            let conversation = begin.place.conversation.as_str();
+            execute(
+                db,
+                sql::INSERT_KEY,
+                params![self.owner, asked.key, asked.fingerprint, turn, conversation, until_ms],
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Operation for Begin {
+    type Answer = Begun;
+
+    fn apply(&self, db: &Connection) -> Result<Begun, Fail> {
+        let begin = &self.begin;
+        if !use_session(db, &begin.place.owner, begin.session, begin.now_ms)? {
+            return Ok(Begun::UnknownSession);
+        }
+        if let Some(known) = self.known_key(db)? {
+            return Ok(known);
+        }
+        let Some(found) = self.find_or_create(db)? else {
+            return Ok(Begun::UnknownConversation);
+        };
+        if let Some((turn, holder)) = &found.lease {
+            return self.busy(db, *turn, holder);
+        }
+        let history = match found.head.item_count {
+            0 => Vec::new(),
+            _ => rows::window(db, found.number, found.head.total_tokens, begin.budget)?,
+        };
+        self.store(db, &found)?;
+        let conversation = Conversation { running: Some(begin.turn.clone()), ..found.head };
+        Ok(Begun::Started(Started { fence: FIRST_FENCE, conversation, history }))
+    }
+}
+
+/// Whether `owner` has this tag.
+pub(super) fn is_of(owner: &Owner, tag: &str) -> bool {
+    match owner {
+        Owner::Session(key) => tag.strip_prefix("s:") == Some(key.as_str()),
+        Owner::ApiKey(id) => tag.strip_prefix("k:") == Some(id),
+    }
+}

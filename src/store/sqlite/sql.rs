@@ -1,0 +1,124 @@
+//! Every statement that runs more than once. They stand together so that one test can see that none of them scans a table.
+
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $($sql:expr),+;)*) => {
+        $($(#[$doc])* pub(super) const $name: &str = concat!($($sql),+);)*
+
+        /// All of them, by name.
+        #[cfg(test)]
+        pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+/// What `rows::stored_item` reads.
+macro_rules! item_columns {
+    () => {
+        "place, id, turn, tokens, encoding, tokens_before, created_at_ms, json"
+    };
+}
+
+/// What `rows::turn_row` reads.
+macro_rules! turn_columns {
+    () => {
+        "t.number, t.previous, t.last_event, t.id, c.id, c.owner, t.status, t.attempt, t.fence, t.created_at_ms, \
+         t.ended_at_ms, t.usage, t.fault, t.request"
+    };
+}
+
+statements! {
+    CREATE_SESSION =
+        "INSERT INTO sessions (key, expires_at_ms, expires_hour) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (key) DO UPDATE SET expires_at_ms = excluded.expires_at_ms, expires_hour = excluded.expires_hour";
+    /// The common case: the hour is the same, and the index need not be touched.
+    RENEW_SESSION_IN_ITS_HOUR =
+        "UPDATE sessions SET expires_at_ms = ?2 WHERE key = ?1 AND expires_at_ms > ?3 AND expires_hour = ?4";
+    RENEW_SESSION =
+        "UPDATE sessions SET expires_at_ms = ?2, expires_hour = ?4 WHERE key = ?1 AND expires_at_ms > ?3";
+    SESSION_EXPIRY = "SELECT expires_at_ms FROM sessions WHERE key = ?1";
+    EXPIRED_SESSION =
+        "SELECT key FROM sessions WHERE expires_hour <= ?2 AND expires_at_ms <= ?1 LIMIT 1";
+    DELETE_SESSION = "DELETE FROM sessions WHERE key = ?1";
+
+    FIND_KEY =
+        "SELECT fingerprint, turn, conversation FROM idempotency_keys WHERE owner = ?1 AND key = ?2 AND until_ms > ?3";
+    INSERT_KEY =
+        "INSERT OR REPLACE INTO idempotency_keys (owner, key, fingerprint, turn, conversation, until_ms) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    DELETE_KEYS_OF = "DELETE FROM idempotency_keys WHERE owner = ?1";
+    DELETE_OLD_KEYS =
+        "DELETE FROM idempotency_keys WHERE (owner, key) IN \
+         (SELECT owner, key FROM idempotency_keys WHERE until_ms <= ?1 LIMIT ?2)";
+
+    /// With the lease of its running turn, where it has one.
+    FIND_CONVERSATION =
+        "SELECT c.number, c.owner, c.version, c.item_count, c.total_tokens, c.newest_turn, c.created_at_ms, \
+         l.turn, l.holder FROM conversations c LEFT JOIN leases l ON l.conversation = c.number WHERE c.id = ?1";
+    OWN_CONVERSATION =
+        "SELECT number, item_count, total_tokens, newest_turn FROM conversations WHERE id = ?1 AND owner = ?2";
+    INSERT_CONVERSATION =
+        "INSERT INTO conversations (id, owner, version, item_count, total_tokens, created_at_ms) \
+         VALUES (?1, ?2, 0, 0, 0, ?3)";
+    CONVERSATION_OF_OWNER = "SELECT number, newest_turn FROM conversations WHERE owner = ?1 LIMIT 1";
+    GROW_CONVERSATION =
+        "UPDATE conversations SET version = version + 1, item_count = ?2, total_tokens = ?3, newest_turn = ?4 \
+         WHERE number = ?1";
+    DELETE_CONVERSATION = "DELETE FROM conversations WHERE number = ?1";
+
+    ITEMS_BACKWARDS =
+        "SELECT ", item_columns!(), " FROM items WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC";
+    ITEMS_BACKWARDS_LIMITED =
+        "SELECT ", item_columns!(), " FROM items WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC LIMIT ?3";
+    INSERT_ITEM =
+        "INSERT INTO items (place, id, turn, tokens, encoding, tokens_before, created_at_ms, json) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    DELETE_ITEMS = "DELETE FROM items WHERE place BETWEEN ?1 AND ?2";
+
+    INSERT_TURN =
+        "INSERT INTO turns (id, conversation, previous, status, attempt, fence, created_at_ms, request) \
+         VALUES (?1, ?2, ?3, 'running', 1, ?4, ?5, ?6)";
+    TURN_ID = "SELECT id FROM turns WHERE number = ?1";
+    TURN_BY_ID =
+        "SELECT ", turn_columns!(), " FROM turns t JOIN conversations c ON c.number = t.conversation WHERE t.id = ?1";
+    TURN_BY_NUMBER =
+        "SELECT ", turn_columns!(),
+        " FROM turns t JOIN conversations c ON c.number = t.conversation WHERE t.number = ?1";
+    TURN_STANDING =
+        "SELECT t.number, t.conversation, t.status, t.last_event, t.events_until_ms, c.owner \
+         FROM turns t JOIN conversations c ON c.number = t.conversation WHERE t.id = ?1";
+    /// A running turn that this fence may write to.
+    TURN_TO_APPEND_TO =
+        "SELECT t.number, l.cancel_requested FROM turns t JOIN leases l ON l.conversation = t.conversation \
+         WHERE t.id = ?1 AND t.fence = ?2 AND l.turn = t.number";
+    /// A turn of this fence, running or ended.
+    TURN_TO_FINISH =
+        "SELECT t.number, t.status, c.number, c.item_count, c.total_tokens \
+         FROM turns t JOIN conversations c ON c.number = t.conversation WHERE t.id = ?1 AND t.fence = ?2";
+    END_TURN =
+        "UPDATE turns SET status = ?2, ended_at_ms = ?3, last_event = ?4, events_until_ms = ?5, usage = ?6, fault = ?7 \
+         WHERE number = ?1";
+    ADOPT_TURN = "UPDATE turns SET fence = fence + 1, attempt = attempt + 1 WHERE number = ?1";
+    PREVIOUS_TURN = "SELECT previous FROM turns WHERE number = ?1";
+    EVENTS_KEPT_UNTIL = "SELECT events_until_ms FROM turns WHERE number = ?1";
+    DELETE_TURN = "DELETE FROM turns WHERE number = ?1";
+
+    TAKE_LEASE = "INSERT INTO leases (conversation, turn, holder) VALUES (?1, ?2, ?3)";
+    LEASED_TURN = "SELECT turn FROM leases WHERE conversation = ?1";
+    /// As many rows as turns are running: the one scan, and a short one.
+    LEASES_OF_OTHERS = "SELECT conversation, turn FROM leases WHERE holder <> ?1 ORDER BY turn LIMIT ?2";
+    PASS_LEASE_ON = "UPDATE leases SET holder = ?2 WHERE conversation = ?1";
+    REQUEST_CANCEL = "UPDATE leases SET cancel_requested = 1 WHERE conversation = ?1 AND turn = ?2";
+    RELEASE_LEASE =
+        "UPDATE leases SET holder = '' WHERE (conversation, turn) = \
+         (SELECT conversation, number FROM turns WHERE id = ?1 AND fence = ?2)";
+    END_LEASE = "DELETE FROM leases WHERE conversation = ?1";
+
+    /// What is stored already stays as it is.
+    INSERT_EVENT = "INSERT OR IGNORE INTO events (place, json) VALUES (?1, ?2)";
+    EVENTS_AFTER = "SELECT place, json FROM events WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT ?3";
+    LAST_EVENT = "SELECT place FROM events WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC LIMIT 1";
+    FIRST_EVENT_FROM = "SELECT place FROM events WHERE place >= ?1 ORDER BY place LIMIT 1";
+    DELETE_EVENTS = "DELETE FROM events WHERE place BETWEEN ?1 AND ?2";
+
+    BEAT = "UPDATE pulse SET beat = beat + 1";
+    PULSE = "SELECT beat FROM pulse";
+}

@@ -1,0 +1,235 @@
+//! What happens to a turn that runs: events, its end, a wish to cancel it, a change of hands.
+
+use rusqlite::{Connection, params};
+use tokio::sync::broadcast;
+
+use super::begin::is_of;
+use super::fail::Fail;
+use super::rows::{self, all, event_place, execute, find, find_value, int, item_place};
+use super::sessions::session_lives;
+use super::sql;
+use super::writer::Operation;
+use crate::domain::conversation::Owner;
+use crate::domain::event::Numbered;
+use crate::domain::ids::{InstanceId, TurnId};
+use crate::domain::turn::{TurnRecord, TurnStatus};
+use crate::store::{AppendEvents, Appended, CancelRequest, FinishTurn, Finished, Notice};
+
+/// Events as they are stored.
+struct Log(Vec<(u64, String)>);
+
+impl Log {
+    fn of(events: &[Numbered]) -> Self {
+        Self(events.iter().map(|event| (event.seq, event.event.to_json())).collect())
+    }
+
+    fn insert(&self, db: &Connection, turn: i64) -> Result<(), Fail> {
+        for (seq, json) in self.0.iter().filter(|(seq, _)| int(*seq) > rows::IMPLIED_EVENT) {
+            execute(db, sql::INSERT_EVENT, params![event_place(turn, *seq)?, json])?;
+        }
+        Ok(())
+    }
+}
+
+/// `append_events`. The lease is not written: it lasts for as long as its holder is the process that has the file.
+pub(super) struct Append {
+    turn: TurnId,
+    fence: u64,
+    log: Log,
+}
+
+impl Append {
+    pub(super) fn new(append: AppendEvents) -> Self {
+        Self { log: Log::of(&append.events), turn: append.turn, fence: append.fence }
+    }
+}
+
+impl Operation for Append {
+    type Answer = Appended;
+
+    fn apply(&self, db: &Connection) -> Result<Appended, Fail> {
+        let params = params![self.turn.as_str(), int(self.fence)];
+        let running = find(db, sql::TURN_TO_APPEND_TO, params, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let Some((number, cancel_requested)) = running else {
+            return Ok(Appended::Fenced);
+        };
+        self.log.insert(db, number)?;
+        Ok(Appended::Stored { cancel_requested })
+    }
+
+    fn tell(&self, answer: &Appended, notices: &broadcast::Sender<Notice>) {
+        if matches!(answer, Appended::Stored { .. }) && !self.log.0.is_empty() {
+            let _ = notices.send(Notice::Events(self.turn.clone()));
+        }
+    }
+}
+
+/// `finish_turn`.
+pub(super) struct Finish {
+    finish: FinishTurn,
+    log: Log,
+    usage: Option<String>,
+    fault: Option<String>,
+}
+
+impl Finish {
+    pub(super) fn new(finish: FinishTurn) -> Result<Self, Fail> {
+        let usage = finish.usage.as_ref().map(rows::json).transpose()?;
+        let fault = finish.fault.as_ref().map(rows::json).transpose()?;
+        Ok(Self { log: Log::of(&finish.events), finish, usage, fault })
+    }
+
+    fn end_turn(&self, db: &Connection, turn: i64) -> Result<(), Fail> {
+        let finish = &self.finish;
+        self.log.insert(db, turn)?;
+        let last_event = match finish.events.last() {
+            Some(last) => last.seq,
+            None => rows::last_event(db, turn)?,
+        };
+        let events_until_ms = finish.now_ms.saturating_add(finish.keep_events_ms);
+        let status = finish.status.as_str();
+        let params = params![turn, status, finish.now_ms, int(last_event), events_until_ms, self.usage, self.fault];
+        execute(db, sql::END_TURN, params)?;
+        Ok(())
+    }
+
+    fn grow_conversation(&self, db: &Connection, turn: i64, mut conversation: Totals) -> Result<(), Fail> {
+        for item in &self.finish.items {
+            conversation.item_count += 1;
+            let place = item_place(conversation.number, conversation.item_count)?;
+            let (id, turn, encoding) =
+                (item.id.as_str(), item.turn.as_ref().map(TurnId::as_str), item.encoding.as_str());
+            let params = params![
+                place,
+                id,
+                turn,
+                item.tokens,
+                encoding,
+                conversation.total_tokens,
+                self.finish.now_ms,
+                item.json
+            ];
+            execute(db, sql::INSERT_ITEM, params)?;
+            conversation.total_tokens += i64::from(item.tokens);
+        }
+        let params = params![conversation.number, conversation.item_count, conversation.total_tokens, turn];
+        execute(db, sql::GROW_CONVERSATION, params)?;
+        execute(db, sql::END_LEASE, [conversation.number])?;
+        Ok(())
+    }
+}
+
+struct Totals {
+    number: i64,
+    item_count: i64,
+    total_tokens: i64,
+}
+
+impl Operation for Finish {
+    type Answer = Finished;
+    const SYNCED: bool = true;
+
+    fn apply(&self, db: &Connection) -> Result<Finished, Fail> {
+        let params = params![self.finish.turn.as_str(), int(self.finish.fence)];
+        let found = find(db, sql::TURN_TO_FINISH, params, |row| {
+            let totals = Totals { number: row.get(2)?, item_count: row.get(3)?, total_tokens: row.get(4)? };
+            Ok((row.get(0)?, rows::parsed(row, 1, TurnStatus::parse)?, totals))
+        })?;
+        let Some((turn, status, totals)) = found else {
+            return Ok(Finished::Fenced);
+        };
+        if status == TurnStatus::Running {
+            self.end_turn(db, turn)?;
+            self.grow_conversation(db, turn, totals)?;
+        }
+        Ok(Finished::Stored)
+    }
+
+    fn tell(&self, answer: &Finished, notices: &broadcast::Sender<Notice>) {
+        if *answer == Finished::Stored {
+            let _ = notices.send(Notice::Events(self.finish.turn.clone()));
+            let _ = notices.send(Notice::Free(self.finish.place.conversation.clone()));
+        }
+    }
+}
+
+/// `request_cancel`.
+pub(super) struct Cancel {
+    pub(super) owner: Owner,
+    pub(super) turn: TurnId,
+    pub(super) now_ms: i64,
+}
+
+impl Operation for Cancel {
+    type Answer = CancelRequest;
+
+    fn apply(&self, db: &Connection) -> Result<CancelRequest, Fail> {
+        if !session_lives(db, &self.owner, self.now_ms)? {
+            return Ok(CancelRequest::Unknown);
+        }
+        let found = find(db, sql::TURN_STANDING, [self.turn.as_str()], |row| {
+            let is_own = rows::parsed(row, 5, |owner| Some(is_of(&self.owner, owner)))?;
+            let standing: (i64, i64, TurnStatus) = (row.get(0)?, row.get(1)?, rows::parsed(row, 2, TurnStatus::parse)?);
+            Ok(is_own.then_some(standing))
+        })?;
+        match found.flatten() {
+            None => Ok(CancelRequest::Unknown),
+            Some((turn, conversation, TurnStatus::Running)) => {
+                execute(db, sql::REQUEST_CANCEL, [conversation, turn])?;
+                Ok(CancelRequest::Requested)
+            }
+            Some((_, _, ended)) => Ok(CancelRequest::AlreadyEnded(ended)),
+        }
+    }
+
+    fn tell(&self, answer: &CancelRequest, notices: &broadcast::Sender<Notice>) {
+        if *answer == CancelRequest::Requested {
+            let _ = notices.send(Notice::Cancel(self.turn.clone()));
+        }
+    }
+}
+
+/// `adopt_turns`: of turns that were released, or are held by whom the file no longer belongs to.
+pub(super) struct Adopt {
+    pub(super) holder: InstanceId,
+    pub(super) limit: usize,
+}
+
+impl Operation for Adopt {
+    type Answer = Vec<TurnRecord>;
+
+    fn apply(&self, db: &Connection) -> Result<Vec<TurnRecord>, Fail> {
+        let holder = self.holder.as_str();
+        let orphans: Vec<(i64, i64)> =
+            all(db, sql::LEASES_OF_OTHERS, params![holder, rows::limit(self.limit)], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+        let adopt = |(conversation, turn): (i64, i64)| {
+            execute(db, sql::ADOPT_TURN, [turn])?;
+            execute(db, sql::PASS_LEASE_ON, params![conversation, holder])?;
+            let adopted = find(db, sql::TURN_BY_NUMBER, [turn], |row| rows::turn_row(db, row))?;
+            adopted.map(|row| row.record).ok_or(Fail::Content("a lease without its turn"))
+        };
+        orphans.into_iter().map(adopt).collect()
+    }
+}
+
+/// `release_turn`.
+pub(super) struct Release {
+    pub(super) turn: TurnId,
+    pub(super) fence: u64,
+}
+
+impl Operation for Release {
+    type Answer = ();
+
+    fn apply(&self, db: &Connection) -> Result<(), Fail> {
+        execute(db, sql::RELEASE_LEASE, params![self.turn.as_str(), int(self.fence)])?;
+        Ok(())
+    }
+}
+
+/// The turn that runs in a conversation.
+pub(super) fn running_turn(db: &Connection, conversation: i64) -> Result<Option<i64>, Fail> {
+    find_value(db, sql::LEASED_TURN, [conversation])
+}

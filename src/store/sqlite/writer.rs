@@ -1,0 +1,270 @@
+//! The one thread that writes. It takes all that has queued and commits it as one transaction, so that the cost of a
+//! commit, and of its sync to the disk, is shared by everybody who waits for it.
+
+use std::fs::File;
+use std::slice;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::fail::Fail;
+use crate::store::{Notice, StoreError};
+
+/// How many operations may wait; whoever comes then waits for a place in the queue.
+const QUEUE: usize = 1_024;
+
+/// The most operations that one commit carries: the last of them should not wait long for the first.
+const GROUP: usize = 256;
+
+/// The write-ahead log is copied into the database when it has this many pages of 4 KiB.
+const CHECKPOINT_PAGES: i64 = 2_000;
+
+/// Looking at the log's length costs a little; this many commits cannot fill much of it.
+const COMMITS_BETWEEN_LOOKS: u32 = 16;
+
+/// Something to be written.
+pub(super) trait Operation: Send + 'static {
+    /// What the caller gets.
+    type Answer: Send + 'static;
+
+    /// Whether the answer says that not even the loss of power undoes it.
+    const SYNCED: bool = false;
+
+    /// Does it. It may be rolled back and done again, so it changes nothing but `db`.
+    fn apply(&self, db: &Connection) -> Result<Self::Answer, Fail>;
+
+    /// Tells who may be waiting for it, once it is committed.
+    fn tell(&self, _answer: &Self::Answer, _notices: &broadcast::Sender<Notice>) {}
+}
+
+/// How much was written since the store was opened.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    /// Transactions committed.
+    pub(super) commits: AtomicU64,
+    /// Operations that were committed with them.
+    pub(super) operations: AtomicU64,
+}
+
+/// The way to the writing thread.
+pub(super) struct Writer {
+    queue: mpsc::Sender<Message>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    counters: Arc<Counters>,
+}
+
+enum Message {
+    Do(Box<dyn Waiting>),
+    Close,
+}
+
+impl Writer {
+    /// Starts the thread, which keeps `lock` until it ends.
+    pub(super) fn start(db: Connection, lock: File, notices: broadcast::Sender<Notice>) -> Result<Self, StoreError> {
+        let (queue, inbox) = mpsc::channel(QUEUE);
+        let counters = Arc::new(Counters::default());
+        let worker = Worker { db, notices, counters: counters.clone(), synced: false, commits_since_look: 0 };
+        let run = move || {
+            worker.run(inbox);
+            drop(lock);
+        };
+        let thread = std::thread::Builder::new().name("sqlite-writer".into()).spawn(run);
+        let thread = thread.map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))?;
+        Ok(Self { queue, thread: Mutex::new(Some(thread)), counters })
+    }
+
+    /// Has `operation` done and committed.
+    pub(super) async fn submit<O: Operation>(&self, operation: O) -> Result<O::Answer, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let waiting = Box::new(Caller { operation, answer: None, reply: Some(reply) });
+        self.queue.send(Message::Do(waiting)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Has what was accepted done, and waits for the thread's end.
+    pub(super) async fn close(&self) {
+        // Where the queue is closed already, the thread is on its way out.
+        let _ = self.queue.send(Message::Close).await;
+        if let Some(thread) = self.take_thread() {
+            // A thread that panicked has nothing more to do either.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+
+    fn take_thread(&self) -> Option<JoinHandle<()>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // The thread ends when the last sender is gone; a dead one takes the real one's place.
+        self.queue = mpsc::channel(1).0;
+        if let Some(thread) = self.take_thread() {
+            // The folder's lock must be free when this returns, for whoever opens it next.
+            let _ = thread.join();
+        }
+    }
+}
+
+pub(super) fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".into())
+}
+
+/// An operation and whoever waits for its answer.
+trait Waiting: Send {
+    fn is_synced(&self) -> bool;
+    fn apply(&mut self, db: &Connection) -> Result<(), Fail>;
+    fn committed(&mut self, notices: &broadcast::Sender<Notice>);
+    fn failed(&mut self, fail: &Fail);
+}
+
+struct Caller<O: Operation> {
+    operation: O,
+    answer: Option<O::Answer>,
+    reply: Option<oneshot::Sender<Result<O::Answer, StoreError>>>,
+}
+
+impl<O: Operation> Caller<O> {
+    fn reply(&mut self, answer: Result<O::Answer, StoreError>) {
+        if let Some(reply) = self.reply.take() {
+            // Who no longer waits needs no answer.
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+impl<O: Operation> Waiting for Caller<O> {
+    fn is_synced(&self) -> bool {
+        O::SYNCED
+    }
+
+    fn apply(&mut self, db: &Connection) -> Result<(), Fail> {
+        self.answer = Some(self.operation.apply(db)?);
+        Ok(())
+    }
+
+    fn committed(&mut self, notices: &broadcast::Sender<Notice>) {
+        if let Some(answer) = self.answer.take() {
+            self.operation.tell(&answer, notices);
+            self.reply(Ok(answer));
+        }
+    }
+
+    fn failed(&mut self, fail: &Fail) {
+        self.reply(Err(fail.to_store_error()));
+    }
+}
+
+struct Worker {
+    db: Connection,
+    notices: broadcast::Sender<Notice>,
+    counters: Arc<Counters>,
+    /// Whether `PRAGMA synchronous` is FULL at present.
+    synced: bool,
+    commits_since_look: u32,
+}
+
+impl Worker {
+    fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
+        let mut messages = Vec::with_capacity(GROUP);
+        let mut group = Vec::with_capacity(GROUP);
+        while inbox.blocking_recv_many(&mut messages, GROUP) > 0 {
+            for message in messages.drain(..) {
+                match message {
+                    Message::Do(waiting) => group.push(waiting),
+                    // What was sent before this still comes out of the inbox; nothing more goes in.
+                    Message::Close => inbox.close(),
+                }
+            }
+            self.carry_out(&mut group);
+            group.clear();
+            self.checkpoint_when_due();
+        }
+        self.checkpoint("TRUNCATE");
+    }
+
+    /// Commits all of `group` together. Where one of them cannot be done, each is committed by itself, so that it fails
+    /// alone: that is rare, while a savepoint around each would cost every one of them.
+    fn carry_out(&mut self, group: &mut [Box<dyn Waiting>]) {
+        if group.is_empty() {
+            return;
+        }
+        match self.commit(group) {
+            Ok(()) => {
+                self.counters.commits.fetch_add(1, Ordering::Relaxed);
+                self.counters.operations.fetch_add(group.len() as u64, Ordering::Relaxed);
+                group.iter_mut().for_each(|waiting| waiting.committed(&self.notices));
+            }
+            Err(fail) => {
+                self.roll_back();
+                if group.len() > 1 && !fail.is_of_storage() {
+                    group.iter_mut().for_each(|waiting| self.carry_out(slice::from_mut(waiting)));
+                } else {
+                    tracing::warn!(error = %fail.to_store_error(), operations = group.len(), "a write failed");
+                    group.iter_mut().for_each(|waiting| waiting.failed(&fail));
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, group: &mut [Box<dyn Waiting>]) -> Result<(), Fail> {
+        self.set_synced(group.iter().any(|waiting| waiting.is_synced()))?;
+        self.run_sql("BEGIN IMMEDIATE")?;
+        for waiting in group {
+            waiting.apply(&self.db)?;
+        }
+        self.run_sql("COMMIT")
+    }
+
+    fn run_sql(&self, sql: &str) -> Result<(), Fail> {
+        self.db.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    fn set_synced(&mut self, synced: bool) -> Result<(), Fail> {
+        if self.synced != synced {
+            let sql = if synced { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
+            self.db.execute_batch(sql)?;
+            self.synced = synced;
+        }
+        Ok(())
+    }
+
+    fn roll_back(&self) {
+        // Some failures have rolled back already.
+        if !self.db.is_autocommit()
+            && let Err(fail) = self.run_sql("ROLLBACK")
+        {
+            tracing::error!(error = %fail.to_store_error(), "a rollback failed");
+        }
+    }
+
+    fn checkpoint_when_due(&mut self) {
+        self.commits_since_look += 1;
+        if self.commits_since_look < COMMITS_BETWEEN_LOOKS {
+            return;
+        }
+        self.commits_since_look = 0;
+        if self.checkpoint("NOOP") >= CHECKPOINT_PAGES {
+            self.checkpoint("PASSIVE");
+        }
+    }
+
+    /// Gives the number of pages in the log. A failure loses nothing: the log stays, and grows until it is tried again.
+    fn checkpoint(&self, mode: &str) -> i64 {
+        let sql = format!("PRAGMA wal_checkpoint({mode})");
+        let pages = self.db.prepare_cached(&sql).and_then(|mut statement| statement.query_one([], |row| row.get(1)));
+        pages.unwrap_or_else(|error| {
+            tracing::warn!(error = %Fail::from(error).to_store_error(), "a checkpoint failed");
+            0
+        })
+    }
+}

@@ -1,0 +1,206 @@
+//! How a turn begins: its place in line, its record in the store, its task.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::hub::{Hub, Stop};
+use super::line::{self, NoPlace, Stand};
+use super::run::Job;
+use super::{Accepted, Ask, Inner, OnBusy, Refused, Turns, guarded, prompt};
+use crate::domain::conversation::Place;
+use crate::domain::event::{Event, Numbered};
+use crate::domain::ids::TurnId;
+use crate::domain::window::Budget;
+use crate::store::{BeginTurn, Begun, Started, StoreError};
+
+type Answer = oneshot::Sender<Result<Accepted, Refused>>;
+
+impl Turns {
+    /// Begins a turn, in its order, and leaves it running.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing was spent and nothing stored.
+    pub async fn ask(&self, ask: Ask) -> Result<Accepted, Refused> {
+        // Taken before the look, so that a server that stops either sees this turn coming or has it refused.
+        let admission = self.0.admissions.token();
+        if self.0.tasks.stopping().is_cancelled() {
+            return Err(Refused::Stopping);
+        }
+        let budget = prompt::budget(&ask.request, self.0.limits.history_max_tokens).map_err(Refused::TooLong)?;
+        // A client that leaves must not leave half a turn behind, so the rest is the server's own task.
+        let (answer, begun) = oneshot::channel();
+        self.0.tasks.spawn("turn", self.clone().admit(ask, budget, answer, admission));
+        begun.await.unwrap_or_else(|_| Err(Refused::Store(StoreError::Broken("the turn could not be begun".into()))))
+    }
+
+    async fn admit(self, ask: Ask, budget: Budget, answer: Answer, admission: TaskTrackerToken) {
+        let deadline = Instant::now() + self.0.limits.max_wait;
+        let admitted = match ask.idempotency.is_some() {
+            true => self.0.admit_once(&ask, budget, deadline).await,
+            false => self.0.admit_in_order(&ask, budget, deadline, &answer).await,
+        };
+        let (begun, line) = match admitted {
+            Ok(admitted) => admitted,
+            Err(refused) => return tell(answer, Err(refused)),
+        };
+        let owner = ask.place.owner.clone();
+        let refused = match begun {
+            Begun::Started(started) => {
+                let conversation = ask.place.conversation.clone();
+                let turn = ask.turn.clone();
+                let job = self.0.launch(ask, budget, started, line);
+                drop(admission);
+                tell(answer, Ok(Accepted { conversation, reader: self.read(&owner, &turn, 0) }));
+                return guarded(self.0, job).await;
+            }
+            Begun::Duplicate { turn, conversation } => {
+                return tell(answer, Ok(Accepted { conversation, reader: self.read(&owner, &turn, 0) }));
+            }
+            Begun::KeyReused => Refused::KeyReused,
+            Begun::UnknownConversation => Refused::UnknownConversation,
+            Begun::UnknownSession => Refused::UnknownSession,
+            Begun::Busy { .. } if ask.on_busy == OnBusy::Reject => Refused::Busy,
+            Begun::Busy { .. } => Refused::WaitedTooLong,
+        };
+        drop(line);
+        tell(answer, Err(refused));
+    }
+}
+
+fn tell(answer: Answer, what: Result<Accepted, Refused>) {
+    // Nobody may be waiting any more. A turn that has begun runs all the same.
+    let _ = answer.send(what);
+}
+
+impl Inner {
+    async fn admit_in_order(
+        &self,
+        ask: &Ask,
+        budget: Budget,
+        deadline: Instant,
+        answer: &Answer,
+    ) -> Result<(Begun, Option<line::Place>), Refused> {
+        let line = self.enter_line(ask, deadline).await?;
+        if ask.drop_if_unheard && answer.is_closed() {
+            // Nobody hears this either; it only ends the task.
+            return Err(Refused::Busy);
+        }
+        Ok((self.begin(ask, budget, deadline).await?, Some(line)))
+    }
+
+    /// With an idempotency key the store is asked first, so that a repeated request joins the turn that it repeats
+    /// instead of waiting in line behind it. Requests with the same key go one by one.
+    async fn admit_once(
+        &self,
+        ask: &Ask,
+        budget: Budget,
+        deadline: Instant,
+    ) -> Result<(Begun, Option<line::Place>), Refused> {
+        let key = ask.idempotency.as_ref().map_or("", |key| key.key.as_str());
+        let name = format!("key {} {key}", ask.place.owner.tag());
+        let _in_key_order = self.wait_in(&name, Stand::Last, usize::MAX, deadline).await?;
+        match self.store.begin_turn(self.begin_turn(ask, budget)).await? {
+            Begun::Busy { .. } => {
+                let line = self.enter_line(ask, deadline).await?;
+                Ok((self.begin(ask, budget, deadline).await?, Some(line)))
+            }
+            begun => Ok((begun, self.lines.enter_if_free(&line_of(&ask.place)))),
+        }
+    }
+
+    async fn enter_line(&self, ask: &Ask, deadline: Instant) -> Result<line::Place, Refused> {
+        let name = &line_of(&ask.place);
+        match ask.on_busy {
+            OnBusy::Queue => self.wait_in(name, Stand::Last, self.limits.max_waiting, deadline).await,
+            OnBusy::Reject => self.lines.enter_if_free(name).ok_or(Refused::Busy),
+            OnBusy::Interrupt => {
+                let place = &ask.place;
+                self.hubs.select(|hub| hub.place == *place).iter().for_each(|hub| hub.stop(Stop::Cancelled));
+                self.wait_in(name, Stand::First, usize::MAX, deadline).await
+            }
+        }
+    }
+
+    /// Waits in a line; a server that stops begins none of those who wait, and tells them at once.
+    async fn wait_in(&self, line: &str, stand: Stand, most: usize, until: Instant) -> Result<line::Place, Refused> {
+        let wait = until.saturating_duration_since(Instant::now());
+        let entering = self.lines.enter(line, stand, most, wait);
+        match self.tasks.stopping().run_until_cancelled(entering).await {
+            Some(Ok(place)) => Ok(place),
+            Some(Err(NoPlace::Full)) => Err(Refused::LineFull),
+            Some(Err(NoPlace::TooLong)) => Err(Refused::WaitedTooLong),
+            None => Err(Refused::Stopping),
+        }
+    }
+
+    /// Begins in the store. Where a turn of another instance is in the way: waits until `deadline`, gives up, or has it
+    /// cancelled, as asked.
+    async fn begin(&self, ask: &Ask, budget: Budget, deadline: Instant) -> Result<Begun, Refused> {
+        let mut cancelled: Option<TurnId> = None;
+        loop {
+            if self.tasks.stopping().is_cancelled() {
+                return Err(Refused::Stopping);
+            }
+            let bell = self.bells.listen(ask.place.conversation.as_str());
+            let begun = self.store.begin_turn(self.begin_turn(ask, budget)).await?;
+            let Begun::Busy { running, .. } = &begun else { return Ok(begun) };
+            if ask.on_busy == OnBusy::Reject || Instant::now() >= deadline {
+                return Ok(begun);
+            }
+            if ask.on_busy == OnBusy::Interrupt && cancelled.as_ref() != Some(running) {
+                self.store.request_cancel(&ask.place.owner, running).await?;
+                self.stop_turn(running);
+                cancelled = Some(running.clone());
+            }
+            bell.wait().await;
+        }
+    }
+
+    fn begin_turn(&self, ask: &Ask, budget: Budget) -> BeginTurn {
+        BeginTurn {
+            place: ask.place.clone(),
+            session: ask.session,
+            create_conversation: ask.create_conversation,
+            turn: ask.turn.clone(),
+            request: ask.request.clone(),
+            idempotency: ask.idempotency.clone(),
+            budget,
+            holder: self.instance.clone(),
+            lease_ms: self.lease_ms(),
+            now_ms: self.clock.now_ms(),
+        }
+    }
+
+    fn launch(&self, ask: Ask, budget: Budget, started: Started, line: Option<line::Place>) -> Job {
+        let hub = Arc::new(Hub::new(ask.place));
+        // The store has this event already: it came with the turn.
+        hub.publish([Numbered { seq: 1, event: Event::Started { attempt: 1 } }]);
+        self.hubs.insert(ask.turn.clone(), hub.clone());
+        Job {
+            turn: ask.turn,
+            fence: started.fence,
+            attempt: 1,
+            request: ask.request,
+            budget,
+            history: started.history,
+            hub,
+            next_seq: 2,
+            spent: None,
+            line,
+        }
+    }
+
+    /// A place for a turn that is taken over; where somebody waits already, the store keeps them in order.
+    pub(super) fn place_for(&self, place: &Place) -> Option<line::Place> {
+        self.lines.enter_if_free(&line_of(place))
+    }
+}
+
+/// Each owner has lines of their own: who stands in a stranger's, by naming a conversation that is not theirs, would see
+/// that it is busy and keep others out.
+fn line_of(place: &Place) -> String {
+    format!("conversation {} {}", place.owner.tag(), place.conversation)
+}

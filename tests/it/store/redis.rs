@@ -1,0 +1,34 @@
+//! Redis, put to the contract, and what is Redis's own: outages, several instances, the layout of its keys.
+
+mod cost;
+mod instances;
+mod layout;
+mod outages;
+
+use std::sync::Arc;
+
+use openai_backend::domain::ids::{Ids as _, SystemIds};
+use openai_backend::store::redis::Redis;
+
+use super::rig::{Rig, Time};
+use crate::support::redis_server::RedisServer;
+
+/// A prefix that nobody else uses.
+fn prefix() -> String {
+    let [a, b, c, d, e, f, ..] = SystemIds.secret();
+    format!("test-{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}:")
+}
+
+async fn fresh() -> Rig {
+    rig_on(RedisServer::shared()).await
+}
+
+/// Two instances on one server.
+async fn rig_on(server: Arc<RedisServer>) -> Rig {
+    let settings = server.settings(&prefix());
+    let store = Redis::connect(settings.clone()).await.unwrap();
+    let peer = Redis::connect(settings).await.unwrap();
+    Rig::new(Arc::new(store), Arc::new(peer), Time::Real { unit_ms: 400 }).keeping(server)
+}
+
+contract!(fresh);
