@@ -49,10 +49,16 @@ impl Operation for Append {
 
     fn apply(&self, db: &Connection) -> Result<Appended, Fail> {
         let params = params![self.turn.as_str(), int(self.fence)];
-        let running = find(db, sql::TURN_TO_APPEND_TO, params, |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let Some((number, cancel_requested)) = running else {
+        let running = find(db, sql::TURN_TO_APPEND_TO, params, |row| {
+            let lease: (i64, bool) = (row.get(3)?, row.get(2)?);
+            Ok((row.get(0)?, row.get(1)?, lease))
+        })?;
+        let Some((number, cancel_requested, (conversation, released))) = running else {
             return Ok(Appended::Fenced);
         };
+        if released {
+            execute(db, sql::RENEW_RELEASED_LEASE, [conversation])?;
+        }
         self.log.insert(db, number)?;
         Ok(Appended::Stored { cancel_requested })
     }
