@@ -278,7 +278,7 @@ pub trait Store: Send + Sync + 'static {
     /// A turn's record; `None` where this owner has no such turn.
     async fn turn(&self, owner: &Owner, turn: &TurnId) -> Result<Option<TurnRecord>, StoreError>;
 
-    /// A conversation's newest turns, newest first; `None` where this owner has no such conversation.
+    /// A conversation's newest turns, the one that began last first; `None` where this owner has no such conversation.
     async fn turns(&self, place: &Place, limit: usize) -> Result<Option<Vec<TurnRecord>>, StoreError>;
 
     /// Asks whoever runs the turn to cancel it.

@@ -7,7 +7,7 @@ use super::rows::{self, execute, find, find_value, int, uint};
 use super::sessions::use_session;
 use super::sql;
 use super::writer::Operation;
-use crate::domain::conversation::{Conversation, Owner};
+use crate::domain::conversation::Conversation;
 use crate::store::{BeginTurn, Begun, Started};
 
 /// A turn's first fence.
@@ -143,13 +143,5 @@ impl Operation for Begin {
         self.store(db, &found)?;
         let conversation = Conversation { running: Some(begin.turn.clone()), ..found.head };
         Ok(Begun::Started(Started { fence: FIRST_FENCE, conversation, history }))
-    }
-}
-
-/// Whether `owner` has this tag.
-pub(super) fn is_of(owner: &Owner, tag: &str) -> bool {
-    match owner {
-        Owner::Session(key) => tag.strip_prefix("s:") == Some(key.as_str()),
-        Owner::ApiKey(id) => tag.strip_prefix("k:") == Some(id),
     }
 }

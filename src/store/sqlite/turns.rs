@@ -3,7 +3,6 @@
 use rusqlite::{Connection, params};
 use tokio::sync::broadcast;
 
-use super::begin::is_of;
 use super::fail::Fail;
 use super::rows::{self, all, event_place, execute, find, find_value, int, item_place};
 use super::sessions::session_lives;
@@ -174,7 +173,7 @@ impl Operation for Cancel {
             return Ok(CancelRequest::Unknown);
         }
         let found = find(db, sql::TURN_STANDING, [self.turn.as_str()], |row| {
-            let is_own = rows::parsed(row, 5, |owner| Some(is_of(&self.owner, owner)))?;
+            let is_own = rows::parsed(row, 5, |owner| Some(rows::is_of(&self.owner, owner)))?;
             let standing: (i64, i64, TurnStatus) = (row.get(0)?, row.get(1)?, rows::parsed(row, 2, TurnStatus::parse)?);
             Ok(is_own.then_some(standing))
         })?;
