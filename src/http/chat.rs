@@ -21,7 +21,7 @@ use super::sse;
 use crate::app::App;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ConversationId, TurnId};
-use crate::store::{HistoryPage, SessionUse};
+use crate::store::{HistoryPage, IdempotencyKey, SessionUse};
 use crate::turn::{Accepted, Ask, Refused};
 
 /// The most messages that `GET /chat` gives at once, and what it gives when nobody says how many.
@@ -63,7 +63,7 @@ pub async fn post_chat(
 ) -> Result<Response, ApiError> {
     let streamed = body.value.wants_stream(&headers);
     let key = request::idempotency_key(&headers, &body.bytes)?;
-    let wanted = body.value.validate(&app.chat, streamed, key)?;
+    let wanted = validate(&app, body.value, streamed, key).await?;
     let cancels = wanted.cancels_on_disconnect();
     let (session, accepted) = ask_as_session(&app, app.sessions.read(&headers), wanted).await?;
     let mut projection = Projection::new(accepted.conversation, accepted.reader);
@@ -72,6 +72,23 @@ pub async fn post_chat(
     }
     let answer = answer(&app, projection, streamed).await;
     Ok(with_cookie(app.sessions.set(&session), answer.into_response()))
+}
+
+/// Validates, which counts the prompt's tokens: off the runtime where that may take long, for others' sake.
+async fn validate(
+    app: &Arc<App>,
+    request: ChatRequest,
+    streamed: bool,
+    key: Option<IdempotencyKey>,
+) -> Result<Wanted, ApiError> {
+    if request.is_quick(&app.chat) {
+        return request.validate(&app.chat, streamed, key);
+    }
+    let chat = app.clone();
+    let apart = tokio::task::spawn_blocking(move || request.validate(&chat.chat, streamed, key));
+    apart.await.unwrap_or_else(|_| {
+        Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server made a mistake."))
+    })
 }
 
 /// Asks in the browser's session, or in a new one where it has none or one that has ended.

@@ -293,7 +293,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<TurnRecord>, StoreError>;
 
-    /// Ends a running turn's lease now, so that somebody can take it over.
+    /// Ends a running turn's lease now, so that somebody can take it over. Whoever releases a turn writes nothing more to
+    /// it.
     async fn release_turn(&self, place: &Place, turn: &TurnId, fence: u64) -> Result<(), StoreError>;
 
     /// The newest items of a conversation with a number below `before`, at most `limit`; `None` where this owner has no

@@ -1,6 +1,7 @@
 //! What the client's and the server's errors mean for whoever called. Their own words are passed on only where they
 //! cannot hold keys, credentials or message text.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
@@ -27,6 +28,10 @@ pub(super) fn of(error: &RedisError) -> StoreError {
     match error.kind() {
         ErrorKind::Io if error.is_connection_refusal() => StoreError::Unavailable("redis refuses connections".into()),
         ErrorKind::Io if error.is_timeout() => StoreError::Unavailable("redis did not answer in time".into()),
+        // The operating system's or TLS's own words: they know nothing of what was sent.
+        ErrorKind::Io if error.source().is_some() => {
+            StoreError::Unavailable(format!("redis cannot be reached: {error}"))
+        }
         ErrorKind::Io => StoreError::Unavailable("the connection to redis was lost".into()),
         ErrorKind::AuthenticationFailed => refused(),
         ErrorKind::InvalidClientConfig => StoreError::Unavailable("redis cannot be found under this address".into()),

@@ -8,7 +8,6 @@ use super::sessions::use_session;
 use super::sql;
 use super::writer::Operation;
 use crate::domain::conversation::{Conversation, Owner};
-use crate::domain::ids::{ConversationId, TurnId};
 use crate::store::{BeginTurn, Begun, Started};
 
 /// A turn's first fence.
@@ -44,8 +43,8 @@ impl Begin {
             if !rows::parsed(row, 0, |fingerprint| Some(fingerprint == asked.fingerprint))? {
                 return Ok(Begun::KeyReused);
             }
-            let turn = rows::parsed(row, 1, TurnId::parse)?;
-            Ok(Begun::Duplicate { turn, conversation: rows::parsed(row, 2, ConversationId::parse)? })
+            let turn = rows::parsed(row, 1, rows::stored_id)?;
+            Ok(Begun::Duplicate { turn, conversation: rows::parsed(row, 2, rows::stored_id)? })
         })
     }
 
@@ -84,7 +83,7 @@ impl Begin {
 
     fn busy(&self, db: &Connection, turn: i64, holder: &str) -> Result<Begun, Fail> {
         let id: Option<String> = find_value(db, sql::TURN_ID, [turn])?;
-        let running = id.as_deref().and_then(TurnId::parse).ok_or(Fail::Content("a lease without its turn"))?;
+        let running = id.as_deref().and_then(rows::stored_id).ok_or(Fail::Content("a lease without its turn"))?;
         Ok(Begun::Busy { running, orphaned: holder != self.begin.holder.as_str() })
     }
 

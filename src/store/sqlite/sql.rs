@@ -115,8 +115,8 @@ statements! {
     /// What is stored already stays as it is.
     INSERT_EVENT = "INSERT OR IGNORE INTO events (place, json) VALUES (?1, ?2)";
     EVENTS_AFTER = "SELECT place, json FROM events WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT ?3";
-    LAST_EVENT = "SELECT max(place) FROM events WHERE place BETWEEN ?1 AND ?2";
-    FIRST_EVENT_FROM = "SELECT min(place) FROM events WHERE place >= ?1";
+    LAST_EVENT = "SELECT place FROM events WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC LIMIT 1";
+    FIRST_EVENT_FROM = "SELECT place FROM events WHERE place >= ?1 ORDER BY place LIMIT 1";
     DELETE_EVENTS = "DELETE FROM events WHERE place BETWEEN ?1 AND ?2";
 
     BEAT = "UPDATE pulse SET beat = beat + 1";

@@ -231,7 +231,8 @@ impl Worker {
 
     fn set_synced(&mut self, synced: bool) -> Result<(), Fail> {
         if self.synced != synced {
-            self.db.pragma_update(None, "synchronous", if synced { "full" } else { "normal" })?;
+            let sql = if synced { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
+            self.db.execute_batch(sql)?;
             self.synced = synced;
         }
         Ok(())

@@ -122,6 +122,8 @@ struct Known {
     begin: BeginTurn,
     fences: Vec<(u64, u64)>,
     next_event: u64,
+    /// Whoever releases a turn writes nothing more to it, so what that would do is left open.
+    released: bool,
 }
 
 impl Play {
@@ -187,7 +189,7 @@ impl Play {
             _ => vec![],
         };
         assert_eq!(without_fence(given), without_fence(wanted));
-        self.turns.push(Known { begin, fences, next_event: 2 });
+        self.turns.push(Known { begin, fences, next_event: 2, released: false });
     }
 
     /// The newest turns are the interesting ones.
@@ -206,7 +208,7 @@ impl Play {
     }
 
     async fn append(&mut self, turn: usize, events: usize, old_fence: bool) {
-        let Some(i) = self.known(turn) else { return };
+        let Some(i) = self.known(turn).filter(|&i| !self.turns[i].released) else { return };
         let fences = self.fences(i, old_fence);
         let known = &self.turns[i];
         let events = texts(known.next_event, &["a ", "b \u{0}", "👌"][..events]);
@@ -242,6 +244,7 @@ impl Play {
 
     async fn release(&mut self, turn: usize) {
         let Some(i) = self.known(turn) else { return };
+        self.turns[i].released = true;
         let (fences, begin) = (self.fences(i, false), &self.turns[i].begin);
         self.model.release_turn(&begin.place, &begin.turn, fences.0).await.unwrap();
         self.rig.store.release_turn(&begin.place, &begin.turn, fences.1).await.unwrap();
@@ -259,6 +262,7 @@ impl Play {
         assert_eq!(bare(given), bare(wanted));
         for known in &mut self.turns {
             known.fences.extend(fences.get(&known.begin.turn));
+            known.released &= !fences.contains_key(&known.begin.turn);
         }
     }
 

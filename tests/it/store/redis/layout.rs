@@ -324,10 +324,23 @@ async fn a_redis_that_is_not_there_is_a_clear_error() {
     server.kill();
     let error = connect_error(RedisSettings { user: Some("canary".into()), ..settings.clone() }).await;
     assert!(error.contains("refuses connections") && error.contains(&server.url()), "{error}");
+    for (url, why) in [("redis://nowhere.invalid", "lookup"), (&server.url().replace("redis:", "rediss:"), "refuses")] {
+        let error = connect_error(RedisSettings { url: url.into(), ..settings.clone() }).await;
+        assert!(error.contains(why), "{error}");
+    }
     for url in ["http://canary:canary@host/", "canary", "redis://canary@:x", ""] {
         let error = connect_error(RedisSettings { url: url.into(), ..settings.clone() }).await;
         assert!(error.contains("cannot be read") && !error.contains("canary"), "{error}");
     }
     let error = connect_error(RedisSettings { key_prefix: "a{b}".into(), ..settings }).await;
     assert!(error.contains("braces"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_is_spoken_where_the_url_says_so() {
+    let server = RedisServer::start();
+    // This server does not speak it, which the client must find out by trying.
+    let url = server.url().replace("redis:", "rediss:");
+    let error = connect_error(RedisSettings { url: url.clone().into(), ..server.settings("ob:") }).await;
+    assert!(error.contains(&url) && !error.contains("refuses"), "{error}");
 }
