@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use self::projection::{ChatAnswer, ChatMessage, Lead, Projection};
+use self::projection::{ChatAnswer, ChatEvent, ChatMessage, Lead, Projection};
 use self::request::{ChatRequest, Wanted};
 use super::body::JsonBody;
 use super::error::{ApiError, ErrorBody};
@@ -37,7 +37,7 @@ const PAGE: u16 = 1_000;
 #[utoipa::path(post, path = "/chat", tag = "chat", request_body = ChatRequest, responses(
     (status = 200, description = "The answer, whole or as a stream of events.", content(
         (ChatAnswer = "application/json"),
-        (String = "text/event-stream", example = json!(projection::EXAMPLE_STREAM)),
+        (ChatEvent = "text/event-stream"),
     ), headers(("Set-Cookie" = String, description = "The session, new or renewed."))),
     (status = 400, description = "The body is not right (`invalid_request`), the prompt is too long (`context_too_long`, \
         with both numbers), or the model is not allowed or not known (`unknown_model`, with those that are).", body = ErrorBody),

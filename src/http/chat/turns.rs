@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::projection::{ChatUsage, EXAMPLE_STREAM, Projection};
+use super::projection::{ChatEvent, ChatUsage, Projection};
 use super::{request, with_cookie};
 use crate::app::App;
 use crate::domain::conversation::{Owner, Place};
@@ -147,7 +147,7 @@ pub struct EventsQuery {
     ("Last-Event-ID" = Option<String>, Header, description = "The number of the last event that was seen."),
     EventsQuery,
 ), responses(
-    (status = 200, description = "The events.", content((String = "text/event-stream", example = json!(EXAMPLE_STREAM)))),
+    (status = 200, description = "The events.", content((ChatEvent = "text/event-stream"))),
     (status = 204, description = "All have been seen, and none will come: an `EventSource` stops here."),
     (status = 400, description = "The cursor is not a number.", body = ErrorBody),
     (status = 404, description = "The turn is not this session's.", body = ErrorBody),
