@@ -251,6 +251,12 @@ pub async fn delete_chat(State(app): State<Arc<App>>, headers: HeaderMap) -> Res
     Ok(with_cookie(app.sessions.clear(), StatusCode::NO_CONTENT.into_response()))
 }
 
+/// The answer to a request that used its session, which is renewed by that.
+async fn renewed(app: &App, session: &Session, response: Response) -> Result<Response, ApiError> {
+    app.store.renew_session(&session.owner(), app.sessions.max_age_ms(), app.clock.now_ms()).await?;
+    Ok(with_cookie(app.sessions.set(session), response))
+}
+
 fn with_cookie(cookie: HeaderValue, mut response: Response) -> Response {
     response.headers_mut().insert(header::SET_COOKIE, cookie);
     response
