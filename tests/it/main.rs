@@ -9,7 +9,9 @@
 
 mod chat;
 mod door;
+mod faults;
 mod openapi;
+mod process;
 mod store;
 mod support;
 mod tidy;

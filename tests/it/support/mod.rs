@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod faulty;
+pub mod process;
 pub mod raw;
 pub mod redis_server;
 pub mod scripted;
