@@ -64,7 +64,10 @@ pub async fn run(
     let tasks = Tasks::default();
     let app = app(config, &parts, &tasks);
     let own_url = config.web.production_url.as_ref().map(|url| url.origin().ascii_serialization());
-    let listed = own_url.clone().unwrap_or_else(|| format!("http://localhost:{}", config.port));
+    let listed = match &config.web.production_url {
+        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+        None => format!("http://localhost:{}", config.port),
+    };
     let router = router::router(app.clone(), &listed);
     let router = guard::guarded(router, &app, &config.web.cors_origins, own_url.as_deref())?;
     let closing = CancellationToken::new();
@@ -125,7 +128,11 @@ async fn sweep(parts: Parts, stopping: CancellationToken) {
 }
 
 async fn accept(listener: TcpListener, router: Router, limits: ServerLimits, tasks: Tasks, closing: CancellationToken) {
-    let room = Arc::new(Semaphore::new(limits.max_connections));
+    let most = open_files().map_or(limits.max_connections, |files| limits.connections_within(files));
+    if most < limits.max_connections {
+        tracing::info!(connections.most = most, "`ulimit -n` leaves room for fewer connections than MAX_CONNECTIONS");
+    }
+    let room = Arc::new(Semaphore::new(most));
     while let Some(Ok(permit)) = closing.run_until_cancelled(room.clone().acquire_owned()).await {
         let stream = match closing.run_until_cancelled(listener.accept()).await {
             Some(Ok((stream, _))) => stream,
@@ -142,6 +149,13 @@ async fn accept(listener: TcpListener, router: Router, limits: ServerLimits, tas
             drop(permit);
         });
     }
+}
+
+/// How many files this process may have open, where the system says.
+fn open_files() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// One connection until it ends; when the server closes, what is being answered is answered to its end.

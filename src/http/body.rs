@@ -1,6 +1,6 @@
 //! Reads JSON bodies, within their size and time, and says what is wrong with those that are not fit.
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -24,6 +24,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         require_json(request.headers())?;
         let bytes = read(request.into_body(), app).await?;
+        require_object(&bytes)?;
         let value = serde_json::from_slice(&bytes).map_err(|error| explain(&error))?;
         Ok(Self { value, bytes })
     }
@@ -43,22 +44,53 @@ fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 async fn read(body: Body, app: &App) -> Result<Bytes, ApiError> {
+    // A client that says how much it will send is refused before it has sent it.
+    if usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX) > app.max_body_bytes {
+        return Err(too_large(app));
+    }
     let collected = Limited::new(body, app.max_body_bytes).collect();
     match tokio::time::timeout(app.body_timeout, collected).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let text = "The body is too large.";
-            Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", text)
-                .details(format!("At most {} bytes are read.", app.max_body_bytes)))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(app)),
         Ok(Err(_)) => Err(ApiError::invalid("The body ended before it was whole.")),
         Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "The body took too long to arrive.")),
     }
 }
 
+fn too_large(app: &App) -> ApiError {
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large.")
+        .details(format!("At most {} bytes are read.", app.max_body_bytes))
+}
+
+/// The parser alone would also take an array, as the fields in their order.
+fn require_object(bytes: &[u8]) -> Result<(), ApiError> {
+    match bytes.trim_ascii_start().first() {
+        None | Some(b'{') => Ok(()),
+        Some(_) => Err(ApiError::invalid("The body is not a JSON object.")),
+    }
+}
+
 fn explain(error: &serde_json::Error) -> ApiError {
     let text = if error.is_data() { "The body does not have the right shape." } else { "The body is not valid JSON." };
-    // The parser quotes offending values, which may be long.
-    let details: String = error.to_string().chars().take(300).collect();
+    // An unknown field's name may be long.
+    let details: String = without_quoted(&error.to_string()).chars().take(300).collect();
     ApiError::invalid(text).details(details)
+}
+
+/// The parser quotes a text that stands where something else should. It may be what somebody said, which is for no error.
+fn without_quoted(message: &str) -> String {
+    if message.starts_with("unknown variant ") {
+        let allowed = message.rfind(", expected ").map_or("", |at| &message[at..]);
+        return format!("unknown word{allowed}");
+    }
+    let Some((before, quoted)) = message.split_once(" \"").filter(|_| message.starts_with("invalid ")) else {
+        return message.to_owned();
+    };
+    let mut escaped = false;
+    let end = quoted.bytes().position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    format!("{before}{}", end.map_or("", |end| &quoted[end + 1..]))
 }

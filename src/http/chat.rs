@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use self::projection::{ChatAnswer, ChatMessage, Lead, Projection};
+use self::projection::{ChatAnswer, ChatEvent, ChatMessage, Lead, Projection};
 use self::request::{ChatRequest, Wanted};
 use super::body::JsonBody;
 use super::error::{ApiError, ErrorBody};
@@ -21,7 +21,7 @@ use super::sse;
 use crate::app::App;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ConversationId, TurnId};
-use crate::store::{HistoryPage, SessionUse};
+use crate::store::{HistoryPage, IdempotencyKey, SessionUse};
 use crate::turn::{Accepted, Ask, Refused};
 
 /// The most messages that `GET /chat` gives at once, and what it gives when nobody says how many.
@@ -37,7 +37,7 @@ const PAGE: u16 = 1_000;
 #[utoipa::path(post, path = "/chat", tag = "chat", request_body = ChatRequest, responses(
     (status = 200, description = "The answer, whole or as a stream of events.", content(
         (ChatAnswer = "application/json"),
-        (String = "text/event-stream", example = json!(projection::EXAMPLE_STREAM)),
+        (ChatEvent = "text/event-stream"),
     ), headers(("Set-Cookie" = String, description = "The session, new or renewed."))),
     (status = 400, description = "The body is not right (`invalid_request`), the prompt is too long (`context_too_long`, \
         with both numbers), or the model is not allowed or not known (`unknown_model`, with those that are).", body = ErrorBody),
@@ -63,7 +63,7 @@ pub async fn post_chat(
 ) -> Result<Response, ApiError> {
     let streamed = body.value.wants_stream(&headers);
     let key = request::idempotency_key(&headers, &body.bytes)?;
-    let wanted = body.value.validate(&app.chat, streamed, key)?;
+    let wanted = validate(&app, body.value, streamed, key).await?;
     let cancels = wanted.cancels_on_disconnect();
     let (session, accepted) = ask_as_session(&app, app.sessions.read(&headers), wanted).await?;
     let mut projection = Projection::new(accepted.conversation, accepted.reader);
@@ -72,6 +72,23 @@ pub async fn post_chat(
     }
     let answer = answer(&app, projection, streamed).await;
     Ok(with_cookie(app.sessions.set(&session), answer.into_response()))
+}
+
+/// Validates, which counts the prompt's tokens: off the runtime where that may take long, for others' sake.
+async fn validate(
+    app: &Arc<App>,
+    request: ChatRequest,
+    streamed: bool,
+    key: Option<IdempotencyKey>,
+) -> Result<Wanted, ApiError> {
+    if request.is_quick(&app.chat) {
+        return request.validate(&app.chat, streamed, key);
+    }
+    let chat = app.clone();
+    let apart = tokio::task::spawn_blocking(move || request.validate(&chat.chat, streamed, key));
+    apart.await.unwrap_or_else(|_| {
+        Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server made a mistake."))
+    })
 }
 
 /// Asks in the browser's session, or in a new one where it has none or one that has ended.
@@ -187,14 +204,18 @@ async fn read_page(
     let conversation = named.cloned().unwrap_or_else(|| session.key().main_conversation());
     let place = Place { owner: session.owner(), conversation };
     let now_ms = app.clock.now_ms();
-    let page = app.store.history(&place, before, usize::from(limit), now_ms).await?;
-    let expires_at_ms = page.as_ref().and_then(|page| page.session_expires_at_ms);
     let max_age_ms = app.sessions.max_age_ms();
+    let Some(page) = app.store.history(&place, before, usize::from(limit), now_ms).await? else {
+        // A session whose conversations were all opened with `new` has no main one, and is used all the same.
+        let is_used = named.is_none() && app.store.renew_session(&place.owner, max_age_ms, now_ms).await?;
+        return Ok(is_used.then(|| HistoryPage { items: Vec::new(), has_more: false, session_expires_at_ms: None }));
+    };
+    let expires_at_ms = page.session_expires_at_ms;
     // Reading renews, too, but not by a write each time: only once a hundredth of the session's life has passed.
     if expires_at_ms.is_some_and(|at| at < now_ms + max_age_ms - max_age_ms / 100) {
         app.store.renew_session(&place.owner, max_age_ms, now_ms).await?;
     }
-    Ok(page)
+    Ok(Some(page))
 }
 
 fn show_page(app: &App, session: &Session, query: &HistoryQuery, limit: u16, page: &HistoryPage) -> Response {
@@ -228,6 +249,12 @@ pub async fn delete_chat(State(app): State<Arc<App>>, headers: HeaderMap) -> Res
         app.turns.forget(&session.owner()).await?;
     }
     Ok(with_cookie(app.sessions.clear(), StatusCode::NO_CONTENT.into_response()))
+}
+
+/// The answer to a request that used its session, which is renewed by that.
+async fn renewed(app: &App, session: &Session, response: Response) -> Result<Response, ApiError> {
+    app.store.renew_session(&session.owner(), app.sessions.max_age_ms(), app.clock.now_ms()).await?;
+    Ok(with_cookie(app.sessions.set(session), response))
 }
 
 fn with_cookie(cookie: HeaderValue, mut response: Response) -> Response {

@@ -46,6 +46,7 @@ pub fn guarded(router: Router, app: &Arc<App>, origins: &[String], own: Option<&
         .layer(CatchPanicLayer::custom(panicked))
         .layer(csrf.with_rejection_response(cross_site))
         .layer(cors)
+        .layer(middleware::map_response(say_nothing_to_strangers))
         .layer(middleware::from_fn_with_state(app.clone(), mark)))
 }
 
@@ -54,6 +55,23 @@ fn cross_site(_: ProtectionError) -> Response {
     ApiError::new(StatusCode::FORBIDDEN, "cross_site", text)
         .details("The operator can allow an origin with CORS_ORIGIN.")
         .into_response()
+}
+
+/// Without an allowed origin, what else there is to say about CORS is said to nobody.
+async fn say_nothing_to_strangers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    if !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        for name in [
+            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            header::ACCESS_CONTROL_MAX_AGE,
+        ] {
+            headers.remove(name);
+        }
+    }
+    response
 }
 
 /// Names the request, and keeps what is one person's out of shared caches.

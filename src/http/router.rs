@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -34,11 +37,20 @@ pub fn document() -> utoipa::openapi::OpenApi {
 pub fn router(app: Arc<App>, url: &str) -> Router {
     let (routes, document) = routes().split_for_parts();
     let document = Arc::new(openapi::with_server(document, url));
-    let docs = SwaggerUi::new("/docs").config(Config::from("/openapi.json"));
+    let docs = Router::from(SwaggerUi::new("/docs").config(Config::from("/openapi.json")));
+    let docs = docs.layer(middleware::map_response(shape_missing));
     routes
         .with_state(app)
         .route("/openapi.json", get(openapi::serve).with_state(document))
         .merge(docs)
         .fallback(error::unknown_route)
         .method_not_allowed_fallback(error::wrong_method)
+}
+
+/// The documentation answers to files that it does not have with a bare 404.
+async fn shape_missing(response: Response) -> Response {
+    match response.status() {
+        StatusCode::NOT_FOUND => error::unknown_route().await.into_response(),
+        _ => response,
+    }
 }

@@ -85,7 +85,8 @@ impl SessionCookies {
     /// The session in a request's cookies; `None` where there is none that this server signed.
     #[must_use]
     pub fn read(&self, headers: &HeaderMap) -> Option<Session> {
-        let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+        // Other applications on the same host may set cookies that are not UTF-8; they must not hide ours.
+        let lines = headers.get_all(header::COOKIE).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
         let values = lines.flat_map(Cookie::split_parse).filter_map(Result::ok);
         values.filter(|cookie| cookie.name() == self.name()).find_map(|cookie| self.verify(cookie.value()))
     }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::hub::{Hub, Stop};
 use super::line::{self, NoPlace, Stand};
 use super::run::Job;
 use super::{Accepted, Ask, Inner, OnBusy, Refused, Turns, guarded, prompt};
+use crate::domain::conversation::Place;
 use crate::domain::event::{Event, Numbered};
-use crate::domain::ids::{ConversationId, TurnId};
+use crate::domain::ids::TurnId;
 use crate::domain::window::Budget;
 use crate::store::{BeginTurn, Begun, Started, StoreError};
 
@@ -22,17 +24,19 @@ impl Turns {
     /// # Errors
     /// [`Refused`]; nothing was spent and nothing stored.
     pub async fn ask(&self, ask: Ask) -> Result<Accepted, Refused> {
+        // Taken before the look, so that a server that stops either sees this turn coming or has it refused.
+        let admission = self.0.admissions.token();
         if self.0.tasks.stopping().is_cancelled() {
             return Err(Refused::Stopping);
         }
         let budget = prompt::budget(&ask.request, self.0.limits.history_max_tokens).map_err(Refused::TooLong)?;
         // A client that leaves must not leave half a turn behind, so the rest is the server's own task.
         let (answer, begun) = oneshot::channel();
-        self.0.tasks.spawn("turn", self.clone().admit(ask, budget, answer));
+        self.0.tasks.spawn("turn", self.clone().admit(ask, budget, answer, admission));
         begun.await.unwrap_or_else(|_| Err(Refused::Store(StoreError::Broken("the turn could not be begun".into()))))
     }
 
-    async fn admit(self, ask: Ask, budget: Budget, answer: Answer) {
+    async fn admit(self, ask: Ask, budget: Budget, answer: Answer, admission: TaskTrackerToken) {
         let deadline = Instant::now() + self.0.limits.max_wait;
         let admitted = match ask.idempotency.is_some() {
             true => self.0.admit_once(&ask, budget, deadline).await,
@@ -48,6 +52,7 @@ impl Turns {
                 let conversation = ask.place.conversation.clone();
                 let turn = ask.turn.clone();
                 let job = self.0.launch(ask, budget, started, line);
+                drop(admission);
                 tell(answer, Ok(Accepted { conversation, reader: self.read(&owner, &turn, 0) }));
                 return guarded(self.0, job).await;
             }
@@ -95,37 +100,50 @@ impl Inner {
         deadline: Instant,
     ) -> Result<(Begun, Option<line::Place>), Refused> {
         let key = ask.idempotency.as_ref().map_or("", |key| key.key.as_str());
-        let name = format!("{} {key}", ask.place.owner.tag());
-        let wait = deadline.saturating_duration_since(Instant::now());
-        let _in_key_order = self.lines.enter(&name, Stand::Last, usize::MAX, wait).await.map_err(refused)?;
+        let name = format!("key {} {key}", ask.place.owner.tag());
+        let _in_key_order = self.wait_in(&name, Stand::Last, usize::MAX, deadline).await?;
         match self.store.begin_turn(self.begin_turn(ask, budget)).await? {
             Begun::Busy { .. } => {
                 let line = self.enter_line(ask, deadline).await?;
                 Ok((self.begin(ask, budget, deadline).await?, Some(line)))
             }
-            begun => Ok((begun, self.lines.enter_if_free(ask.place.conversation.as_str()))),
+            begun => Ok((begun, self.lines.enter_if_free(&line_of(&ask.place)))),
         }
     }
 
     async fn enter_line(&self, ask: &Ask, deadline: Instant) -> Result<line::Place, Refused> {
-        let name = ask.place.conversation.as_str();
-        let wait = deadline.saturating_duration_since(Instant::now());
+        let name = &line_of(&ask.place);
         match ask.on_busy {
-            OnBusy::Queue => self.lines.enter(name, Stand::Last, self.limits.max_waiting, wait).await.map_err(refused),
+            OnBusy::Queue => self.wait_in(name, Stand::Last, self.limits.max_waiting, deadline).await,
             OnBusy::Reject => self.lines.enter_if_free(name).ok_or(Refused::Busy),
             OnBusy::Interrupt => {
                 let place = &ask.place;
                 self.hubs.select(|hub| hub.place == *place).iter().for_each(|hub| hub.stop(Stop::Cancelled));
-                self.lines.enter(name, Stand::First, usize::MAX, wait).await.map_err(refused)
+                self.wait_in(name, Stand::First, usize::MAX, deadline).await
             }
+        }
+    }
+
+    /// Waits in a line; a server that stops begins none of those who wait, and tells them at once.
+    async fn wait_in(&self, line: &str, stand: Stand, most: usize, until: Instant) -> Result<line::Place, Refused> {
+        let wait = until.saturating_duration_since(Instant::now());
+        let entering = self.lines.enter(line, stand, most, wait);
+        match self.tasks.stopping().run_until_cancelled(entering).await {
+            Some(Ok(place)) => Ok(place),
+            Some(Err(NoPlace::Full)) => Err(Refused::LineFull),
+            Some(Err(NoPlace::TooLong)) => Err(Refused::WaitedTooLong),
+            None => Err(Refused::Stopping),
         }
     }
 
     /// Begins in the store. Where a turn of another instance is in the way: waits until `deadline`, gives up, or has it
     /// cancelled, as asked.
-    async fn begin(&self, ask: &Ask, budget: Budget, deadline: Instant) -> Result<Begun, StoreError> {
+    async fn begin(&self, ask: &Ask, budget: Budget, deadline: Instant) -> Result<Begun, Refused> {
         let mut cancelled: Option<TurnId> = None;
         loop {
+            if self.tasks.stopping().is_cancelled() {
+                return Err(Refused::Stopping);
+            }
             let bell = self.bells.listen(ask.place.conversation.as_str());
             let begun = self.store.begin_turn(self.begin_turn(ask, budget)).await?;
             let Begun::Busy { running, .. } = &begun else { return Ok(begun) };
@@ -176,14 +194,13 @@ impl Inner {
     }
 
     /// A place for a turn that is taken over; where somebody waits already, the store keeps them in order.
-    pub(super) fn place_for(&self, conversation: &ConversationId) -> Option<line::Place> {
-        self.lines.enter_if_free(conversation.as_str())
+    pub(super) fn place_for(&self, place: &Place) -> Option<line::Place> {
+        self.lines.enter_if_free(&line_of(place))
     }
 }
 
-fn refused(no_place: NoPlace) -> Refused {
-    match no_place {
-        NoPlace::Full => Refused::LineFull,
-        NoPlace::TooLong => Refused::WaitedTooLong,
-    }
+/// Each owner has lines of their own: who stands in a stranger's, by naming a conversation that is not theirs, would see
+/// that it is busy and keep others out.
+fn line_of(place: &Place) -> String {
+    format!("conversation {} {}", place.owner.tag(), place.conversation)
 }

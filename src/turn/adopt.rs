@@ -70,7 +70,7 @@ impl Inner {
                 let history = self.store.window(&orphan.place, budget).await?;
                 let job = Job {
                     spent: Some(spent(&orphan, &shown)),
-                    line: self.place_for(&orphan.place.conversation),
+                    line: self.place_for(&orphan.place),
                     turn: orphan.id,
                     fence: orphan.fence,
                     attempt: orphan.attempt,

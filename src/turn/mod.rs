@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::bells::Bells;
 use self::hub::{Hub, HubState, Hubs, Stop};
@@ -148,6 +149,8 @@ pub(crate) struct Inner {
     limits: TurnLimits,
     tasks: Tasks,
     hubs: Hubs,
+    /// Turns that are about to begin: the store is being asked.
+    admissions: TaskTracker,
     lines: Lines,
     bells: Bells,
     /// Fires when readers should go and come back to another server.
@@ -170,7 +173,21 @@ impl Turns {
         let instance = InstanceId::fresh(ids, &*clock);
         let (hubs, lines, bells) = (Hubs::default(), Lines::default(), Bells::default());
         let (leaving, abandoned) = (CancellationToken::new(), CancellationToken::new());
-        let inner = Inner { store, upstream, clock, instance, limits, tasks, hubs, lines, bells, leaving, abandoned };
+        let admissions = TaskTracker::new();
+        let inner = Inner {
+            store,
+            upstream,
+            clock,
+            instance,
+            limits,
+            tasks,
+            hubs,
+            admissions,
+            lines,
+            bells,
+            leaving,
+            abandoned,
+        };
         Self(Arc::new(inner))
     }
 
@@ -235,7 +252,8 @@ impl Turns {
 
     async fn wait_until_idle(&self, limit: Duration) -> usize {
         let idle = async {
-            while !self.0.hubs.is_empty() {
+            // In this order, because a turn becomes a hub before it stops being an admission.
+            while !(self.0.admissions.is_empty() && self.0.hubs.is_empty()) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };

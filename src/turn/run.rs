@@ -2,6 +2,7 @@
 //!
 //! This is a task that the server owns. Readers come and go; only a stop, the upstream's end or a lost lease ends it.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +63,11 @@ pub(super) async fn run(inner: Arc<Inner>, job: Job) {
     let mut reply = Reply::to(&request);
     let upstream = inner.upstream.clone();
     let call = prompt.call;
-    let pieces: Pieces = Box::pin(async move { upstream.call(call).await }.into_stream().try_flatten());
+    let pieces = async move { upstream.call(call).await }.into_stream().try_flatten();
+    // A defect there fails this turn; it must not leave it running for nobody.
+    let id = turn.clone();
+    let pieces = AssertUnwindSafe(pieces).catch_unwind().map(move |batch| batch.unwrap_or_else(|_| Err(defect(&id))));
+    let pieces: Pieces = Box::pin(pieces);
     let outcome = match attempt {
         1 => drive(&inner, pieces, &hub, &mut log, &mut reply).await,
         _ => match announce(&inner, attempt, &hub, &mut log).await {
@@ -103,6 +108,11 @@ pub(super) async fn run(inner: Arc<Inner>, job: Job) {
     }
     inner.hubs.remove(&turn);
     drop(line);
+}
+
+fn defect(turn: &TurnId) -> Fault {
+    tracing::error!(turn.id = %turn, "a panic ended the model's answer");
+    Fault::new(FaultKind::Internal, "The server made a mistake.")
 }
 
 /// Tells that this is another attempt, before it costs anything; an outcome where there is to be none.

@@ -91,6 +91,9 @@ pub struct Completion<'a> {
     pub choices: Option<First<Choice<'a>>>,
     /// What it cost.
     pub usage: Option<WireUsage>,
+    /// The padding with which OpenAI hides the length of the text.
+    #[serde(borrow)]
+    pub obfuscation: Option<Text<'a>>,
     /// An error in place of an answer, or in the middle of one.
     #[serde(borrow)]
     pub error: Option<&'a RawValue>,

@@ -19,6 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("app", &["domain", "config", "tasks", "store", "upstream", "turn"]),
     ("http", &["domain", "config", "tasks", "store", "upstream", "turn", "app"]),
     ("server", &["domain", "config", "tasks", "store", "upstream", "turn", "app", "http"]),
+    ("boot", &["domain", "config", "store", "upstream", "server"]),
 ];
 
 /// What stands against the direction, each with its reason.

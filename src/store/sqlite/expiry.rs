@@ -111,7 +111,7 @@ impl Operation for SweepEvents {
         let (mut swept, mut kept, mut from) = (0, 0, 0);
         while swept < STEP
             && kept < KEPT_IN_A_ROW
-            && let Some(place) = find_value::<Option<i64>>(db, sql::FIRST_EVENT_FROM, [from])?.flatten()
+            && let Some(place) = find_value::<i64>(db, sql::FIRST_EVENT_FROM, [from])?
         {
             let turn = place / EVENTS_A_TURN;
             let until_ms: Option<i64> = find_value(db, sql::EVENTS_KEPT_UNTIL, [turn])?.flatten();

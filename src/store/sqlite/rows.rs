@@ -1,14 +1,12 @@
 //! How the domain's values stand in columns, and come back out of them.
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::de::value::{Error as ValueError, StrDeserializer};
+use serde::de::value::{BorrowedStrDeserializer, Error as ValueError};
 
 use super::fail::Fail;
 use super::sql;
 use crate::domain::conversation::{Owner, Place};
-use crate::domain::ids::{ConversationId, ItemId, SessionKey, TurnId};
 use crate::domain::item::{Item, StoredItem};
 use crate::domain::tokens::Encoding;
 use crate::domain::turn::{TurnRecord, TurnStatus};
@@ -130,11 +128,24 @@ pub(super) fn json(value: &impl serde::Serialize) -> Result<String, Fail> {
 
 /// [`Owner::tag`] back.
 pub(super) fn owner_of_tag(tag: &str) -> Option<Owner> {
-    if let Some(id) = tag.strip_prefix("k:") {
-        return Some(Owner::ApiKey(id.into()));
+    match tag.split_once(':')? {
+        ("k", id) => Some(Owner::ApiKey(id.into())),
+        ("s", key) => stored_id(key).map(Owner::Session),
+        _ => None,
     }
-    let key = StrDeserializer::<ValueError>::new(tag.strip_prefix("s:")?);
-    SessionKey::deserialize(key).ok().map(Owner::Session)
+}
+
+/// Whether `owner` has this tag.
+pub(super) fn is_of(owner: &Owner, tag: &str) -> bool {
+    match owner {
+        Owner::Session(key) => tag.strip_prefix("s:") == Some(key.as_str()),
+        Owner::ApiKey(id) => tag.strip_prefix("k:") == Some(id),
+    }
+}
+
+/// An id as it was stored. What came out of the id's own type needs no second look at each letter.
+pub(super) fn stored_id<T: DeserializeOwned>(text: &str) -> Option<T> {
+    T::deserialize(BorrowedStrDeserializer::<ValueError>::new(text)).ok()
 }
 
 /// An item out of `sql::item_columns`.
@@ -146,8 +157,8 @@ pub(super) fn stored_item(row: &Row<'_>) -> Result<StoredItem, Fail> {
         tokens_before: uint(row.get(5)?),
         created_at_ms: row.get(6)?,
         item: Item {
-            id: parsed(row, 1, ItemId::parse)?,
-            turn: turn.and_then(TurnId::parse),
+            id: parsed(row, 1, stored_id)?,
+            turn: turn.and_then(stored_id),
             json: row.get(7)?,
             tokens: row.get(3)?,
             encoding: parsed(row, 4, Encoding::parse)?,
@@ -168,10 +179,11 @@ pub(super) fn window(
     let mut rows = statement.query(items_of(conversation))?;
     let mut items = Vec::new();
     while let Some(row) = rows.next()? {
-        if uint(row.get(5)?) < cut {
+        let item = stored_item(row)?;
+        if item.tokens_before < cut {
             break;
         }
-        items.push(stored_item(row)?);
+        items.push(item);
     }
     items.reverse();
     Ok(items)
@@ -190,9 +202,9 @@ pub(super) fn turn_row(db: &Connection, row: &Row<'_>) -> Result<TurnRow, Fail> 
         Some(ended_with) => uint(ended_with),
         None => last_event(db, row.get(0)?)?,
     };
-    let place = Place { owner: parsed(row, 5, owner_of_tag)?, conversation: parsed(row, 4, ConversationId::parse)? };
+    let place = Place { owner: parsed(row, 5, owner_of_tag)?, conversation: parsed(row, 4, stored_id)? };
     let record = TurnRecord {
-        id: parsed(row, 3, TurnId::parse)?,
+        id: parsed(row, 3, stored_id)?,
         place,
         status: parsed(row, 6, TurnStatus::parse)?,
         attempt: row.get(7)?,
@@ -209,6 +221,6 @@ pub(super) fn turn_row(db: &Connection, row: &Row<'_>) -> Result<TurnRow, Fail> 
 
 /// The number of the last event of a turn, as the events themselves have it.
 pub(super) fn last_event(db: &Connection, turn: i64) -> Result<u64, Fail> {
-    let place: Option<i64> = find_value(db, sql::LAST_EVENT, events_of(turn))?.flatten();
+    let place: Option<i64> = find_value(db, sql::LAST_EVENT, events_of(turn))?;
     Ok(uint(place.map_or(IMPLIED_EVENT, |place| place % EVENTS_A_TURN)))
 }

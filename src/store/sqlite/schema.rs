@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::fail::Fail;
@@ -35,6 +36,8 @@ fn open(path: &Path, mode: OpenFlags, cache_kib: i32) -> Result<Connection, Fail
     let db = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.busy_timeout(BUSY_TIMEOUT)?;
     db.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    // Otherwise a statement with a range is compiled again whenever the range is another one.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     db.pragma_update(None, "cache_size", -cache_kib)?;
     db.pragma_update(None, "temp_store", "memory")?;
     // A read error in mapped memory would end the process instead of failing one call.

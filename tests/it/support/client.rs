@@ -51,14 +51,19 @@ impl Answer {
     }
 }
 
+/// Without the machine's certificates, which take longer to read than most tests take, and without its proxy.
+fn http() -> reqwest::Client {
+    reqwest::Client::builder().tls_certs_only([]).no_proxy().build().unwrap()
+}
+
 impl Client {
     pub fn new(base: &str) -> Self {
-        Self { http: reqwest::Client::new(), base: base.to_owned(), cookie: Mutex::default() }
+        Self { http: http(), base: base.to_owned(), cookie: Mutex::default() }
     }
 
     /// The same browser at another server.
     pub fn at(&self, base: &str) -> Self {
-        Self { http: reqwest::Client::new(), base: base.to_owned(), cookie: Mutex::new(self.cookie()) }
+        Self { http: http(), base: base.to_owned(), cookie: Mutex::new(self.cookie()) }
     }
 
     pub fn cookie(&self) -> Option<String> {

@@ -1,7 +1,11 @@
 //! What tests are made of: a server on a free port, a client that keeps cookies, a reader of event streams.
 
 pub mod client;
+pub mod faulty;
+pub mod process;
+pub mod raw;
 pub mod redis_server;
+pub mod scripted;
 pub mod server;
 pub mod sse;
 

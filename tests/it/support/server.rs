@@ -76,6 +76,7 @@ impl Setup {
         Config::new(&given).expect("the test's settings are valid")
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the server that the test owns")]
     pub async fn start(self) -> TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

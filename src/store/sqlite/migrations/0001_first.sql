@@ -8,8 +8,8 @@
 -- say that, so there are none: src/store/sqlite/expiry.rs is the one place that removes conversations and turns, and takes
 -- all of them along.
 --
--- To look around:  SELECT * FROM conversations;
---                  SELECT seq, type, tokens, json FROM items WHERE place BETWEEN 12000000000 AND 12999999999;
+-- To look around, there are two views:  SELECT * FROM history WHERE conversation = 'conv_...';
+--                                       SELECT * FROM happened WHERE turn = 'turn_...';
 
 -- A browser, by its cookie.
 CREATE TABLE sessions (
@@ -42,10 +42,7 @@ CREATE TABLE items (
     encoding      TEXT NOT NULL,         -- what tokens was counted with
     tokens_before INTEGER NOT NULL,      -- of all items before this one
     created_at_ms INTEGER NOT NULL,
-    json          TEXT NOT NULL,         -- the whole item, as OpenAI's Conversations show it, byte for byte
-    conversation  INTEGER GENERATED ALWAYS AS (place / 1000000000) VIRTUAL,
-    seq           INTEGER GENERATED ALWAYS AS (place % 1000000000) VIRTUAL,
-    type          TEXT GENERATED ALWAYS AS (CASE WHEN json_valid(json) THEN json ->> '$.type' END) VIRTUAL
+    json          TEXT NOT NULL          -- the whole item, as OpenAI's Conversations show it, byte for byte
 ) STRICT;
 
 -- One exchange: what was asked, how it stands, what it cost.
@@ -71,16 +68,15 @@ CREATE TABLE turns (
 CREATE TABLE leases (
     conversation     INTEGER PRIMARY KEY, -- conversations.number
     turn             INTEGER NOT NULL,    -- turns.number
-    holder           TEXT NOT NULL,       -- inst_..., or empty: to be taken over
+    holder           TEXT NOT NULL,       -- inst_...
+    released         INTEGER NOT NULL DEFAULT 0, -- its holder let go of it: to be taken over
     cancel_requested INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- What happened in a turn, from its second event on; the first is always {"e":"started","attempt":1}.
 CREATE TABLE events (
     place INTEGER PRIMARY KEY,            -- turns.number * 10,000,000 + seq
-    json  TEXT NOT NULL,
-    turn  INTEGER GENERATED ALWAYS AS (place / 10000000) VIRTUAL,
-    seq   INTEGER GENERATED ALWAYS AS (place % 10000000) VIRTUAL
+    json  TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE idempotency_keys (
@@ -99,3 +95,19 @@ CREATE TABLE pulse (
     beat INTEGER NOT NULL
 ) STRICT;
 INSERT INTO pulse (beat) VALUES (0);
+
+-- For people.
+CREATE VIEW history AS
+SELECT c.id AS conversation, i.place % 1000000000 AS seq, i.id, i.turn, i.tokens, i.tokens_before,
+       datetime(i.created_at_ms / 1000, 'unixepoch') AS created,
+       CASE WHEN json_valid(i.json) THEN i.json ->> '$.type' END AS type,
+       CASE WHEN json_valid(i.json) THEN i.json ->> '$.role' END AS role,
+       CASE WHEN json_valid(i.json) THEN i.json ->> '$.content[0].text' END AS text,
+       i.json
+FROM conversations c
+JOIN items i ON i.place BETWEEN c.number * 1000000000 AND c.number * 1000000000 + 999999999;
+
+CREATE VIEW happened AS
+SELECT t.id AS turn, e.place % 10000000 AS seq, e.json
+FROM turns t
+JOIN events e ON e.place BETWEEN t.number * 10000000 AND t.number * 10000000 + 9999999;

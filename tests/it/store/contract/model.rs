@@ -87,7 +87,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 1..80)
 }
 
+/// `PROPTEST_CASES=10000` looks longer.
 fn runner(cases: u32) -> TestRunner {
+    let cases = std::env::var("PROPTEST_CASES").map_or(cases, |more| more.parse().unwrap());
     let persistence = Some(Box::new(FileFailurePersistence::Off) as _);
     TestRunner::new(Config { cases, failure_persistence: persistence, max_shrink_iters: 2_000, ..Config::default() })
 }

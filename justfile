@@ -1,0 +1,42 @@
+# The commands of this house; `just` lists them.
+
+_list:
+    @just --list --unsorted
+
+# Everything that continuous integration checks
+check:
+    ./scripts/test
+
+# The server, built and started again after every change
+dev:
+    @command -v bacon >/dev/null || cargo install --locked bacon
+    bacon dev
+
+# Unit and integration tests whose names contain a word
+test word="":
+    cargo test --workspace --lib --bins --tests -- {{ word }}
+
+# Rewrite .env.example, the README's settings and openapi.json from the code
+update:
+    UPDATE=1 cargo test --quiet --lib --tests -- the_example_file_is_the_table the_readme_lists_the_table openapi
+
+# The table of docs/performance.md
+bench *arguments:
+    cargo bench --bench servers -- {{ arguments }}
+
+# The documentation of the code, in a browser
+docs:
+    cargo doc --workspace --no-deps --open
+
+# A real, small model on this machine
+real-model port="8081":
+    ./scripts/real-model --port {{ port }}
+
+# A Redis on 6379
+redis:
+    docker compose up --detach --wait dev-redis
+
+# Licences, advisories, bans and sources of the dependencies
+deny:
+    @cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
+    cargo deny check

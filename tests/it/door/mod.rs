@@ -1,0 +1,13 @@
+//! The door: who may come in, what is turned away and how, and what is said about it.
+
+mod bodies;
+mod canaries;
+mod cookies;
+mod cross_site;
+mod errors;
+mod limits;
+mod owners;
+mod panics;
+mod service;
+mod sessions;
+mod stopping;

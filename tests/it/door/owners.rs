@@ -1,0 +1,188 @@
+//! Nobody's ids open anything for anybody else; unknown and forbidden look alike (P18).
+
+use std::sync::Arc;
+
+use fake_openai::Gate;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::client::{Answer, Client};
+use crate::support::scripted::{Act, Scripted};
+use crate::support::server::{Setup, TestServer};
+
+/// What a parameter or field of this name holds, when it is the id of a conversation or of a turn.
+struct Ids {
+    conversation: String,
+    turn: String,
+}
+
+impl Ids {
+    fn of(&self, name: &str) -> Option<&str> {
+        let name = name.to_ascii_lowercase();
+        match () {
+            () if name.contains("conversation") => Some(&self.conversation),
+            () if name.contains("turn") => Some(&self.turn),
+            () => None,
+        }
+    }
+}
+
+/// A place in the document where an id goes in.
+#[derive(Debug)]
+struct Door {
+    method: Method,
+    path: String,
+    /// The parameters of the path and of the query that are ids.
+    in_path: Vec<String>,
+    in_query: Vec<String>,
+    /// The body's example and those of its fields that are ids.
+    body: Option<(Value, Vec<String>)>,
+}
+
+fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+    match schema["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.strip_prefix('#').unwrap()).unwrap(),
+        None => schema,
+    }
+}
+
+fn doors(document: &Value, ids: &Ids) -> Vec<Door> {
+    let mut doors = Vec::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let named = |place: &str| -> Vec<String> {
+                let parameters = operation["parameters"].as_array().into_iter().flatten();
+                let parameters = parameters.filter(|parameter| parameter["in"] == place);
+                let names = parameters.map(|parameter| parameter["name"].as_str().unwrap().to_owned());
+                names.filter(|name| ids.of(name).is_some()).collect()
+            };
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let schema = resolve(document, schema);
+            let body = schema["properties"].as_object().map(|properties| {
+                let fields = properties.keys().filter(|name| ids.of(name).is_some()).cloned().collect();
+                (schema["example"].clone(), fields)
+            });
+            doors.push(Door {
+                method: Method::from_bytes(method.to_uppercase().as_bytes()).unwrap(),
+                path: path.clone(),
+                in_path: named("path"),
+                in_query: named("query"),
+                body,
+            });
+        }
+    }
+    doors.retain(|door| {
+        let in_body = door.body.as_ref().is_some_and(|(_, fields)| !fields.is_empty());
+        in_body || !door.in_path.is_empty() || !door.in_query.is_empty()
+    });
+    doors
+}
+
+async fn knock(client: &Client, door: &Door, ids: &Ids) -> Answer {
+    let mut path = door.path.clone();
+    for name in &door.in_path {
+        path = path.replace(&format!("{{{name}}}"), ids.of(name).unwrap());
+    }
+    let pairs: Vec<String> = door.in_query.iter().map(|name| format!("{name}={}", ids.of(name).unwrap())).collect();
+    let request = match &door.body {
+        Some((example, fields)) => {
+            let mut body = example.clone();
+            fields.iter().for_each(|field| body[field] = ids.of(field).unwrap().into());
+            client.request(door.method.clone(), &path).header("content-type", "application/json").body(body.to_string())
+        }
+        None => client.request(door.method.clone(), &format!("{path}?{}", pairs.join("&"))),
+    };
+    client.send(request).await
+}
+
+fn shape(answer: &Answer) -> (u16, Vec<String>, String) {
+    let mut headers: Vec<String> = answer.headers.keys().map(ToString::to_string).collect();
+    headers.sort_unstable();
+    (answer.status.as_u16(), headers, answer.text.clone())
+}
+
+async fn ids_of(client: &Client) -> Ids {
+    let answer = client.post("/chat", &json!({"prompt": "Only mine", "conversationId": "new"})).await.ok();
+    let text = |name: &str| answer[name].as_str().unwrap().to_owned();
+    Ids { conversation: text("conversationId"), turn: text("turn") }
+}
+
+#[tokio::test]
+async fn anothers_ids_look_unknown_on_every_route() {
+    let server = TestServer::demo().await;
+    let (ada, eve, nobody) = (server.client(), server.client(), server.client());
+    let hers = ids_of(&ada).await;
+    let main = ada.say("In the main one").await.ok();
+    let main = Ids {
+        conversation: main["conversationId"].as_str().unwrap().into(),
+        turn: main["turn"].as_str().unwrap().into(),
+    };
+    eve.say("I am somebody else").await.ok();
+    let unknown = Ids { conversation: format!("conv_{}", "0".repeat(32)), turn: format!("turn_{}", "0".repeat(32)) };
+    let document = server.client().get("/openapi.json").await.ok();
+    let doors = doors(&document, &hers);
+    assert!(doors.len() >= 2, "{doors:?}");
+    for door in &doors {
+        for stranger in [&eve, &nobody] {
+            let expected = shape(&knock(stranger, door, &unknown).await);
+            assert_eq!(expected.0, 404, "{door:?}: {expected:?}");
+            assert!(!expected.1.contains(&"set-cookie".to_owned()), "{expected:?}");
+            for ids in [&hers, &main] {
+                assert_eq!(shape(&knock(stranger, door, ids).await), expected, "{door:?}");
+            }
+        }
+    }
+    assert_eq!(ada.history().await.len(), 2);
+    let path = format!("/chat?conversationId={}", hers.conversation);
+    assert_eq!(ada.get(&path).await.ok().as_array().unwrap().len(), 2, "nothing was added");
+    assert_eq!(eve.history().await.len(), 2);
+}
+
+#[tokio::test]
+async fn ones_own_ids_open_every_route() {
+    let server = TestServer::demo().await;
+    let document = server.client().get("/openapi.json").await.ok();
+    let probe = Ids { conversation: String::new(), turn: String::new() };
+    for door in doors(&document, &probe) {
+        let ada = server.client();
+        let hers = ids_of(&ada).await;
+        let answer = knock(&ada, &door, &hers).await;
+        assert!(answer.status.is_success() || answer.status.as_u16() == 409, "{door:?}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_made_up_main_conversation_is_nobodys() {
+    let server = TestServer::demo().await;
+    let eve = server.client();
+    eve.say("Hi").await.ok();
+    // An id of the right shape that nobody has cannot be claimed by naming it.
+    let id = format!("conv_{}", "1".repeat(32));
+    assert_eq!(eve.post("/chat", &json!({"prompt": "x", "conversationId": id})).await.failed(404), "not_found");
+    assert_eq!(eve.get(&format!("/chat?conversationId={id}")).await.failed(404), "not_found");
+}
+
+#[tokio::test]
+async fn strangers_neither_see_nor_fill_a_waiting_line() {
+    let gate = Gate::new();
+    let slow = vec![Act::Say("a"), Act::Wait(gate.clone()), Act::Say("b")];
+    let upstream = Arc::new(Scripted::new([vec![Act::Say("Hi")], vec![Act::Say("Hi")], slow]));
+    let server = Setup::default().upstream(upstream).set("MAX_WAITING_TURNS", "1").start().await;
+    let (ada, eve) = (server.client(), server.client());
+    eve.say("Hi").await.ok();
+    ada.say("Hi").await.ok();
+    let mut stream = ada.stream(&json!({"prompt": "one"})).await;
+    let started = stream.expect("started").await;
+    let id = started.data["conversationId"].as_str().unwrap();
+    // While a turn runs, a stranger's request must be answered as at any other time: at once, and with 404.
+    let body = json!({"prompt": "x", "conversationId": id});
+    let knocked = eve.post("/chat", &body);
+    let knocked = tokio::time::timeout(std::time::Duration::from_secs(5), knocked).await.expect("an answer at once");
+    assert_eq!(knocked.failed(404), "not_found");
+    for on_busy in ["reject", "interrupt"] {
+        let body = json!({"prompt": "x", "conversationId": id, "onBusy": on_busy});
+        assert_eq!(eve.post("/chat", &body).await.failed(404), "not_found", "{on_busy}");
+    }
+    gate.open();
+    assert_eq!(stream.rest().await.last().unwrap().name, "completed");
+}
