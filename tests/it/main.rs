@@ -12,6 +12,7 @@ mod door;
 mod faults;
 mod openapi;
 mod process;
+mod real_model;
 mod store;
 mod support;
 mod tidy;
