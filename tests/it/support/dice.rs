@@ -1,6 +1,6 @@
 //! Chance that replays: the same seed gives the same throws.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use openai_backend::domain::ids::{Ids as _, SystemIds};
 
 pub struct Dice(u64);
 
@@ -11,8 +11,8 @@ impl Dice {
 
     /// The seed in this environment variable, else another one every time. A failing test shows it.
     pub fn seed_from(variable: &str) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-        let seed = std::env::var(variable).ok().map_or(now, |text| text.parse().expect("the seed is a number"));
+        let fresh = || u64::from_be_bytes(*SystemIds.secret().first_chunk().unwrap());
+        let seed = std::env::var(variable).ok().map_or_else(fresh, |text| text.parse().expect("the seed is a number"));
         eprintln!("replay with {variable}={seed}");
         seed
     }
