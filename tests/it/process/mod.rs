@@ -1,5 +1,10 @@
 //! The real program as a process: started, asked, stopped, killed, started again.
 
+mod disk;
+mod durable;
+mod kills;
+mod model_down;
+mod redis_down;
 mod start;
 mod stop;
 
