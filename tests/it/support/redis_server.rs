@@ -85,9 +85,13 @@ impl RedisServer {
         self.signal("CONT");
     }
 
+    pub fn pid(&self) -> String {
+        self.child().id().to_string()
+    }
+
     fn signal(&self, name: &str) {
-        let pid = self.child().id().to_string();
-        let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill is part of every system");
+        let status =
+            Command::new("kill").args(["-s", name, &self.pid()]).status().expect("kill is part of every system");
         assert!(status.success());
     }
 
