@@ -13,7 +13,8 @@ pub const GOODBYE: &str = "curl -X DELETE http://localhost:3000/chat -b cookieja
 
 /// Runs a command in the program's folder, towards this server instead of port 3000.
 pub async fn shell(program: &Program, url: &str, command: &str) -> String {
-    let command = command.replace("http://localhost:3000", url).replace("curl ", "curl -sS --fail-with-body ");
+    let command =
+        command.replace("http://localhost:3000", url).replace("curl ", "curl -sS --noproxy '*' --fail-with-body ");
     let output = Command::new("sh").args(["-c", &command]).current_dir(program.folder()).output().await.unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{command}: {said}{}", String::from_utf8_lossy(&output.stderr));
