@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::process::curl::{FIRST, HISTORY, SECOND, WITH_MODEL, content, shell};
 use crate::process::{on_both_stores, resume, turn_of};
 use crate::support::process::Program;
 use crate::support::sse::{Event, text_of};
@@ -80,6 +81,19 @@ async fn three_turns_with_a_restart_in_between_on_both_stores() {
         assert!(input(&third) > input(&first) + 20, "{store}: {} {}", input(&first), input(&third));
         server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn the_curl_commands_work_word_for_word() {
+    let model = RealModel::start().await;
+    let program = model.program();
+    let server = program.start().await;
+    for command in [FIRST, SECOND, WITH_MODEL] {
+        assert!(!content(&shell(&program, &server.url, command).await).trim().is_empty(), "{command}");
+    }
+    let history: Value = serde_json::from_str(&shell(&program, &server.url, HISTORY).await).unwrap();
+    assert_eq!(history.as_array().unwrap().len(), 6, "{history}");
+    server.stop().await;
 }
 
 #[tokio::test]
