@@ -44,7 +44,8 @@ const PAGE: u16 = 1_000;
     (status = 403, description = "The request comes from another site that is not allowed.", body = ErrorBody),
     (status = 404, description = "The conversation is not this session's.", body = ErrorBody),
     (status = 408, description = "The body took too long to arrive.", body = ErrorBody),
-    (status = 409, description = "Too many turns of this conversation are waiting, or the wait was too long.", body = ErrorBody),
+    (status = 409, description = "Too many turns of this conversation are waiting, or the wait was too long \
+        (`conversation_busy`); or the turn was cancelled while this request waited for it (`turn_cancelled`).", body = ErrorBody),
     (status = 410, description = "The conversation was deleted while the turn ran.", body = ErrorBody),
     (status = 413, description = "The body is larger than 1 MiB.", body = ErrorBody),
     (status = 415, description = "The body is not JSON.", body = ErrorBody),

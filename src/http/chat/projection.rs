@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
@@ -310,6 +311,10 @@ fn json_of(value: &impl Serialize) -> String {
 fn error_of(end: &End) -> ApiError {
     match &end.fault {
         Some(fault) => fault.into(),
+        None if end.status == TurnStatus::Cancelled => {
+            let text = "The turn was cancelled; what was shown of it is in the history.";
+            ApiError::new(StatusCode::CONFLICT, "turn_cancelled", text)
+        }
         None => (&Fault::new(FaultKind::Internal, "The turn ended without an answer.")).into(),
     }
 }
