@@ -1,6 +1,7 @@
 //! The order of things on the way to the disk (P1): what the system calls of the running server say. Power cannot be cut
 //! in a test; that the log is synced before anybody hears `completed` can be seen.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use fake_openai::{FakeOpenAi, Reply};
@@ -21,7 +22,12 @@ impl Trace {
     #[track_caller]
     fn find(&self, what: &str, from: usize, holds: impl Fn(&str) -> bool) -> usize {
         let found = self.0.iter().skip(from).position(|line| holds(line));
-        from + found.unwrap_or_else(|| panic!("no {what} in:\n{}", self.0.join("\n")))
+        from + found.unwrap_or_else(|| panic!("no {what} in:\n{}", self.shown(from..self.0.len())))
+    }
+
+    /// The beginnings of these lines, which hold whole pages.
+    fn shown(&self, lines: Range<usize>) -> String {
+        self.0[lines].iter().map(|line| format!("{line:.160}\n")).collect()
     }
 
     /// The write-ahead log's write that ends a turn: the last one with this text before it is told.

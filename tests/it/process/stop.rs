@@ -13,7 +13,7 @@ use crate::support::sse::text_of;
 use crate::support::{SOON, eventually};
 
 /// How much longer than the grace period an orderly end may take on a busy machine.
-const SLACK: Duration = Duration::from_secs(8);
+const SLACK: Duration = Duration::from_secs(15);
 
 async fn takes_no_more_work(browser: &Client) {
     eventually("it says that it is not ready", async || browser.get("/health/ready").await.status == 503).await;
