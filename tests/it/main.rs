@@ -13,4 +13,5 @@ mod openapi;
 mod store;
 mod support;
 mod tidy;
+mod turn;
 mod upstream;

@@ -2,8 +2,11 @@
 
 pub mod client;
 pub mod faulty;
+pub mod instance;
+pub mod meddled;
 pub mod raw;
 pub mod redis_server;
+pub mod script;
 pub mod scripted;
 pub mod server;
 pub mod sse;
