@@ -18,4 +18,5 @@ mod real_model;
 mod store;
 mod support;
 mod tidy;
+mod turn;
 mod upstream;

@@ -66,6 +66,10 @@ impl Client {
         Self { http: http(), base: base.to_owned(), cookie: Mutex::new(self.cookie()) }
     }
 
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     pub fn cookie(&self) -> Option<String> {
         self.cookie.lock().unwrap().clone()
     }

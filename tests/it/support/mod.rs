@@ -3,9 +3,12 @@
 pub mod client;
 pub mod dice;
 pub mod faulty;
+pub mod instance;
+pub mod meddled;
 pub mod process;
 pub mod raw;
 pub mod redis_server;
+pub mod script;
 pub mod scripted;
 pub mod server;
 pub mod sse;
