@@ -143,7 +143,11 @@ async fn accept(
     tasks: Tasks,
     closing: CancellationToken,
 ) {
-    let room = Arc::new(Semaphore::new(limits.max_connections));
+    let most = open_files().map_or(limits.max_connections, |files| limits.connections_within(files));
+    if most < limits.max_connections {
+        tracing::info!(connections.most = most, "`ulimit -n` leaves room for fewer connections than MAX_CONNECTIONS");
+    }
+    let room = Arc::new(Semaphore::new(most));
     while let Some(Ok(permit)) = closing.run_until_cancelled(room.clone().acquire_owned()).await {
         let stream = match closing.run_until_cancelled(listener.accept()).await {
             Some(Ok((stream, _))) => stream,
@@ -166,6 +170,13 @@ async fn accept(
             drop(permit);
         });
     }
+}
+
+/// How many files this process may have open, where the system says.
+fn open_files() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// One connection until it ends; when the server closes, what is being answered is answered to its end.

@@ -1,8 +1,8 @@
 //! The session secret that development makes once and keeps in the data folder, readable by its owner only.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::{ConfigError, MIN_SECRET_CHARS};
@@ -34,7 +34,8 @@ fn try_read_or_make(data_dir: &Path, file: &Path) -> io::Result<String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         read => return read,
     }
-    fs::create_dir_all(data_dir)?;
+    // As the store would make it: what comes to lie in it is nobody else's business.
+    DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
     let mut random = [0u8; 32];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
     let secret: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -84,6 +85,7 @@ mod tests {
         assert_eq!(made.len(), 64);
         assert_eq!(read_or_make(&data).unwrap(), made);
         assert_eq!(mode(&data.join(FILE_NAME)), 0o600);
+        assert_eq!(mode(&data), 0o700);
         assert_eq!(fs::read_dir(&data).unwrap().count(), 1, "no draft stays behind");
         assert_ne!(read_or_make(dir.path()).unwrap(), made);
     }

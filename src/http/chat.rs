@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use self::projection::{ChatAnswer, ChatMessage, Lead, Projection};
+use self::projection::{ChatAnswer, ChatEvent, ChatMessage, Lead, Projection};
 use self::request::{ChatRequest, Wanted};
 use super::body::JsonBody;
 use super::error::{ApiError, ErrorBody};
@@ -37,14 +37,15 @@ const PAGE: u16 = 1_000;
 #[utoipa::path(post, path = "/chat", tag = "chat", request_body = ChatRequest, responses(
     (status = 200, description = "The answer, whole or as a stream of events.", content(
         (ChatAnswer = "application/json"),
-        (String = "text/event-stream", example = json!(projection::EXAMPLE_STREAM)),
+        (ChatEvent = "text/event-stream"),
     ), headers(("Set-Cookie" = String, description = "The session, new or renewed."))),
     (status = 400, description = "The body is not right (`invalid_request`), the prompt is too long (`context_too_long`, \
         with both numbers), or the model is not allowed or not known (`unknown_model`, with those that are).", body = ErrorBody),
     (status = 403, description = "The request comes from another site that is not allowed.", body = ErrorBody),
     (status = 404, description = "The conversation is not this session's.", body = ErrorBody),
     (status = 408, description = "The body took too long to arrive.", body = ErrorBody),
-    (status = 409, description = "Too many turns of this conversation are waiting, or the wait was too long.", body = ErrorBody),
+    (status = 409, description = "Too many turns of this conversation are waiting, or the wait was too long \
+        (`conversation_busy`); or the turn was cancelled while this request waited for it (`turn_cancelled`).", body = ErrorBody),
     (status = 410, description = "The conversation was deleted while the turn ran.", body = ErrorBody),
     (status = 413, description = "The body is larger than 1 MiB.", body = ErrorBody),
     (status = 415, description = "The body is not JSON.", body = ErrorBody),
@@ -246,6 +247,12 @@ pub async fn delete_chat(State(app): State<Arc<App>>, headers: HeaderMap) -> Res
         app.turns.forget(&session.owner()).await?;
     }
     Ok(with_cookie(app.sessions.clear(), StatusCode::NO_CONTENT.into_response()))
+}
+
+/// The answer to a request that used its session, which is renewed by that.
+async fn renewed(app: &App, session: &Session, response: Response) -> Result<Response, ApiError> {
+    app.store.renew_session(&session.owner(), app.sessions.max_age_ms(), app.clock.now_ms()).await?;
+    Ok(with_cookie(app.sessions.set(session), response))
 }
 
 fn with_cookie(cookie: HeaderValue, mut response: Response) -> Response {

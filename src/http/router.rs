@@ -37,7 +37,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 pub fn router(app: Arc<App>, url: &str) -> Router {
     let (routes, document) = routes().split_for_parts();
     let document = Arc::new(openapi::with_server(document, url));
-    let docs = Router::from(SwaggerUi::new("/docs").config(Config::from("/openapi.json")));
+    let docs = Router::from(SwaggerUi::new("/docs").config(Config::from("/openapi.json").validator_url("none")));
     let docs = docs.layer(middleware::map_response(shape_missing));
     routes
         .with_state(app)

@@ -278,7 +278,7 @@ pub trait Store: Send + Sync + 'static {
     /// A turn's record; `None` where this owner has no such turn.
     async fn turn(&self, owner: &Owner, turn: &TurnId) -> Result<Option<TurnRecord>, StoreError>;
 
-    /// A conversation's newest turns, newest first; `None` where this owner has no such conversation.
+    /// A conversation's newest turns, the one that began last first; `None` where this owner has no such conversation.
     async fn turns(&self, place: &Place, limit: usize) -> Result<Option<Vec<TurnRecord>>, StoreError>;
 
     /// Asks whoever runs the turn to cancel it.
@@ -293,8 +293,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<TurnRecord>, StoreError>;
 
-    /// Ends a running turn's lease now, so that somebody can take it over. Whoever releases a turn writes nothing more to
-    /// it.
+    /// Ends a running turn's lease now, so that somebody can take it over. Until somebody has, an append under the same
+    /// fence takes it back.
     async fn release_turn(&self, place: &Place, turn: &TurnId, fence: u64) -> Result<(), StoreError>;
 
     /// The newest items of a conversation with a number below `before`, at most `limit`; `None` where this owner has no

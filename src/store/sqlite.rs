@@ -1,7 +1,7 @@
 //! The store in one file of SQLite: what runs when nothing is set. One process owns the file.
 //!
-//! Writes go to one thread that commits all that waits as one transaction ([`writer`]); reads go past it, on a few
-//! connections of their own ([`readers`]). The tables explain themselves in `sqlite/migrations/`.
+//! Writes go to one thread that commits all that waits as one transaction (`writer`); reads go past it, on a few
+//! connections of their own (`readers`). The tables explain themselves in `sqlite/migrations/`.
 
 mod begin;
 mod expiry;
@@ -23,15 +23,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 use tokio::sync::broadcast;
 
 use self::begin::Begin;
 use self::expiry::{DeleteOwner, SweepEvents, SweepKeys, SweepSessions};
 use self::fail::Fail;
 use self::readers::Readers;
-use self::sessions::{Beat, Renew};
+use self::sessions::Renew;
 use self::turns::{Adopt, Append, Cancel, Finish, Release};
-use self::writer::Writer;
+use self::writer::{Operation, Writer};
 use super::{
     AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, HistoryPage, Notice,
     Store, StoreError, StoreInfo,
@@ -90,6 +91,17 @@ impl Sqlite {
             commits: counters.commits.load(Ordering::Relaxed),
             operations: counters.operations.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// Writes one row, to see that writing works.
+struct Beat;
+
+impl Operation for Beat {
+    type Answer = ();
+
+    fn apply(&self, db: &Connection) -> Result<(), Fail> {
+        rows::execute(db, sql::BEAT, []).map(drop)
     }
 }
 

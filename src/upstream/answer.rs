@@ -1,9 +1,12 @@
 //! From an answer's events, or from its one body, to pieces; and whether the answer is whole. Pure.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::refusal::{self, Told};
 use super::sse::{Event, SseError};
+use super::template::Template;
 use super::wire::{Choice, Completion};
 use crate::domain::reply::Piece;
 use crate::domain::turn::{Fault, FaultKind};
@@ -16,6 +19,7 @@ pub struct Answer {
     begun: bool,
     finished: bool,
     done: bool,
+    template: Template,
 }
 
 impl Answer {
@@ -24,6 +28,12 @@ impl Answer {
     /// # Errors
     /// When it reports an error, or cannot be read.
     pub fn event(&mut self, event: Event<'_>, pieces: &mut Vec<Piece>) -> Result<(), Fault> {
+        if event.name.is_empty()
+            && let Some(text) = self.template.text(event.data)
+        {
+            pieces.push(Piece::Text(text.to_owned()));
+            return Ok(());
+        }
         let data = event.data.trim_ascii();
         if data == "[DONE]" {
             self.done = self.begun;
@@ -36,7 +46,25 @@ impl Answer {
             return Err(refusal::fault_in_answer(&Told::read(data.as_bytes())));
         }
         let chunk: Completion<'_> = serde_json::from_str(data).map_err(|_| garbage("an event that is no answer"))?;
-        self.chunk(&chunk, data, pieces)
+        let before = pieces.len();
+        self.chunk(&chunk, data, pieces)?;
+        if let Some(Piece::Text(_)) = pieces.get(before)
+            && pieces.len() == before + 1
+        {
+            self.learn(&chunk, data);
+        }
+        Ok(())
+    }
+
+    /// Remembers an event that was only text.
+    fn learn(&mut self, chunk: &Completion<'_>, json: &str) {
+        let choice = chunk.choices.as_ref().and_then(|choices| choices.0.as_ref());
+        let said = choice.and_then(|choice| choice.delta.as_ref());
+        if let Some(Cow::Borrowed(text)) = said.map(|said| &said.content.0)
+            && !text.is_empty()
+        {
+            self.template.learn(json, text, chunk.obfuscation.as_ref().map(|padding| padding.0.as_ref()));
+        }
     }
 
     fn chunk(&mut self, chunk: &Completion<'_>, json: &str, pieces: &mut Vec<Piece>) -> Result<(), Fault> {

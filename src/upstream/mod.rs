@@ -12,6 +12,7 @@ pub mod settings;
 pub mod sse;
 pub mod streamed;
 pub mod tally;
+pub mod template;
 pub mod wire;
 
 use std::pin::Pin;

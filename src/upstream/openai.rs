@@ -161,13 +161,7 @@ impl OpenAi {
 #[async_trait]
 impl Upstream for OpenAi {
     fn info(&self) -> UpstreamInfo {
-        let mut shown = self.settings.base_url.clone();
-        // Neither can fail on an address that has a host.
-        let _ = shown.set_username("");
-        let _ = shown.set_password(None);
-        shown.set_query(None);
-        shown.set_fragment(None);
-        UpstreamInfo { kind: self.settings.kind, location: shown.as_str().trim_end_matches('/').to_owned() }
+        UpstreamInfo { kind: self.settings.kind, location: self.settings.location() }
     }
 
     async fn call(&self, call: Call) -> Result<Pieces, Fault> {
@@ -205,8 +199,7 @@ fn client(settings: &OpenAiSettings) -> Result<Client, Unusable> {
         .pool_idle_timeout(POOL_IDLE)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(15))
-        .http2_keep_alive_timeout(Duration::from_secs(10))
-        .http2_adaptive_window(true);
+        .http2_keep_alive_timeout(Duration::from_secs(10));
     if is_loopback(&settings.base_url) {
         // A proxy named in the environment cannot reach this machine's own address.
         builder = builder.no_proxy();

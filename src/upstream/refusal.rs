@@ -55,12 +55,6 @@ impl Told {
         }
     }
 
-    /// Whether anything was told.
-    #[must_use]
-    pub fn is_error(&self) -> bool {
-        [&self.code, &self.kind, &self.message].into_iter().any(|word| !word.is_empty()) || self.status.is_some()
-    }
-
     /// The code, where it is a plain word and so safe to log.
     #[must_use]
     pub fn plain_code(&self) -> Option<&str> {

@@ -1,5 +1,6 @@
 //! How the model's server is reached and how much patience it gets.
 
+use std::fmt;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -8,7 +9,7 @@ use url::Url;
 use super::breaker::BreakerSettings;
 
 /// Settings of an [`OpenAi`](super::openai::OpenAi) upstream.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct OpenAiSettings {
     /// The address that `chat/completions` and `models` are below: `https://api.openai.com/v1`.
     pub base_url: Url,
@@ -54,5 +55,25 @@ impl OpenAiSettings {
             retry_budget_floor: 10,
             breaker: BreakerSettings::default(),
         }
+    }
+
+    /// The address without credentials, to be shown.
+    #[must_use]
+    pub fn location(&self) -> String {
+        let mut shown = self.base_url.clone();
+        // Neither can fail on an address that has a host, and one without has no credentials.
+        let _ = shown.set_username("");
+        let _ = shown.set_password(None);
+        shown.set_query(None);
+        shown.set_fragment(None);
+        shown.as_str().trim_end_matches('/').to_owned()
+    }
+}
+
+/// Neither the key nor credentials in the address.
+impl fmt::Debug for OpenAiSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("OpenAiSettings");
+        shown.field("kind", &self.kind).field("location", &self.location()).finish_non_exhaustive()
     }
 }

@@ -3,13 +3,18 @@
 #![allow(
     missing_docs,
     unreachable_pub,
+    clippy::print_stderr,
+    clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "nothing links to tests, and they fail by panicking"
+    reason = "nothing links to tests, they fail by panicking, and what they print is shown when they do"
 )]
 
 mod chat;
 mod door;
+mod faults;
 mod openapi;
+mod process;
+mod real_model;
 mod store;
 mod support;
 mod tidy;

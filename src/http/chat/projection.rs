@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
@@ -17,12 +18,39 @@ use crate::http::sse;
 use crate::turn::cancel::CancelOnLeave;
 use crate::turn::reader::{Next, Reader};
 
-/// A stream as it goes over the wire, for the documentation.
-pub const EXAMPLE_STREAM: &str = ": stream\n\nid: 1\nevent: started\ndata: {\"turn\":\"turn_1\",\"conversationId\":\"conv_1\"}\n\n\
-id: 2\nevent: delta\ndata: {\"content\":\"Hello\"}\n\n\
-id: 3\nevent: completed\ndata: {\"role\":\"assistant\",\"content\":\"Hello\",\"id\":\"msg_1\",\"turn\":\"turn_1\",\
-\"conversationId\":\"conv_1\",\"model\":\"gpt-3.5-turbo\",\"finishReason\":\"stop\",\
-\"usage\":{\"inputTokens\":20,\"outputTokens\":1,\"totalTokens\":21}}\n\n";
+/// One event of a stream: an `id:`, an `event:` and a `data:` line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(example = json!({"id": "2", "event": "delta", "data": "{\"content\":\"Hello\"}"}))]
+pub struct ChatEvent {
+    /// Counts up from 1 within a turn. `reconnect` has none, nor has an `error` that is not the turn's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "2")]
+    pub id: Option<String>,
+    /// What happened.
+    pub event: ChatEventName,
+    /// JSON: `started` and `restarted` have `{"turn", "conversationId"}`, `delta` has `{"content"}`, `completed` the object
+    /// of the plain answer, `error` that of every error, `reconnect` an empty one.
+    #[schema(content_media_type = "application/json", example = "{\"content\":\"Hello\"}")]
+    pub data: String,
+}
+
+/// What happened in a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ChatEventName {
+    /// The turn is stored and runs.
+    Started,
+    /// The turn runs again after its server died: what was shown before is void.
+    Restarted,
+    /// The answer goes on.
+    Delta,
+    /// The answer is whole, and stored. Nothing comes after this.
+    Completed,
+    /// There is no whole answer. Nothing comes after this.
+    Error,
+    /// This server stops: read on from the same cursor.
+    Reconnect,
+}
 
 /// Tells a reader to come back, to this server or another one, with its cursor; an `EventSource` does so by itself.
 const RECONNECT: &str = "retry: 1000\nevent: reconnect\ndata: {}\n\n";
@@ -102,8 +130,9 @@ impl From<Usage> for ChatUsage {
     }
 }
 
-/// A message of the history.
+/// A message of the history. All but its first two fields come with `details=true` only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct ChatMessage {
     /// `user` or `assistant`.
     #[schema(value_type = String, example = "user")]
@@ -111,27 +140,26 @@ pub struct ChatMessage {
     /// What was said.
     #[schema(example = "Hello, what is your name?")]
     content: String,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    details: Option<MessageDetails>,
-}
-
-/// What `details=true` adds to a message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct MessageDetails {
     /// The message's id.
-    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    id: Option<String>,
     /// Its place in the conversation, from 1.
-    seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    seq: Option<u64>,
     /// The turn that it came with.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     turn: Option<String>,
     /// `completed`, or `incomplete` where an answer was cut short.
-    #[schema(example = "completed")]
-    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    status: Option<&'static str>,
     /// When it was stored, in milliseconds since the Unix epoch.
-    created_at: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    created_at: Option<i64>,
 }
 
 impl ChatMessage {
@@ -139,14 +167,16 @@ impl ChatMessage {
     #[must_use]
     pub fn of(stored: &StoredItem, details: bool) -> Option<Self> {
         let message = stored.item.message()?;
-        let details = details.then(|| MessageDetails {
-            id: stored.item.id.to_string(),
-            seq: stored.seq,
-            turn: stored.item.turn.as_ref().map(ToString::to_string),
-            status: if message.complete { "completed" } else { "incomplete" },
-            created_at: stored.created_at_ms,
-        });
-        Some(Self { role: message.role, content: message.text, details })
+        let status = if message.complete { "completed" } else { "incomplete" };
+        Some(Self {
+            role: message.role,
+            content: message.text,
+            id: details.then(|| stored.item.id.to_string()),
+            seq: details.then_some(stored.seq),
+            turn: stored.item.turn.as_ref().filter(|_| details).map(ToString::to_string),
+            status: details.then_some(status),
+            created_at: details.then_some(stored.created_at_ms),
+        })
     }
 }
 
@@ -292,6 +322,10 @@ fn json_of(value: &impl Serialize) -> String {
 fn error_of(end: &End) -> ApiError {
     match &end.fault {
         Some(fault) => fault.into(),
+        None if end.status == TurnStatus::Cancelled => {
+            let text = "The turn was cancelled; what was shown of it is in the history.";
+            ApiError::new(StatusCode::CONFLICT, "turn_cancelled", text)
+        }
         None => (&Fault::new(FaultKind::Internal, "The turn ended without an answer.")).into(),
     }
 }

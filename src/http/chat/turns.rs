@@ -9,13 +9,14 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::projection::{ChatUsage, EXAMPLE_STREAM, Projection};
-use super::{request, with_cookie};
+use super::projection::{ChatEvent, ChatUsage, Projection};
+use super::{renewed, request};
 use crate::app::App;
-use crate::domain::conversation::{Owner, Place};
+use crate::domain::conversation::Place;
 use crate::domain::ids::TurnId;
 use crate::domain::turn::TurnRecord;
 use crate::http::error::{ApiError, ErrorBody};
+use crate::http::session::Session;
 use crate::http::sse;
 use crate::turn::cancel::Cancelled;
 use crate::turn::reader::Next;
@@ -104,24 +105,28 @@ pub async fn list_turns(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     query: Result<Query<TurnsQuery>, QueryRejection>,
-) -> Result<axum::Json<Vec<ChatTurn>>, ApiError> {
+) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|error| bad_parameter(&error))?;
     let limit = query.limit.unwrap_or(SOME_TURNS);
     if !(1..=MOST_TURNS).contains(&limit) {
         return Err(ApiError::invalid(format!("`limit` goes from 1 to {MOST_TURNS}.")));
     }
     let named = query.conversation_id.as_deref().map(request::conversation_id).transpose()?;
-    let records = match app.sessions.read(&headers) {
+    let session = app.sessions.read(&headers);
+    let records = match &session {
         None => None,
         Some(session) => {
             let conversation = named.clone().unwrap_or_else(|| session.key().main_conversation());
             app.store.turns(&Place { owner: session.owner(), conversation }, usize::from(limit)).await?
         }
     };
-    match records {
-        Some(records) => Ok(axum::Json(records.into_iter().map(ChatTurn::from).collect())),
-        None if named.is_none() => Ok(axum::Json(Vec::new())),
-        None => Err(ApiError::not_found("There is no such conversation.")),
+    match (session, records) {
+        (Some(session), Some(records)) => {
+            let turns: Vec<ChatTurn> = records.into_iter().map(ChatTurn::from).collect();
+            renewed(&app, &session, axum::Json(turns).into_response()).await
+        }
+        _ if named.is_none() => Ok(axum::Json([(); 0]).into_response()),
+        _ => Err(ApiError::not_found("There is no such conversation.")),
     }
 }
 
@@ -147,7 +152,7 @@ pub struct EventsQuery {
     ("Last-Event-ID" = Option<String>, Header, description = "The number of the last event that was seen."),
     EventsQuery,
 ), responses(
-    (status = 200, description = "The events.", content((String = "text/event-stream", example = json!(EXAMPLE_STREAM)))),
+    (status = 200, description = "The events.", content((ChatEvent = "text/event-stream"))),
     (status = 204, description = "All have been seen, and none will come: an `EventSource` stops here."),
     (status = 400, description = "The cursor is not a number.", body = ErrorBody),
     (status = 404, description = "The turn is not this session's.", body = ErrorBody),
@@ -163,7 +168,8 @@ pub async fn read_turn(
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|error| bad_parameter(&error))?;
     let after = cursor(&headers, query.after.as_deref())?;
-    let (owner, turn) = owned_turn(&app, &headers, turn)?;
+    let (session, turn) = owned_turn(&app, &headers, turn)?;
+    let owner = session.owner();
     let Some(record) = app.store.turn(&owner, &turn).await? else { return Err(no_such_turn()) };
     let mut reader = app.turns.read(&owner, &turn, after);
     let first = match reader.look().await {
@@ -175,7 +181,7 @@ pub async fn read_turn(
     let projection = Projection::new(record.place.conversation, reader);
     let mut out = String::new();
     let last = projection.show_all(&first, &mut out);
-    Ok(sse::respond(out, (!last).then_some(projection)))
+    renewed(&app, &session, sse::respond(out, (!last).then_some(projection))).await
 }
 
 /// Stop a turn; what was shown of it is stored.
@@ -195,27 +201,23 @@ pub async fn cancel_turn(
     turn: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let (owner, turn) = owned_turn(&app, &headers, turn)?;
-    let record = match app.turns.cancel(&owner, &turn).await? {
+    let (session, turn) = owned_turn(&app, &headers, turn)?;
+    let record = match app.turns.cancel(&session.owner(), &turn).await? {
         Cancelled::Unknown => return Err(no_such_turn()),
         Cancelled::EndedBefore(record) | Cancelled::Stopped(record) => record,
     };
-    let response = axum::Json(ChatTurn::from(record)).into_response();
-    Ok(match app.sessions.read(&headers) {
-        Some(session) => with_cookie(app.sessions.set(&session), response),
-        None => response,
-    })
+    renewed(&app, &session, axum::Json(ChatTurn::from(record)).into_response()).await
 }
 
 fn owned_turn(
     app: &App,
     headers: &HeaderMap,
     turn: Result<Path<String>, PathRejection>,
-) -> Result<(Owner, TurnId), ApiError> {
+) -> Result<(Session, TurnId), ApiError> {
     let session = app.sessions.read(headers).ok_or_else(no_such_turn)?;
     let Path(turn) = turn.map_err(|_| no_such_turn())?;
     let turn = TurnId::parse(&turn).ok_or_else(no_such_turn)?;
-    Ok((session.owner(), turn))
+    Ok((session, turn))
 }
 
 fn no_such_turn() -> ApiError {

@@ -8,6 +8,9 @@ local by = ARGV[10]
 local session, turns, head, items, order, events, own = unpack(KEYS, 1, 7)
 local clock = clock_ms()
 
+-- Whoever asked was told that it failed: a turn that began now would be nobody's, and in the way until its lease ends.
+if clock > tonumber(ARGV[15]) then return 'L' end
+
 -- Until when the owner's keys are kept; false: for ever.
 local kept = false
 if use ~= 'k' then
@@ -28,7 +31,7 @@ if KEYS[8] then
   if known then
     local ends, used_by, where, fingerprint = string.match(known, '^(%-?%d+) (%S+) (%S+) (.*)$')
     if tonumber(ends) > now and not (again and used_by == turn) then
-      if fingerprint == ARGV[16] then return 'D' .. used_by .. ' ' .. where end
+      if fingerprint == ARGV[17] then return 'D' .. used_by .. ' ' .. where end
       return 'K'
     end
   end
@@ -47,7 +50,7 @@ if not running then
   local lease = string.format('%.0f', clock + tonumber(ARGV[9]))
   redis.call('HSET', head, 'turn', turn, 'fence', 1, 'attempt', 1, 'lease', lease, 'by', by)
   redis.call('HSET', turns, turn, conversation .. ' ' .. ARGV[4], turn .. '?', ARGV[14])
-  redis.call('ZADD', order, ARGV[4], turn)
+  redis.call('RPUSH', order, turn)
   redis.call('RPUSH', events, ARGV[13])
   if not created then
     redis.call('HSET', head, 'created', ARGV[4], 'version', 0, 'tokens', 0)
@@ -63,16 +66,17 @@ if not running then
     end
   end
   if KEYS[8] then
-    local until_ms = string.format('%.0f', now + tonumber(ARGV[17]))
-    local value = until_ms .. ' ' .. turn .. ' ' .. conversation .. ' ' .. ARGV[16]
-    redis.call('SET', KEYS[8], value, 'PX', ARGV[17])
-    redis.call('HSET', turns, turn .. '#', ARGV[15])
+    local until_ms = string.format('%.0f', now + tonumber(ARGV[18]))
+    local value = until_ms .. ' ' .. turn .. ' ' .. conversation .. ' ' .. ARGV[17]
+    redis.call('SET', KEYS[8], value, 'PX', ARGV[18])
+    redis.call('HSET', turns, turn .. '#', ARGV[16])
   end
 end
 
-local entries, first, count = '', 1, 0
+local entries, first, count = {}, 1, 0
 if created then
   entries, first, count = window(items, tonumber(tokens), tonumber(ARGV[11]), tonumber(ARGV[12]))
 end
-local numbers = { version or '0', count, tokens or '0', created or ARGV[4], first }
-return 'S' .. table.concat(numbers, ' ') .. '\n' .. entries
+-- The entries stay apart: joining them would cost the server as much again as reading them.
+entries[#entries + 1] = table.concat({ version or '0', count, tokens or '0', created or ARGV[4], first }, ' ')
+return entries

@@ -1,8 +1,7 @@
 //! How items, turns and replies are written into Redis and read back.
 //!
-//! Everything is plain text that `redis-cli` shows as it is. An item is eight hex digits with the length of what follows,
-//! then `<tokens before> <tokens> <created> <encoding> <id> <turn or -> <json>`, the JSON byte for byte as it came. The
-//! script writes the length and the tokens before it, since only it knows them.
+//! Everything is plain text that `redis-cli` shows as it is. An item is `<tokens before> <tokens> <created> <encoding>
+//! <id> <turn or -> <json>`, the JSON byte for byte as it came; the script adds the tokens before it, which only it knows.
 
 use std::io::Write as _;
 
@@ -115,32 +114,42 @@ pub(super) fn status(text: &str) -> Result<TurnStatus, StoreError> {
     TurnStatus::parse(text).ok_or_else(faults::unreadable)
 }
 
-/// The items in one string, of which the first has the number `seq`.
-pub(super) fn items(mut text: &str, mut seq: u64) -> Result<Vec<StoredItem>, StoreError> {
-    let mut items = Vec::new();
-    while !text.is_empty() {
-        let (length, rest) = text.split_at_checked(8).ok_or_else(faults::unreadable)?;
-        let length = usize::from_str_radix(length, 16).map_err(|_| faults::unreadable())?;
-        let (entry, rest) = rest.split_at_checked(length).ok_or_else(faults::unreadable)?;
-        items.push(item(entry, seq)?);
-        (text, seq) = (rest, seq + 1);
-    }
-    Ok(items)
+/// A reply of items, and behind them a line about them.
+pub(super) struct Items {
+    entries: Vec<Value>,
+    pub(super) line: String,
 }
 
-fn item(mut entry: &str, seq: u64) -> Result<StoredItem, StoreError> {
-    let entry = &mut entry;
-    let tokens_before = take_number(entry, ' ')?;
-    let tokens = take_number(entry, ' ')?;
-    let created_at_ms = take_number(entry, ' ')?;
-    let encoding = Encoding::parse(take(entry, ' ')?).ok_or_else(faults::unreadable)?;
-    let id = ItemId::parse(take(entry, ' ')?).ok_or_else(faults::unreadable)?;
-    let turn = match take(entry, ' ')? {
+impl Items {
+    pub(super) fn read(value: Value) -> Result<Self, StoreError> {
+        let Value::Array(mut entries) = value else { return Err(faults::unreadable()) };
+        let line = entries.pop().ok_or_else(faults::unreadable)?;
+        let line = String::from_utf8(bytes(line)?).map_err(|_| faults::unreadable())?;
+        Ok(Self { entries, line })
+    }
+
+    /// The items, of which the first has the number `first`.
+    pub(super) fn numbered(self, first: u64) -> Result<Vec<StoredItem>, StoreError> {
+        self.entries.into_iter().zip(first..).map(|(entry, seq)| item(bytes(entry)?, seq)).collect()
+    }
+}
+
+fn item(entry: Vec<u8>, seq: u64) -> Result<StoredItem, StoreError> {
+    let mut text = String::from_utf8(entry).map_err(|_| faults::unreadable())?;
+    let mut rest = text.as_str();
+    let tokens_before = take_number(&mut rest, ' ')?;
+    let tokens = take_number(&mut rest, ' ')?;
+    let created_at_ms = take_number(&mut rest, ' ')?;
+    let encoding = Encoding::parse(take(&mut rest, ' ')?).ok_or_else(faults::unreadable)?;
+    let id = ItemId::parse(take(&mut rest, ' ')?).ok_or_else(faults::unreadable)?;
+    let turn = match take(&mut rest, ' ')? {
         "-" => None,
         turn => Some(turn_id(turn)?),
     };
-    let item = Item { id, turn, json: (*entry).to_owned(), tokens, encoding };
-    Ok(StoredItem { seq, tokens_before, created_at_ms, item })
+    // The reply's own memory goes on as the JSON.
+    let head = text.len() - rest.len();
+    text.drain(..head);
+    Ok(StoredItem { seq, tokens_before, created_at_ms, item: Item { id, turn, json: text, tokens, encoding } })
 }
 
 /// The events in one string, a line each, of which the first has the number `seq`.
@@ -223,15 +232,14 @@ pub(super) fn owner(tag: &str) -> Option<Owner> {
 mod tests {
     use super::*;
 
-    fn packed(arg: &ItemArg<'_>, tokens_before: u64) -> String {
-        let tail = String::from_utf8(arg.to_redis_args().remove(0)).unwrap();
-        let entry = format!("{tokens_before} {tail}");
-        format!("{:08x}{entry}", entry.len())
+    fn packed(item: &Item, tokens_before: u64) -> Vec<u8> {
+        let arg = ItemArg { item, created_at_ms: -5 }.to_redis_args().remove(0);
+        [format!("{tokens_before} ").into_bytes(), arg].concat()
     }
 
     #[test]
     fn items_come_back_byte_for_byte() {
-        let jsons = ["{}", "", "{\n \"text\": \"a b\\u0000 👌\", \"n\": 12345678901234567890.10 }", " 00000001 "];
+        let jsons = ["{}", "", "{\n \"text\": \"a b\\u0000 👌\", \"n\": 12345678901234567890.10 }", " 1 2 "];
         let item = |(i, json): (usize, &&str)| Item {
             id: ItemId::parse(&format!("msg_{i}")).unwrap(),
             turn: (i > 0).then(|| TurnId::parse("turn_1").unwrap()),
@@ -240,8 +248,11 @@ mod tests {
             encoding: Encoding::Cl100k,
         };
         let stored: Vec<Item> = jsons.iter().enumerate().map(item).collect();
-        let text: String = stored.iter().map(|item| packed(&ItemArg { item, created_at_ms: -5 }, 1 << 40)).collect();
-        let back = items(&text, 7).unwrap();
+        let entries = stored.iter().map(|item| Value::BulkString(packed(item, 1 << 40)));
+        let reply = Value::Array(entries.chain([Value::BulkString(b"line".to_vec())]).collect());
+        let read = Items::read(reply).unwrap();
+        assert_eq!(read.line, "line");
+        let back = read.numbered(7).unwrap();
         assert_eq!(back.iter().map(|item| item.item.clone()).collect::<Vec<_>>(), stored);
         assert_eq!((back[3].seq, back[3].tokens_before, back[3].created_at_ms), (10, 1 << 40, -5));
     }
@@ -249,10 +260,10 @@ mod tests {
     #[test]
     fn what_is_cut_off_is_an_error_and_no_panic() {
         let id = ItemId::parse("msg_1").unwrap();
-        let item = Item { id, turn: None, json: "{\"é\":1}".into(), tokens: 1, encoding: Encoding::O200k };
-        let text = packed(&ItemArg { item: &item, created_at_ms: 1 }, 0);
-        let ends = (1..text.len()).filter(|&end| text.is_char_boundary(end));
-        assert!(ends.map(|end| items(&text[..end], 1)).all(|read| read.is_err()));
+        let json = "{\"é\":1}";
+        let stored = Item { id, turn: None, json: json.into(), tokens: 1, encoding: Encoding::O200k };
+        let whole = packed(&stored, 0);
+        assert!((0..whole.len() - json.len()).all(|end| item(whole[..end].to_vec(), 1).is_err()));
     }
 
     #[test]

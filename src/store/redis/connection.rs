@@ -103,6 +103,11 @@ impl Connection {
         self.server.clock.now_ms()
     }
 
+    /// By the server's clock, when a call that is sent now is given up.
+    pub(super) fn given_up_ms(&self) -> i64 {
+        self.server_ms().saturating_add(i64::try_from(self.deadline.as_millis()).unwrap_or(i64::MAX))
+    }
+
     /// Sends what `make` gives and waits for the answer to its last command. `make` is told whether the same call may
     /// have happened already.
     pub(super) async fn call(&self, again: Again, make: impl Fn(bool) -> Request) -> Result<Value, StoreError> {

@@ -24,8 +24,7 @@ local tokens = tonumber(found[5])
 for start = 1, count, 1000 do
   local packed = {}
   for i = start, math.min(start + 999, count) do
-    local entry = string.format('%.0f ', tokens) .. ARGV[9 + i]
-    packed[#packed + 1] = string.format('%08x', #entry) .. entry
+    packed[#packed + 1] = string.format('%.0f ', tokens) .. ARGV[9 + i]
     tokens = tokens + tonumber(string.match(ARGV[9 + i], '^%d+'))
   end
   if redis.call('RPUSH', items, unpack(packed)) == #packed then

@@ -5,11 +5,11 @@
 local ends = '-'
 if ARGV[1] == '1' then
   local stored = redis.call('GET', KEYS[1])
-  if not stored then return 'U' end
+  if not stored then return false end
   ends = string.match(stored, '^%S+')
-  if tonumber(ends) <= tonumber(ARGV[2]) then return 'U' end
+  if tonumber(ends) <= tonumber(ARGV[2]) then return false end
 end
-if redis.call('EXISTS', KEYS[2]) == 0 then return 'U' end
+if redis.call('EXISTS', KEYS[2]) == 0 then return false end
 
 local stop = redis.call('LLEN', KEYS[3])
 if ARGV[3] ~= '' then stop = math.max(math.min(stop, tonumber(ARGV[3]) - 1), 0) end
@@ -17,4 +17,5 @@ local start = math.max(stop - tonumber(ARGV[4]), 0)
 local page = {}
 if start < stop then page = redis.call('LRANGE', KEYS[3], start, stop - 1) end
 local more = start > 0 and '1' or '0'
-return 'H' .. ends .. ' ' .. more .. ' ' .. (start + 1) .. '\n' .. table.concat(page)
+page[#page + 1] = ends .. ' ' .. more .. ' ' .. (start + 1)
+return page

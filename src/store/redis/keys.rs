@@ -10,7 +10,7 @@
 //! | `B:own` | set | the session's conversations |
 //! | `B:c:<conversation>` | hash | the head, and the state of the turn that is running |
 //! | `B:c:<conversation>:i` | list | the items, oldest first |
-//! | `B:c:<conversation>:t` | sorted set | the turns by age |
+//! | `B:c:<conversation>:t` | list | the turns, in the order in which they began |
 //! | `B:turns` | hash | a turn: `<turn>` place and age, `<turn>?` request, `<turn>+` end, `<turn>#` idempotency key |
 //! | `B:t:<turn>:e` | list | the turn's events; event 1 is the first |
 //! | `B:k:<key>` | string | a session's idempotency key |

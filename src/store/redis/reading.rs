@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::codec;
+use super::codec::{self, Items};
 use super::connection::{Again, Request};
 use super::keys::Base;
 use super::scripts::SCRIPTS;
@@ -132,18 +132,18 @@ impl Redis {
             call.arg(limit.min(1 << 32));
             Request::One(call)
         };
-        let answer = codec::bytes(self.connection.call(Again::Yes, make).await?)?;
-        let mut rest = codec::utf8(&answer)?;
-        if take_kind(&mut rest)? == 'U' {
-            return Ok(None);
-        }
-        let session_expires_at_ms = match codec::take(&mut rest, ' ')? {
+        let items = match self.connection.call(Again::Yes, make).await? {
+            Value::Nil => return Ok(None),
+            found => Items::read(found)?,
+        };
+        let mut line = items.line.as_str();
+        let session_expires_at_ms = match codec::take(&mut line, ' ')? {
             "-" => None,
             ends => Some(codec::parse(ends)?),
         };
-        let has_more = codec::take(&mut rest, ' ')? == "1";
-        let first = codec::take_number(&mut rest, '\n')?;
-        Ok(Some(HistoryPage { items: codec::items(rest, first)?, has_more, session_expires_at_ms }))
+        let has_more = codec::take(&mut line, ' ')? == "1";
+        let first = codec::parse(line)?;
+        Ok(Some(HistoryPage { items: items.numbered(first)?, has_more, session_expires_at_ms }))
     }
 
     pub(super) async fn newest_items(&self, place: &Place, budget: Budget) -> Result<Vec<StoredItem>, StoreError> {
@@ -155,10 +155,9 @@ impl Redis {
             call.arg(is_session(&place.owner)).arg(budget.tokens).arg(budget.fixed_tokens);
             Request::One(call)
         };
-        let answer = codec::bytes(self.connection.call(Again::Yes, make).await?)?;
-        let mut rest = codec::utf8(&answer)?;
-        let first = codec::take_number(&mut rest, '\n')?;
-        codec::items(rest, first)
+        let items = Items::read(self.connection.call(Again::Yes, make).await?)?;
+        let first = codec::parse(&items.line)?;
+        items.numbered(first)
     }
 }
 

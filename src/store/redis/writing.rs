@@ -1,15 +1,14 @@
 //! A turn's life: begun, written to, ended; and the end of all that an owner has.
 
-use redis::{Cmd, Pipeline};
+use redis::{Cmd, Pipeline, Value};
 
-use super::codec::{self, EndArg, ItemArg, JsonArg};
+use super::codec::{self, EndArg, ItemArg, Items, JsonArg};
 use super::connection::{Again, Request};
 use super::keys::Base;
 use super::scripts::SCRIPTS;
 use super::{Redis, faults};
 use crate::domain::conversation::{Conversation, Owner, Place};
 use crate::domain::event::Event;
-use crate::domain::ids::TurnId;
 use crate::store::{
     AppendEvents, Appended, BeginTurn, Begun, FinishTurn, Finished, Notice, SessionUse, Started, StoreError,
 };
@@ -32,6 +31,7 @@ impl Redis {
         let base = self.keys.base_of(&begin.place);
         let lease = lease_entry(1, begin.turn.as_str(), &begin.place);
         let lease_until = self.connection.server_ms().saturating_add(begin.lease_ms);
+        let given_up_ms = self.connection.given_up_ms();
         let make = |again| {
             // What says where to look comes first: it is harmless where the turn is then not begun.
             let mut pipeline = Pipeline::with_capacity(4);
@@ -43,19 +43,29 @@ impl Redis {
                     pipeline.cmd("SADD").arg(self.keys.conversations(id)).arg(conversation);
                 }
             }
-            pipeline.add_command(self.begin_call(begin, &base, session, again));
+            pipeline.add_command(self.begin_call(begin, &base, session, again, given_up_ms));
             let last = pipeline.len() - 1;
             Request::Among(pipeline, last)
         };
-        let answer = codec::bytes(self.connection.call(Again::Yes, make).await?)?;
-        let begun = begun(codec::utf8(&answer)?, begin)?;
-        if !matches!(begun, Begun::Started(_)) {
-            self.take_back(begin, &lease, codec::utf8(&answer)?).await;
+        match self.connection.call(Again::Yes, make).await? {
+            answer @ Value::Array(_) => started(answer, begin),
+            refusal => {
+                let refusal = codec::bytes(refusal)?;
+                let refusal = codec::utf8(&refusal)?;
+                self.take_back(begin, &lease, refusal).await;
+                refused(refusal)
+            }
         }
-        Ok(begun)
     }
 
-    fn begin_call(&self, begin: &BeginTurn, base: &Base, (session, max_age_ms): Session, again: bool) -> Cmd {
+    fn begin_call(
+        &self,
+        begin: &BeginTurn,
+        base: &Base,
+        (session, max_age_ms): Session,
+        again: bool,
+        given_up_ms: i64,
+    ) -> Cmd {
         let conversation = &begin.place.conversation;
         let mut keys = vec![
             base.session(),
@@ -76,7 +86,7 @@ impl Redis {
         call.arg(begin.turn.as_str()).arg(conversation.as_str());
         call.arg(begin.lease_ms.min(LONGEST_MS)).arg(&self.server);
         call.arg(begin.budget.tokens).arg(begin.budget.fixed_tokens);
-        call.arg(Event::Started { attempt: 1 }.to_json()).arg(JsonArg(request));
+        call.arg(Event::Started { attempt: 1 }.to_json()).arg(JsonArg(request)).arg(given_up_ms);
         if let (Some(asked), Some(key)) = (&begin.idempotency, &key) {
             call.arg(key).arg(&asked.fingerprint).arg(duration_ms(asked.keep_ms));
         }
@@ -258,7 +268,7 @@ impl Redis {
     }
 
     /// A plain command that can be repeated.
-    pub(super) async fn command(&self, cmd: &Cmd) -> Result<redis::Value, StoreError> {
+    pub(super) async fn command(&self, cmd: &Cmd) -> Result<Value, StoreError> {
         self.connection.call(Again::Yes, |_| Request::One(cmd.clone())).await
     }
 }
@@ -276,36 +286,36 @@ fn events_are_missing() -> StoreError {
     StoreError::Broken("events before these are missing".into())
 }
 
-fn begun(answer: &str, begin: &BeginTurn) -> Result<Begun, StoreError> {
-    let Some(kind) = answer.chars().next() else { return Err(faults::unreadable()) };
-    let mut rest = answer.get(1..).ok_or_else(faults::unreadable)?;
-    let turn = |text: &str| -> Result<TurnId, StoreError> { codec::turn_id(text) };
+fn refused(answer: &str) -> Result<Begun, StoreError> {
+    let (kind, mut rest) = answer.split_at_checked(1).ok_or_else(faults::unreadable)?;
     match kind {
-        'S' => started(&mut rest, begin),
-        'B' | 'O' => {
-            codec::take(&mut rest, ' ')?;
-            Ok(Begun::Busy { running: turn(rest)?, orphaned: kind == 'O' })
+        "B" | "O" => {
+            let _fence = codec::take(&mut rest, ' ')?;
+            Ok(Begun::Busy { running: codec::turn_id(rest)?, orphaned: kind == "O" })
         }
-        'D' => {
-            let used_by = turn(codec::take(&mut rest, ' ')?)?;
-            Ok(Begun::Duplicate { turn: used_by, conversation: codec::conversation_id(rest)? })
+        "D" => {
+            let turn = codec::turn_id(codec::take(&mut rest, ' ')?)?;
+            Ok(Begun::Duplicate { turn, conversation: codec::conversation_id(rest)? })
         }
-        'K' => Ok(Begun::KeyReused),
-        'U' => Ok(Begun::UnknownConversation),
-        'X' => Ok(Begun::UnknownSession),
+        "K" => Ok(Begun::KeyReused),
+        "U" => Ok(Begun::UnknownConversation),
+        "X" => Ok(Begun::UnknownSession),
+        "L" => Err(StoreError::Unavailable("redis came to the call too late".into())),
         _ => Err(faults::unreadable()),
     }
 }
 
-fn started(rest: &mut &str, begin: &BeginTurn) -> Result<Begun, StoreError> {
+fn started(answer: Value, begin: &BeginTurn) -> Result<Begun, StoreError> {
+    let items = Items::read(answer)?;
+    let mut line = items.line.as_str();
     let conversation = Conversation {
         id: begin.place.conversation.clone(),
-        version: codec::take_number(rest, ' ')?,
-        item_count: codec::take_number(rest, ' ')?,
-        total_tokens: codec::take_number(rest, ' ')?,
-        created_at_ms: codec::take_number(rest, ' ')?,
+        version: codec::take_number(&mut line, ' ')?,
+        item_count: codec::take_number(&mut line, ' ')?,
+        total_tokens: codec::take_number(&mut line, ' ')?,
+        created_at_ms: codec::take_number(&mut line, ' ')?,
         running: Some(begin.turn.clone()),
     };
-    let first = codec::take_number(rest, '\n')?;
-    Ok(Begun::Started(Started { fence: 1, conversation, history: codec::items(rest, first)? }))
+    let first = codec::parse(line)?;
+    Ok(Begun::Started(Started { fence: 1, conversation, history: items.numbered(first)? }))
 }

@@ -1,13 +1,13 @@
 //! `begin_turn`: one look at everything that could stand in the way, then the turn's rows.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
 use super::fail::Fail;
 use super::rows::{self, execute, find, find_value, int, uint};
 use super::sessions::use_session;
 use super::sql;
 use super::writer::Operation;
-use crate::domain::conversation::{Conversation, Owner};
+use crate::domain::conversation::Conversation;
 use crate::store::{BeginTurn, Begun, Started};
 
 /// A turn's first fence.
@@ -23,8 +23,13 @@ struct Found {
     number: i64,
     newest_turn: Option<i64>,
     head: Conversation,
-    /// The running turn and who runs it.
-    lease: Option<(i64, String)>,
+    lease: Option<Lease>,
+}
+
+/// Of the turn that runs.
+struct Lease {
+    turn: i64,
+    orphaned: bool,
 }
 
 impl Begin {
@@ -62,7 +67,7 @@ impl Begin {
                 running: None,
             };
             let lease = match row.get(7)? {
-                Some(turn) => Some((turn, row.get(8)?)),
+                Some(turn) => Some(Lease { turn, orphaned: self.is_orphaned(row)? }),
                 None => None,
             };
             Ok(is_own.then_some(Found { number: row.get(0)?, newest_turn: row.get(5)?, head, lease }))
@@ -81,10 +86,16 @@ impl Begin {
         Ok(Found { number: db.last_insert_rowid(), newest_turn: None, head, lease: None })
     }
 
-    fn busy(&self, db: &Connection, turn: i64, holder: &str) -> Result<Begun, Fail> {
-        let id: Option<String> = find_value(db, sql::TURN_ID, [turn])?;
+    /// Whoever holds it under another name was a process that had the file before this one.
+    fn is_orphaned(&self, row: &Row<'_>) -> Result<bool, Fail> {
+        let is_own = rows::parsed(row, 8, |holder| Some(holder == self.begin.holder.as_str()))?;
+        Ok(!is_own || row.get(9)?)
+    }
+
+    fn busy(&self, db: &Connection, lease: &Lease) -> Result<Begun, Fail> {
+        let id: Option<String> = find_value(db, sql::TURN_ID, [lease.turn])?;
         let running = id.as_deref().and_then(rows::stored_id).ok_or(Fail::Content("a lease without its turn"))?;
-        Ok(Begun::Busy { running, orphaned: holder != self.begin.holder.as_str() })
+        Ok(Begun::Busy { running, orphaned: lease.orphaned })
     }
 
     fn store(&self, db: &Connection, found: &Found) -> Result<(), Fail> {
@@ -122,8 +133,8 @@ impl Operation for Begin {
         let Some(found) = self.find_or_create(db)? else {
             return Ok(Begun::UnknownConversation);
         };
-        if let Some((turn, holder)) = &found.lease {
-            return self.busy(db, *turn, holder);
+        if let Some(lease) = &found.lease {
+            return self.busy(db, lease);
         }
         let history = match found.head.item_count {
             0 => Vec::new(),
@@ -132,13 +143,5 @@ impl Operation for Begin {
         self.store(db, &found)?;
         let conversation = Conversation { running: Some(begin.turn.clone()), ..found.head };
         Ok(Begun::Started(Started { fence: FIRST_FENCE, conversation, history }))
-    }
-}
-
-/// Whether `owner` has this tag.
-pub(super) fn is_of(owner: &Owner, tag: &str) -> bool {
-    match owner {
-        Owner::Session(key) => tag.strip_prefix("s:") == Some(key.as_str()),
-        Owner::ApiKey(id) => tag.strip_prefix("k:") == Some(id),
     }
 }

@@ -2,7 +2,6 @@
 
 use rusqlite::{Connection, params};
 
-use super::begin::is_of;
 use super::fail::Fail;
 use super::rows::{self, EVENTS_A_TURN, IMPLIED_EVENT, all, find, int, uint};
 use super::sessions::{session_expiry, session_lives};
@@ -115,7 +114,7 @@ pub(super) fn read_events(
         return Ok(EventsPage::Unknown);
     }
     let found = find(db, sql::TURN_STANDING, [turn.as_str()], |row| {
-        let is_own = rows::parsed(row, 5, |tag| Some(is_of(owner, tag)))?;
+        let is_own = rows::parsed(row, 5, |tag| Some(rows::is_of(owner, tag)))?;
         let standing: (i64, TurnStatus, Option<i64>) =
             (row.get(0)?, rows::parsed(row, 2, TurnStatus::parse)?, row.get(4)?);
         Ok(is_own.then_some(standing))

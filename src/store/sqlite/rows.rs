@@ -135,6 +135,14 @@ pub(super) fn owner_of_tag(tag: &str) -> Option<Owner> {
     }
 }
 
+/// Whether `owner` has this tag.
+pub(super) fn is_of(owner: &Owner, tag: &str) -> bool {
+    match owner {
+        Owner::Session(key) => tag.strip_prefix("s:") == Some(key.as_str()),
+        Owner::ApiKey(id) => tag.strip_prefix("k:") == Some(id),
+    }
+}
+
 /// An id as it was stored. What came out of the id's own type needs no second look at each letter.
 pub(super) fn stored_id<T: DeserializeOwned>(text: &str) -> Option<T> {
     T::deserialize(BorrowedStrDeserializer::<ValueError>::new(text)).ok()

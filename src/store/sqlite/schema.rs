@@ -43,7 +43,10 @@ fn open(path: &Path, mode: OpenFlags, cache_kib: i32) -> Result<Connection, Fail
     // A read error in mapped memory would end the process instead of failing one call.
     db.pragma_update(None, "mmap_size", 0)?;
     if mode.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
-        db.pragma_update(None, "journal_mode", "wal")?;
+        let mode: String = db.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(Fail::Content("this file system cannot hold a write-ahead log"));
+        }
         db.pragma_update(None, "synchronous", "normal")?;
         // The writer does it after the answers are out, instead of while somebody waits for one.
         db.pragma_update(None, "wal_autocheckpoint", 0)?;

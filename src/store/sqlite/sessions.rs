@@ -65,15 +65,3 @@ impl Operation for Renew {
         use_session(db, &self.owner, SessionUse::Renew(self.max_age_ms), self.now_ms)
     }
 }
-
-/// Writes one row, to see that writing works.
-pub(super) struct Beat;
-
-impl Operation for Beat {
-    type Answer = ();
-
-    fn apply(&self, db: &Connection) -> Result<(), Fail> {
-        execute(db, sql::BEAT, [])?;
-        Ok(())
-    }
-}

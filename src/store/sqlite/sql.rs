@@ -52,7 +52,7 @@ statements! {
     /// With the lease of its running turn, where it has one.
     FIND_CONVERSATION =
         "SELECT c.number, c.owner, c.version, c.item_count, c.total_tokens, c.newest_turn, c.created_at_ms, \
-         l.turn, l.holder FROM conversations c LEFT JOIN leases l ON l.conversation = c.number WHERE c.id = ?1";
+         l.turn, l.holder, l.released FROM conversations c LEFT JOIN leases l ON l.conversation = c.number WHERE c.id = ?1";
     OWN_CONVERSATION =
         "SELECT number, item_count, total_tokens, newest_turn FROM conversations WHERE id = ?1 AND owner = ?2";
     INSERT_CONVERSATION =
@@ -87,7 +87,7 @@ statements! {
          FROM turns t JOIN conversations c ON c.number = t.conversation WHERE t.id = ?1";
     /// A running turn that this fence may write to.
     TURN_TO_APPEND_TO =
-        "SELECT t.number, l.cancel_requested FROM turns t JOIN leases l ON l.conversation = t.conversation \
+        "SELECT t.number, l.cancel_requested, l.released, l.conversation FROM turns t JOIN leases l ON l.conversation = t.conversation \
          WHERE t.id = ?1 AND t.fence = ?2 AND l.turn = t.number";
     /// A turn of this fence, running or ended.
     TURN_TO_FINISH =
@@ -104,11 +104,12 @@ statements! {
     TAKE_LEASE = "INSERT INTO leases (conversation, turn, holder) VALUES (?1, ?2, ?3)";
     LEASED_TURN = "SELECT turn FROM leases WHERE conversation = ?1";
     /// As many rows as turns are running: the one scan, and a short one.
-    LEASES_OF_OTHERS = "SELECT conversation, turn FROM leases WHERE holder <> ?1 ORDER BY turn LIMIT ?2";
-    PASS_LEASE_ON = "UPDATE leases SET holder = ?2 WHERE conversation = ?1";
+    LEASES_OF_OTHERS = "SELECT conversation, turn FROM leases WHERE holder <> ?1 OR released ORDER BY turn LIMIT ?2";
+    PASS_LEASE_ON = "UPDATE leases SET holder = ?2, released = 0 WHERE conversation = ?1";
+    RENEW_RELEASED_LEASE = "UPDATE leases SET released = 0 WHERE conversation = ?1";
     REQUEST_CANCEL = "UPDATE leases SET cancel_requested = 1 WHERE conversation = ?1 AND turn = ?2";
     RELEASE_LEASE =
-        "UPDATE leases SET holder = '' WHERE (conversation, turn) = \
+        "UPDATE leases SET released = 1 WHERE (conversation, turn) = \
          (SELECT conversation, number FROM turns WHERE id = ?1 AND fence = ?2)";
     END_LEASE = "DELETE FROM leases WHERE conversation = ?1";
 

@@ -3,7 +3,6 @@
 use rusqlite::{Connection, params};
 use tokio::sync::broadcast;
 
-use super::begin::is_of;
 use super::fail::Fail;
 use super::rows::{self, all, event_place, execute, find, find_value, int, item_place};
 use super::sessions::session_lives;
@@ -49,10 +48,16 @@ impl Operation for Append {
 
     fn apply(&self, db: &Connection) -> Result<Appended, Fail> {
         let params = params![self.turn.as_str(), int(self.fence)];
-        let running = find(db, sql::TURN_TO_APPEND_TO, params, |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let Some((number, cancel_requested)) = running else {
+        let running = find(db, sql::TURN_TO_APPEND_TO, params, |row| {
+            let lease: (i64, bool) = (row.get(3)?, row.get(2)?);
+            Ok((row.get(0)?, row.get(1)?, lease))
+        })?;
+        let Some((number, cancel_requested, (conversation, released))) = running else {
             return Ok(Appended::Fenced);
         };
+        if released {
+            execute(db, sql::RENEW_RELEASED_LEASE, [conversation])?;
+        }
         self.log.insert(db, number)?;
         Ok(Appended::Stored { cancel_requested })
     }
@@ -168,7 +173,7 @@ impl Operation for Cancel {
             return Ok(CancelRequest::Unknown);
         }
         let found = find(db, sql::TURN_STANDING, [self.turn.as_str()], |row| {
-            let is_own = rows::parsed(row, 5, |owner| Some(is_of(&self.owner, owner)))?;
+            let is_own = rows::parsed(row, 5, |owner| Some(rows::is_of(&self.owner, owner)))?;
             let standing: (i64, i64, TurnStatus) = (row.get(0)?, row.get(1)?, rows::parsed(row, 2, TurnStatus::parse)?);
             Ok(is_own.then_some(standing))
         })?;

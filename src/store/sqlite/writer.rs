@@ -208,8 +208,8 @@ impl Worker {
                 if group.len() > 1 && !fail.is_of_storage() {
                     group.iter_mut().for_each(|waiting| self.carry_out(slice::from_mut(waiting)));
                 } else {
-                    tracing::warn!(error = %fail.to_store_error(), operations = group.len(), "a write failed");
                     group.iter_mut().for_each(|waiting| waiting.failed(&fail));
+                    self.make_room(&fail);
                 }
             }
         }
@@ -244,6 +244,13 @@ impl Worker {
             && let Err(fail) = self.run_sql("ROLLBACK")
         {
             tracing::error!(error = %fail.to_store_error(), "a rollback failed");
+        }
+    }
+
+    /// On a full disk the log cannot grow; copied into the database, it begins anew, and what deletes can be written.
+    fn make_room(&self, fail: &Fail) {
+        if matches!(fail.to_store_error(), StoreError::Full(_)) {
+            self.checkpoint("PASSIVE");
         }
     }
 

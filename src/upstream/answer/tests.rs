@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::super::sse::Parser;
@@ -95,6 +96,41 @@ fn errors_inside_a_stream_end_it() {
     for (event, expected) in cases {
         let (_, _, fault) = read(&format!("{event}\n\n"));
         assert_eq!(fault, Some(expected), "{event}");
+    }
+}
+
+fn deltas() -> impl Strategy<Value = Value> {
+    let text = prop_oneof![3 => "[a-z 👌]{0,6}", 1 => "[\"\\\\\n\t{}x]{1,4}"];
+    prop_oneof![
+        6 => text.prop_map(|text| json!({"content": text})),
+        1 => text_of("refusal"),
+        1 => text_of("reasoning_content"),
+        1 => Just(json!({"content": null, "role": "assistant"})),
+        1 => Just(json!({})),
+    ]
+}
+
+fn text_of(key: &'static str) -> impl Strategy<Value = Value> {
+    "[a-z]{0,3}".prop_map(move |text| json!({key: text}))
+}
+
+proptest! {
+    #[test]
+    fn the_short_cut_changes_nothing(
+        deltas in prop::collection::vec((deltas(), 0u8..3, "[a-z]{0,3}", 0u8..9), 1..30),
+    ) {
+        let (mut answer, mut pieces, mut expected) = (Answer::default(), Vec::new(), Vec::new());
+        for (delta, variant, padding, finish) in deltas {
+            let finish = (finish == 0).then_some("stop");
+            let mut chunk = json!({"choices": [{"delta": delta, "finish_reason": finish}], "created": variant / 2});
+            if variant > 0 {
+                chunk["obfuscation"] = json!(padding);
+            }
+            let data = chunk.to_string();
+            answer.event(Event { name: "", data: &data }, &mut pieces).unwrap();
+            Answer::default().event(Event { name: "", data: &data }, &mut expected).unwrap();
+        }
+        prop_assert_eq!(pieces, expected);
     }
 }
 

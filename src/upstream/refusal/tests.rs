@@ -135,5 +135,4 @@ fn any_json_can_be_read() {
         let told = Told::read(body.as_bytes());
         assert_eq!(kind(500, &told), FaultKind::UpstreamUnavailable, "{body}");
     }
-    assert!(!Told::read(b"{}").is_error() && Told::read(br#"{"error":"x"}"#).is_error());
 }

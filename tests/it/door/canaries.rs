@@ -6,10 +6,14 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use fake_openai::{FakeOpenAi, Reply};
 use openai_backend::domain::clock::SystemClock;
+use openai_backend::domain::ids::SystemIds;
 use openai_backend::domain::turn::FaultKind;
 use openai_backend::store::memory::Memory;
 use openai_backend::telemetry;
+use openai_backend::upstream::openai::OpenAi;
+use openai_backend::upstream::settings::OpenAiSettings;
 use reqwest::Method;
 use serde_json::json;
 use tracing::subscriber::DefaultGuard;
@@ -210,4 +214,55 @@ async fn a_panic_is_logged_without_a_word_of_it() {
     let cookies: Vec<String> = [one, two].iter().filter_map(Client::cookie).collect();
     log.assert_clean(&cookies);
     assert!(log.text().contains("panic"), "it is logged at all: {}", log.text());
+}
+
+/// Ways in which a model server gives away what it was told.
+fn indiscreet() -> Vec<Reply> {
+    let everything = format!("{KEY} {PROMPT} {SYSTEM} {ANSWER}");
+    let error = json!({"error": {"message": everything, "type": everything, "param": everything, "code": everything}});
+    let mut replies: Vec<Reply> = [400, 401, 403, 404, 408, 422, 429, 500, 503, 302, 204]
+        .into_iter()
+        .flat_map(|status| {
+            [Reply::json(status, &error), Reply::raw(status, "text/html", everything.clone()).header("x-echo", KEY)]
+        })
+        .collect();
+    replies.extend([
+        Reply::invalid_api_key_leaking(),
+        Reply::raw(200, "text/html", everything.clone()),
+        Reply::raw(200, "application/json", everything.clone()),
+        Reply::raw(200, everything.clone(), "{}"),
+        Reply::json(200, &json!({"choices": everything})),
+        Reply::garbage(everything.clone()),
+        Reply::text(ANSWER).then_error(&everything),
+        Reply::text(ANSWER).without_done().without_finish_reason(),
+        Reply::text(ANSWER).finish_reason(everything.clone()).status(500),
+        Reply::text(ANSWER).then_json(&json!({"choices": [{"delta": everything}]})),
+        Reply::no_answer(),
+        Reply::reset(),
+    ]);
+    replies
+}
+
+#[tokio::test]
+async fn an_indiscreet_model_server_is_not_repeated() {
+    for reply in indiscreet() {
+        let fake = FakeOpenAi::start().await;
+        fake.set_default(reply.clone());
+        let base_url = fake.base_url();
+        let settings = OpenAiSettings {
+            max_retries: 1,
+            ..OpenAiSettings::new(base_url.parse().unwrap(), Some(KEY.into()), "compatible")
+        };
+        let upstream = OpenAi::new(settings, Arc::new(SystemClock), Arc::new(SystemIds)).unwrap();
+        let setup = setup("trace").set("OPENAI_BASE_URL", &base_url).upstream(Arc::new(upstream));
+        let log = Log::start(&setup);
+        let server = setup.start().await;
+        let client = server.client();
+        let errors = talk(&client).await;
+        assert!(!errors.is_empty(), "{reply:?}");
+        assert_say_nothing(&errors);
+        assert!(fake.calls() >= 1);
+        log.assert_clean(&[client.cookie().unwrap()]);
+        assert!(!log.text().contains("canary"), "{}", log.text());
+    }
 }

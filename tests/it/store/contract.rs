@@ -56,6 +56,7 @@ macro_rules! contract {
                 a_lapsed_one_is_taken_over,
                 a_renewed_one_lives_on,
                 a_released_one_is_taken_over_at_once,
+                a_released_one_that_goes_on_is_held_again,
                 the_old_fence_can_store_nothing,
                 the_new_fence_goes_on_where_the_old_one_stopped,
                 each_turn_goes_to_one_caller,

@@ -10,7 +10,7 @@ use openai_backend::upstream::settings::OpenAiSettings;
 
 use super::{ask, open, plain, settings, streamed};
 
-const OPEN_FOR: Duration = Duration::from_millis(300);
+const OPEN_FOR: Duration = Duration::from_secs(1);
 
 fn quick(fake: &FakeOpenAi) -> OpenAi {
     let breaker = BreakerSettings { min_attempts: 5, open_for: OPEN_FOR, ..BreakerSettings::default() };
@@ -25,13 +25,17 @@ async fn an_upstream_that_is_down_is_left_alone_and_heals() {
     for _ in 0..5 {
         assert_eq!(ask(&upstream, streamed()).await.fault().kind, UpstreamUnavailable);
     }
-    for _ in 0..100 {
+    let mut took = Vec::new();
+    for _ in 0..20 {
         let started = Instant::now();
         let fault = ask(&upstream, plain()).await.fault();
-        assert!(started.elapsed() < Duration::from_millis(10), "{:?}", started.elapsed());
+        took.push(started.elapsed());
         assert_eq!(fault.kind, BreakerOpen);
-        assert!((1..=300).contains(&fault.retry_after_ms.unwrap()));
+        assert!((1..=OPEN_FOR.as_millis()).contains(&u128::from(fault.retry_after_ms.unwrap())));
     }
+    took.sort();
+    // Not the slowest: that one says how busy the machine is.
+    assert!(took[took.len() / 2] < Duration::from_millis(10), "{took:?}");
     assert_eq!(fake.calls(), 5);
 
     fake.set_default(Reply::text("Hello"));

@@ -78,7 +78,9 @@ async fn nothing_private_is_in_errors_or_logs() {
 
     let fake = FakeOpenAi::start().await;
     let upstream = once(hasty(&fake));
-    let mut said = format!("{:?} {:?}", hasty(&fake), upstream.info());
+    let mut telling = settings(&fake);
+    telling.base_url = "http://canary:canary@models.example/v1?key=canary".parse().unwrap();
+    let mut said = format!("{telling:?} {:?} {:?}", open(telling.clone()).info(), upstream.info());
     for reply in replies() {
         for call in [plain(), streamed()] {
             fake.push(reply.clone());

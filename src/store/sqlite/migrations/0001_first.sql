@@ -68,7 +68,8 @@ CREATE TABLE turns (
 CREATE TABLE leases (
     conversation     INTEGER PRIMARY KEY, -- conversations.number
     turn             INTEGER NOT NULL,    -- turns.number
-    holder           TEXT NOT NULL,       -- inst_..., or empty: to be taken over
+    holder           TEXT NOT NULL,       -- inst_...
+    released         INTEGER NOT NULL DEFAULT 0, -- its holder let go of it: to be taken over
     cancel_requested INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 

@@ -72,6 +72,17 @@ pub async fn a_released_one_is_taken_over_at_once(rig: &Rig) {
     rig.store.release_turn(&begin.place, &rig.turn_id(), 1).await.unwrap();
 }
 
+pub async fn a_released_one_that_goes_on_is_held_again(rig: &Rig) {
+    let who = Caller::browser();
+    let begin = rig.begin(&who);
+    let fence = rig.started(&begin).await.fence;
+    rig.store.release_turn(&begin.place, &begin.turn, fence).await.unwrap();
+    rig.append_stored(rig.append(&begin, fence, texts(2, &["a"]))).await;
+    assert_eq!(rig.peer.adopt_turns(&rig.other_live_holder(), DAY_MS, 10).await.unwrap(), []);
+    let busy = rig.peer.begin_turn(rig.begin(&who)).await.unwrap();
+    assert_eq!(busy, Begun::Busy { running: begin.turn, orphaned: false });
+}
+
 pub async fn the_old_fence_can_store_nothing(rig: &Rig) {
     let who = Caller::browser();
     let (begin, old) = abandoned(rig, &who).await;
