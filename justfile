@@ -20,9 +20,13 @@ test word="":
 update:
     UPDATE=1 cargo test --quiet --lib --tests -- the_example_file_is_the_table the_readme_lists_the_table openapi
 
-# The table of docs/performance.md
+# What `just bench` measures: release, or dist, which builds slower and runs faster
+profile := "release"
+
+# The table of docs/performance.md; --quick for a short one, or the names of its sections
 bench *arguments:
-    cargo bench --bench servers -- {{ arguments }}
+    cargo build --locked --profile {{ profile }} --bins --package openai-backend --package fake-openai --package bench
+    cargo run --quiet --locked --profile {{ profile }} --package bench -- {{ arguments }}
 
 # The documentation of the code, in a browser
 docs:
