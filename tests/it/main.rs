@@ -8,6 +8,7 @@
     clippy::unwrap_used,
     reason = "nothing links to tests, they fail by panicking, and what they print is shown when they do"
 )]
+#![expect(clippy::disallowed_methods, reason = "a test spawns its own clients and servers, and waits for them")]
 
 mod chat;
 mod door;

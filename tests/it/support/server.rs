@@ -83,7 +83,6 @@ impl Setup {
         Config { pace: self.pace, ..Config::new(&given).expect("the test's settings are valid") }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the server that the test owns")]
     pub async fn start(self) -> TestServer {
         let config = self.config();
         let listener = server::listen(&Config { port: 0, ..config.clone() }).await.unwrap();

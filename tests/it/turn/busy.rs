@@ -6,7 +6,7 @@ use fake_openai::Gate;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::{answering, begin, halves, known, over, record};
+use super::{answering, begin, halves, known, over, record, spawned};
 use crate::on_every_store;
 use crate::support::client::Client;
 use crate::support::instance::Ground;
@@ -127,7 +127,7 @@ async fn interrupt_goes_before_those_who_wait(ground: Ground) {
     let server = ground.start(over(&script)).await;
     let client = known(&server.url).await;
     let (mut live, _) = begin(&client, "x").await;
-    let waiting = tokio::spawn(client.at(&server.url).json("/chat", &json!({"prompt": "waits"})).send());
+    let mut waiting = spawned(client.at(&server.url).json("/chat", &json!({"prompt": "waits"})));
     let probe = client.at(&server.url);
     let in_line = async || {
         let told = std::time::Duration::from_millis(50);
@@ -136,7 +136,7 @@ async fn interrupt_goes_before_those_who_wait(ground: Ground) {
     assert!(in_line().await);
     client.post("/chat", &json!({"prompt": "now", "onBusy": "interrupt"})).await.ok();
     live.rest().await;
-    assert_eq!(waiting.await.unwrap().unwrap().status().as_u16(), 200);
+    assert_eq!(waiting.join_next().await.unwrap().unwrap().unwrap().status().as_u16(), 200);
     eventually("the line is empty", async || client.history().await.len() == 10).await;
     let said: Vec<String> = client.history().await.into_iter().step_by(2).map(|(_, text)| text).collect();
     assert_eq!(said, ["hello", "x", "now", "waits", "probe"]);

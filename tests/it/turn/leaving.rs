@@ -5,7 +5,7 @@ use std::time::Duration;
 use fake_openai::Gate;
 use serde_json::json;
 
-use super::{answering, halves, known, over, record};
+use super::{answering, halves, known, over, record, spawned};
 use crate::on_every_store;
 use crate::support::instance::Ground;
 use crate::support::script::{Script, say, wait};
@@ -21,20 +21,14 @@ async fn by_default_the_turn_goes_on(ground: Ground) {
     let client = known(&server.url).await;
     for (round, streamed) in [true, false].into_iter().enumerate() {
         let leaver = client.at(&server.url);
-        let leaving = tokio::spawn(leaver.json("/chat", &json!({"prompt": "x", "stream": streamed})).send());
+        let leaving = spawned(leaver.json("/chat", &json!({"prompt": "x", "stream": streamed})));
         script.called(round + 2).await;
-        leave(leaving);
+        drop(leaving);
         gate.pass(1);
         eventually("it is whole", async || client.history().await.len() == 4 + 2 * round).await;
         assert_eq!(client.history().await.pop().unwrap().1, "Half and half");
     }
     assert_eq!(script.left(), 0);
-}
-
-/// Gone, whether the answer had begun or not.
-fn leave(leaving: tokio::task::JoinHandle<reqwest::Result<reqwest::Response>>) {
-    leaving.abort();
-    drop(leaving);
 }
 
 async fn where_asked_the_turn_ends_with_its_client(ground: Ground) {
@@ -48,7 +42,7 @@ async fn where_asked_the_turn_ends_with_its_client(ground: Ground) {
     for (n, streamed) in [true, false].into_iter().enumerate() {
         let leaver = client.at(&server.url);
         let body = json!({"prompt": "x", "stream": streamed, "onDisconnect": "cancel"});
-        let leaving = tokio::spawn(leaver.json("/chat", &body).send());
+        let leaving = spawned(leaver.json("/chat", &body));
         script.called(n + 2).await;
         let running = async || {
             let turns = client.get("/chat/turns").await.ok();
@@ -58,7 +52,7 @@ async fn where_asked_the_turn_ends_with_its_client(ground: Ground) {
         };
         eventually("half is said", async || running().await.is_some()).await;
         let turn = running().await.unwrap();
-        leave(leaving);
+        drop(leaving);
         eventually("it is cancelled", async || record(&client, &turn).await["status"] == "cancelled").await;
         assert_eq!(client.history().await.pop().unwrap().1, "Half ");
         assert_eq!(script.left(), n + 1);
@@ -85,12 +79,12 @@ async fn whoever_leaves_the_line_is_not_begun(ground: Ground) {
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
-        let leaving = tokio::spawn(request.send());
+        let leaving = spawned(request);
         // It has come in when another one behind it does not get in at once.
         let probe = client.at(&server.url);
         let waits = async || tokio::time::timeout(Duration::from_millis(50), probe.say("hello")).await.is_err();
         assert!(waits().await);
-        leave(leaving);
+        drop(leaving);
     }
     gate.open();
     assert_eq!(live.rest().await.pop().unwrap().name, "completed");

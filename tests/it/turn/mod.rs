@@ -18,8 +18,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fake_openai::Gate;
 use openai_backend::domain::conversation::Owner;
 use openai_backend::domain::ids::SessionKey;
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::support::client::Client;
 use crate::support::script::{Act, Script, say, wait};
@@ -34,6 +35,13 @@ fn over(script: &Arc<Script>) -> Setup {
 /// Says hello to `hello`, and does the same for everything else.
 fn answering(acts: impl Fn() -> Vec<Act> + Send + Sync + 'static) -> Arc<Script> {
     Script::new(move |_, prompt| if prompt == "hello" { vec![say("Hello.")] } else { acts() })
+}
+
+/// A request that is under way whatever the test does meanwhile; dropping the set leaves it.
+fn spawned(request: RequestBuilder) -> JoinSet<reqwest::Result<reqwest::Response>> {
+    let mut set = JoinSet::new();
+    set.spawn(request.send());
+    set
 }
 
 /// Half of an answer, then the gate, then the other half.
