@@ -50,11 +50,8 @@ pub async fn run(options: &Options, table: &mut Table) -> Result<(), Failure> {
     // Not the bench mode: a prompt has to choose between a turn that hangs and one that answers.
     let upstream = process::fake(&["--tokens", &WORDS.to_string()])?;
     for column in [Column::Sqlite, Column::Redis] {
-        let settings = [
-            ("MAX_CONNECTIONS", "20000"),
-            ("UPSTREAM_FIRST_TOKEN_TIMEOUT", "10m"),
-            ("FIRST_EVENT_WAIT", "100ms"),
-        ];
+        let settings =
+            [("MAX_CONNECTIONS", "20000"), ("UPSTREAM_FIRST_TOKEN_TIMEOUT", "10m"), ("FIRST_EVENT_WAIT", "100ms")];
         let system = System::server(column, &upstream, &settings)?;
         let address = system.process.address;
         let (_asker, cookie) = hanging(address).await?;

@@ -19,7 +19,11 @@ pub async fn run(options: &Options, table: &mut Table) -> Result<(), Failure> {
     let half = Load { connections: CONNECTIONS / 2, ..whole.clone() };
     let other_half = Load { address: sibling.address, ..half.clone() };
     let one = system.measure(&whole).await?;
-    table.put("one server on Redis, 64 connections: turns a second", Column::Redis, format!("{:.0}", one.outcome.rate()));
+    table.put(
+        "one server on Redis, 64 connections: turns a second",
+        Column::Redis,
+        format!("{:.0}", one.outcome.rate()),
+    );
 
     load::run(&Load { time: options.time / 4, ..other_half.clone() }).await?;
     let before = (system.cpu()?, sibling.cpu()?);
