@@ -78,10 +78,11 @@ impl Config {
         SocketAddr::new(self.host, self.port)
     }
 
-    /// Whether the SDK door takes requests without a key: nobody else can reach it, and nobody has made a key yet.
+    /// Whether the SDK door takes requests without a key: there is none yet, and nobody else can reach it. A public URL
+    /// says that somebody can, through a proxy on this machine.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.api_keys.is_empty() && self.host.is_loopback()
+        self.api_keys.is_empty() && self.host.is_loopback() && self.web.production_url.is_none()
     }
 }
 

@@ -153,11 +153,14 @@ pub enum Prompt<'a> {
     Messages(&'a [PromptMessage]),
     /// In the `messages` of a request's JSON.
     Body(&'a [u8]),
+    /// Nobody knows: nothing is quoted.
+    Unknown,
 }
 
 impl Prompt<'_> {
     fn is_quoted_in(self, text: &str) -> bool {
         match self {
+            Self::Unknown => true,
             Self::Messages(messages) => echoes(text, messages.iter().map(|message| message.text.as_str())),
             Self::Body(body) => {
                 let body: Value = serde_json::from_slice(body).unwrap_or_default();

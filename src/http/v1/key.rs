@@ -62,7 +62,7 @@ fn is_for_this_machine(headers: &HeaderMap) -> bool {
 }
 
 fn no_keys_yet() -> OpenAiError {
-    let message = "This door has no keys yet, so that it is shut to everybody but this machine: set API_KEYS.";
+    let message = "This door has no keys yet, and is shut until the operator sets API_KEYS.";
     unauthorized("no_api_keys", message)
 }
 

@@ -64,7 +64,7 @@ impl OpenAi {
         let deadline = self.deadline(false);
         let listed = self.attempts(deadline, || async {
             let request = self.request(Method::GET, &self.models_url, None);
-            let private = Private { key: self.settings.api_key.as_ref(), prompt: Prompt::Messages(&[]) };
+            let private = Private { key: self.settings.api_key.as_ref(), prompt: Prompt::Unknown };
             let sent = attempt::send(&self.client, request, deadline, private, || self.clock.now_ms()).await;
             match sent {
                 Ok(response) => Ok(Some(attempt::whole_body(response.into(), deadline).await?)),
@@ -155,7 +155,7 @@ impl OpenAi {
 
     /// Our own words for an answer that says more than it should.
     fn hidden(&self, status: StatusCode, headers: &HeaderMap) -> Rejected {
-        let private = Private { key: None, prompt: Prompt::Messages(&[]) };
+        let private = Private { key: None, prompt: Prompt::Unknown };
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let pause = super::asked_pause(header("retry-after-ms"), header(RETRY_AFTER.as_str()), self.clock.now_ms());
         let mut fault = refusal::fault(status.as_u16(), &Told::default(), private);
