@@ -18,11 +18,13 @@ test word="":
 
 # Rewrite .env.example, the README's settings and openapi.json from the code
 update:
-    UPDATE=1 cargo test --quiet --lib --tests -- the_example_file_is_the_table the_readme_lists_the_table openapi
+    UPDATE=1 cargo test --quiet --lib -- the_example_file_is_the_table the_readme_lists_the_table
+    UPDATE_OPENAPI=1 cargo test --quiet --test it openapi
 
-# The table of docs/performance.md
+# The server beside a bare proxy, in one table; --quick, or the names of sections, for less
 bench *arguments:
-    cargo bench --bench servers -- {{ arguments }}
+    cargo build --quiet --locked --profile dist --workspace --bins
+    target/dist/bench {{ arguments }}
 
 # The documentation of the code, in a browser
 docs:

@@ -69,6 +69,8 @@ pub struct Config {
     pub on_crash: OnCrash,
     /// What is logged.
     pub log: LogConfig,
+    /// What no setting changes.
+    pub pace: Pace,
 }
 
 impl Config {
@@ -244,6 +246,23 @@ impl ServerLimits {
     #[must_use]
     pub fn connections_within(&self, open_files: usize) -> usize {
         self.max_connections.min(open_files / 4 * 3).max(1)
+    }
+}
+
+/// Times that promises hang on, so that no setting changes them; tests, which cannot wait that long, do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// How long a turn stays its server's without a sign of life.
+    pub lease: Duration,
+    /// How long readers wait for a store that does not take an answer.
+    pub store_patience: Duration,
+    /// How long a client may take nothing of what is being sent to it.
+    pub unread: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(10), store_patience: Duration::from_secs(5), unread: Duration::from_secs(60) }
     }
 }
 

@@ -1,5 +1,8 @@
 //! The composition root: parts in, a running server out, and an orderly end.
 
+mod unread;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,10 +10,11 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::unread::Unread;
 use crate::app::{App, Readiness};
 use crate::config::{self, Config, ServerLimits};
 use crate::domain::clock::Clock;
@@ -26,14 +30,18 @@ use crate::upstream::Upstream;
 /// How often expired things are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// How long a turn stays its server's without a sign of life.
-const LEASE: Duration = Duration::from_secs(10);
-
-/// How long readers wait for a store that does not take an answer.
-const STORE_PATIENCE: Duration = Duration::from_secs(5);
-
 /// How long connections may take to end after the last turn has.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// The most bytes that a connection keeps of a request's header, and about the most of an answer that its client does not
+/// read.
+const CONNECTION_BUFFER: usize = 64 * 1024;
+
+/// How much the system keeps of an answer that its client does not read; left to itself it takes megabytes.
+const SEND_BUFFER: u32 = 128 * 1024;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// A pause after an accept that failed for want of files, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -75,7 +83,7 @@ pub async fn run(
     tasks.spawn("notices", app.turns.clone().heed_notices());
     tasks.spawn("adopt", app.turns.clone().adopt_orphans());
     tasks.spawn("sweep", sweep(parts.clone(), tasks.stopping().clone()));
-    tasks.spawn("accept", accept(listener, router, config.limits, tasks.clone(), closing.clone()));
+    tasks.spawn("accept", accept(listener, router, config.limits, config.pace.unread, tasks.clone(), closing.clone()));
 
     shutdown.await;
     tracing::info!(turns = app.turns.running(), "stopping");
@@ -95,9 +103,9 @@ fn app(config: &Config, parts: &Parts, tasks: &Tasks) -> Arc<App> {
         history_max_tokens: config.chat.history_max_tokens,
         max_waiting: config.chat.max_waiting,
         max_wait: config.chat.max_wait,
-        lease: LEASE,
+        lease: config.pace.lease,
         keep_events: config.resume_window,
-        store_patience: STORE_PATIENCE,
+        store_patience: config.pace.store_patience,
         on_crash: match config.on_crash {
             config::OnCrash::Rerun => OnCrash::Rerun,
             config::OnCrash::Interrupt => OnCrash::Interrupt,
@@ -133,7 +141,14 @@ async fn sweep(parts: Parts, stopping: CancellationToken) {
     }
 }
 
-async fn accept(listener: TcpListener, router: Router, limits: ServerLimits, tasks: Tasks, closing: CancellationToken) {
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    limits: ServerLimits,
+    unread: Duration,
+    tasks: Tasks,
+    closing: CancellationToken,
+) {
     let most = open_files().map_or(limits.max_connections, |files| limits.connections_within(files));
     if most < limits.max_connections {
         tracing::info!(connections.most = most, "`ulimit -n` leaves room for fewer connections than MAX_CONNECTIONS");
@@ -149,6 +164,12 @@ async fn accept(listener: TcpListener, router: Router, limits: ServerLimits, tas
             }
             None => return,
         };
+        // Without it a stream's small writes wait for the client's acknowledgements: 40 ms each.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection ended before it was served");
+            continue;
+        }
+        let stream = Unread::new(stream, unread);
         let connection = serve_connection(stream, router.clone(), limits.header_timeout, closing.clone());
         tasks.spawn("connection", async move {
             connection.await;
@@ -165,15 +186,15 @@ fn open_files() -> Option<usize> {
 }
 
 /// One connection until it ends; when the server closes, what is being answered is answered to its end.
-async fn serve_connection(stream: TcpStream, router: Router, header_timeout: Duration, closing: CancellationToken) {
-    // Without it a stream's small writes wait for the client's acknowledgements: 40 ms each.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection ended before it was served");
-        return;
-    }
+async fn serve_connection(
+    stream: Unread<TcpStream>,
+    router: Router,
+    header_timeout: Duration,
+    closing: CancellationToken,
+) {
     let service = TowerToHyperService::new(router);
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(header_timeout);
+    builder.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(CONNECTION_BUFFER);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = &mut connection => ended,
@@ -204,10 +225,19 @@ impl From<crate::config::SameSite> for cookie::SameSite {
 /// With a sentence that says what to change.
 pub async fn listen(config: &Config) -> Result<TcpListener, String> {
     let address = config.address();
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+    open(address).map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => format!("{address} is taken by another program: set PORT to another port."),
         _ => format!("{address} cannot be listened on: {error}. HOST and PORT say where."),
     })
+}
+
+fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A port that was just let go can be taken again, and connections inherit the buffer.
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Resolves at SIGTERM or Ctrl-C.

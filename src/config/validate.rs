@@ -9,7 +9,7 @@ use url::{Position, Url};
 
 use super::{
     AllowedModels, ApiKeys, AppEnv, ChatConfig, Config, ConfigError, Given, LogConfig, LogFormat, MIN_SECRET_CHARS,
-    OPENAI_BASE_URL, OnCrash, SameSite, ServerLimits, SessionConfig, StoreConfig, UpstreamConfig, UpstreamLimits,
+    OPENAI_BASE_URL, OnCrash, Pace, SameSite, ServerLimits, SessionConfig, StoreConfig, UpstreamConfig, UpstreamLimits,
     WebConfig, kept_secret, parse_filter,
 };
 use crate::domain::model::OPENAI_CHAT_MODELS;
@@ -66,6 +66,7 @@ impl Config {
             resume_window,
             on_crash,
             log,
+            pace: Pace::default(),
         })
     }
 }

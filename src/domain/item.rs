@@ -4,9 +4,9 @@
 //! parts, `function_call`, `function_call_output`, `reasoning`).
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::ids::{ItemId, TurnId};
+use super::json::push_json_string;
 use super::tokens::Encoding;
 
 /// Who speaks in a message.
@@ -75,20 +75,30 @@ pub struct Message {
 /// The JSON of a message from the person.
 #[must_use]
 pub fn user_message(id: &ItemId, text: &str) -> String {
-    let part = json!({"type": "input_text", "text": text});
-    message(id, Role::User, "completed", part)
+    message(id, Role::User, "completed", "input_text", text, "")
 }
 
 /// The JSON of a message from the model; `complete` is false where the answer was cut short.
 #[must_use]
 pub fn assistant_message(id: &ItemId, text: &str, complete: bool) -> String {
     let status = if complete { "completed" } else { "incomplete" };
-    let part = json!({"type": "output_text", "text": text, "annotations": []});
-    message(id, Role::Assistant, status, part)
+    message(id, Role::Assistant, status, "output_text", text, r#","annotations":[]"#)
 }
 
-fn message(id: &ItemId, role: Role, status: &str, part: Value) -> String {
-    json!({"type": "message", "id": id, "status": status, "role": role, "content": [part]}).to_string()
+/// Written by hand, because it is written twice a turn. All but the text is made of plain words.
+fn message(id: &ItemId, role: Role, status: &str, part: &str, text: &str, more: &str) -> String {
+    let role = role.as_str();
+    let mut json = String::with_capacity(text.len() + text.len() / 8 + 200);
+    for piece in [r#"{"type":"message","id":""#, id.as_str(), r#"","status":""#, status, r#"","role":""#, role] {
+        json.push_str(piece);
+    }
+    for piece in [r#"","content":[{"type":""#, part, r#"","text":"#] {
+        json.push_str(piece);
+    }
+    push_json_string(&mut json, text);
+    json.push_str(more);
+    json.push_str("}]}");
+    json
 }
 
 #[derive(Deserialize)]

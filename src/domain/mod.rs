@@ -7,6 +7,7 @@ pub mod conversation;
 pub mod event;
 pub mod ids;
 pub mod item;
+pub mod json;
 pub mod model;
 pub mod reply;
 pub mod tokens;

@@ -65,12 +65,9 @@ pub async fn post_chat(
     let streamed = body.value.wants_stream(&headers);
     let key = request::idempotency_key(&headers, &body.bytes)?;
     let wanted = validate(&app, body.value, streamed, key).await?;
-    let cancels = wanted.cancels_on_disconnect();
     let (session, accepted) = ask_as_session(&app, app.sessions.read(&headers), wanted).await?;
-    let mut projection = Projection::new(accepted.conversation, accepted.reader);
-    if cancels {
-        projection = projection.cancel_on_leave(app.turns.clone(), session.owner());
-    }
+    let Accepted { conversation, reader, on_leave } = accepted;
+    let projection = Projection::new(conversation, reader).with_leave(on_leave);
     let answer = answer(&app, projection, streamed).await;
     Ok(with_cookie(app.sessions.set(&session), answer.into_response()))
 }

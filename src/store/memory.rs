@@ -262,6 +262,7 @@ impl Store for Memory {
     }
 
     async fn finish_turn(&self, mut finish: FinishTurn) -> Result<Finished, StoreError> {
+        let clock_ms = self.clock.now_ms();
         let mut state = self.state();
         let Some(row) = state.turns.get_mut(&finish.turn).filter(|row| row.record.fence == finish.fence) else {
             return Ok(Finished::Fenced);
@@ -273,7 +274,7 @@ impl Store for Memory {
         row.record.usage = finish.usage;
         row.record.fault = finish.fault.clone();
         row.record.ended_at_ms = Some(finish.now_ms);
-        row.events_until_ms = Some(finish.now_ms + finish.keep_events_ms);
+        row.events_until_ms = Some(clock_ms + finish.keep_events_ms);
         row.push_events(std::mem::take(&mut finish.events));
         if let Some(conversation) = state.conversations.get_mut(&finish.place.conversation) {
             conversation.append(&finish);

@@ -39,25 +39,36 @@ impl Turns {
     async fn admit(self, ask: Ask, budget: Budget, answer: Answer, admission: TaskTrackerToken) {
         let deadline = Instant::now() + self.0.limits.max_wait;
         let admitted = match ask.idempotency.is_some() {
-            true => self.0.admit_once(&ask, budget, deadline).await,
+            true => self.0.admit_once(&ask, budget, deadline, &answer).await,
             false => self.0.admit_in_order(&ask, budget, deadline, &answer).await,
         };
         let (begun, line) = match admitted {
             Ok(admitted) => admitted,
-            Err(refused) => return tell(answer, Err(refused)),
+            Err(refused) => {
+                let unknown = matches!(refused, Refused::Store(_)) && ask.idempotency.is_none();
+                tell(answer, Err(refused));
+                if unknown {
+                    self.disown(&ask).await;
+                }
+                return;
+            }
         };
         let owner = ask.place.owner.clone();
+        let accepted = |turn: &TurnId, conversation| Accepted {
+            conversation,
+            reader: self.read(&owner, turn, 0),
+            on_leave: ask.drop_if_unheard.then(|| self.cancel_on_leave(owner.clone(), turn.clone())),
+        };
         let refused = match begun {
             Begun::Started(started) => {
-                let conversation = ask.place.conversation.clone();
-                let turn = ask.turn.clone();
-                let job = self.0.launch(ask, budget, started, line);
+                let job = self.0.launch(&ask, budget, started, line);
                 drop(admission);
-                tell(answer, Ok(Accepted { conversation, reader: self.read(&owner, &turn, 0) }));
+                tell(answer, Ok(accepted(&ask.turn, ask.place.conversation.clone())));
+                drop(ask);
                 return guarded(self.0, job).await;
             }
             Begun::Duplicate { turn, conversation } => {
-                return tell(answer, Ok(Accepted { conversation, reader: self.read(&owner, &turn, 0) }));
+                return tell(answer, Ok(accepted(&turn, conversation)));
             }
             Begun::KeyReused => Refused::KeyReused,
             Begun::UnknownConversation => Refused::UnknownConversation,
@@ -67,6 +78,14 @@ impl Turns {
         };
         drop(line);
         tell(answer, Err(refused));
+    }
+
+    /// The store may have begun the turn and only its answer was lost. Its client was told that there is none, so nothing
+    /// is to be spent on it when it is found; with an idempotency key the client's next try joins it instead.
+    async fn disown(&self, ask: &Ask) {
+        if let Err(error) = self.0.store.request_cancel(&ask.place.owner, &ask.turn).await {
+            tracing::debug!(turn.id = %ask.turn, %error, "a turn that may have begun could not be cancelled");
+        }
     }
 }
 
@@ -84,11 +103,7 @@ impl Inner {
         answer: &Answer,
     ) -> Result<(Begun, Option<line::Place>), Refused> {
         let line = self.enter_line(ask, deadline).await?;
-        if ask.drop_if_unheard && answer.is_closed() {
-            // Nobody hears this either; it only ends the task.
-            return Err(Refused::Busy);
-        }
-        Ok((self.begin(ask, budget, deadline).await?, Some(line)))
+        Ok((self.begin(ask, budget, deadline, answer).await?, Some(line)))
     }
 
     /// With an idempotency key the store is asked first, so that a repeated request joins the turn that it repeats
@@ -98,6 +113,7 @@ impl Inner {
         ask: &Ask,
         budget: Budget,
         deadline: Instant,
+        answer: &Answer,
     ) -> Result<(Begun, Option<line::Place>), Refused> {
         let key = ask.idempotency.as_ref().map_or("", |key| key.key.as_str());
         let name = format!("key {} {key}", ask.place.owner.tag());
@@ -105,7 +121,7 @@ impl Inner {
         match self.store.begin_turn(self.begin_turn(ask, budget)).await? {
             Begun::Busy { .. } => {
                 let line = self.enter_line(ask, deadline).await?;
-                Ok((self.begin(ask, budget, deadline).await?, Some(line)))
+                Ok((self.begin(ask, budget, deadline, answer).await?, Some(line)))
             }
             begun => Ok((begun, self.lines.enter_if_free(&line_of(&ask.place)))),
         }
@@ -138,11 +154,15 @@ impl Inner {
 
     /// Begins in the store. Where a turn of another instance is in the way: waits until `deadline`, gives up, or has it
     /// cancelled, as asked.
-    async fn begin(&self, ask: &Ask, budget: Budget, deadline: Instant) -> Result<Begun, Refused> {
+    async fn begin(&self, ask: &Ask, budget: Budget, deadline: Instant, answer: &Answer) -> Result<Begun, Refused> {
         let mut cancelled: Option<TurnId> = None;
         loop {
             if self.tasks.stopping().is_cancelled() {
                 return Err(Refused::Stopping);
+            }
+            if ask.drop_if_unheard && answer.is_closed() {
+                // Nobody hears this either; it only ends the task.
+                return Err(Refused::Busy);
             }
             let bell = self.bells.listen(ask.place.conversation.as_str());
             let begun = self.store.begin_turn(self.begin_turn(ask, budget)).await?;
@@ -174,16 +194,16 @@ impl Inner {
         }
     }
 
-    fn launch(&self, ask: Ask, budget: Budget, started: Started, line: Option<line::Place>) -> Job {
-        let hub = Arc::new(Hub::new(ask.place));
+    fn launch(&self, ask: &Ask, budget: Budget, started: Started, line: Option<line::Place>) -> Job {
+        let hub = Arc::new(Hub::new(ask.place.clone()));
         // The store has this event already: it came with the turn.
         hub.publish([Numbered { seq: 1, event: Event::Started { attempt: 1 } }]);
         self.hubs.insert(ask.turn.clone(), hub.clone());
         Job {
-            turn: ask.turn,
+            turn: ask.turn.clone(),
             fence: started.fence,
             attempt: 1,
-            request: ask.request,
+            request: ask.request.clone(),
             budget,
             history: started.history,
             hub,

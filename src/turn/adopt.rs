@@ -1,21 +1,28 @@
 //! Takes over turns whose server went away: at the start, and whenever a lease has run out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::hub::{Hub, HubState};
+use tokio::time::Instant;
+
+use super::hub::{Hub, HubState, Stop};
 use super::run::{self, Job};
 use super::{Inner, OnCrash, Turns, guarded, prompt};
 use crate::domain::event::{Event, Numbered};
 use crate::domain::reply::{Piece, Reply, history_of};
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::domain::turn::{Fault, FaultKind, TurnRecord, TurnStatus, Usage};
-use crate::store::{EventsPage, FinishTurn, StoreError};
+use crate::domain::window::Budget;
+use crate::store::{AppendEvents, Appended, EventsPage, FinishTurn, StoreError};
 
 /// How many turns are taken over at once; the next ones follow when these run.
 const AT_ONCE: usize = 32;
 
 /// How many stored events are read at once.
 const PAGE: usize = 512;
+
+/// A turn that was taken over but could not be read is tried again this much later.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// A turn is run this often in all.
 const MAX_ATTEMPTS: u32 = 2;
@@ -48,76 +55,131 @@ impl Inner {
     fn take_over(self: Arc<Self>, orphan: TurnRecord) {
         tracing::info!(turn.id = %orphan.id, turn.attempt = orphan.attempt, "taking over a turn");
         let hub = Arc::new(Hub::new(orphan.place.clone()));
-        self.hubs.insert(orphan.id.clone(), hub.clone());
+        // Its lease ended while it ran here: what goes on there is for nobody, and costs.
+        if let Some(lost) = self.hubs.insert(orphan.id.clone(), hub.clone()) {
+            lost.stop(Stop::TakenOver);
+        }
+        // Taken over while the server was already telling its turns to stop.
+        if self.leaving.is_cancelled() {
+            hub.stop(Stop::Shutdown);
+        }
         let inner = self.clone();
         self.tasks.spawn("turn", async move {
-            let turn = orphan.id.clone();
-            if let Err(error) = inner.clone().resume(orphan, hub.clone()).await {
-                // The lease runs out, and somebody tries again.
-                tracing::warn!(turn.id = %turn, %error, "a turn could not be taken over");
-                hub.leave(HubState::Moved);
+            // After that, somebody else may have it.
+            let until = Instant::now() + inner.limits.lease;
+            while let Err(error) = inner.clone().resume(&orphan, &hub).await {
+                tracing::warn!(turn.id = %orphan.id, %error, "a turn could not be taken over");
+                if Instant::now() >= until || inner.leaving.is_cancelled() {
+                    hub.leave(HubState::Moved);
+                    break;
+                }
+                tokio::time::sleep(RETRY_AFTER).await;
             }
-            inner.hubs.remove(&turn);
+            inner.hubs.remove(&orphan.id, &hub);
         });
     }
 
-    async fn resume(self: Arc<Self>, orphan: TurnRecord, hub: Arc<Hub>) -> Result<(), StoreError> {
-        let shown = self.shown(&orphan).await?;
-        let budget = prompt::budget(&orphan.request, self.limits.history_max_tokens);
-        let rerun = self.limits.on_crash == OnCrash::Rerun && orphan.attempt <= MAX_ATTEMPTS;
-        match budget {
-            Ok(budget) if rerun => {
-                let history = self.store.window(&orphan.place, budget).await?;
-                let job = Job {
-                    spent: Some(spent(&orphan, &shown)),
-                    line: self.place_for(&orphan.place),
-                    turn: orphan.id,
-                    fence: orphan.fence,
-                    attempt: orphan.attempt,
-                    request: orphan.request,
-                    budget,
-                    history,
-                    hub,
-                    next_seq: orphan.last_event + 1,
-                };
-                guarded(self, job).await;
+    async fn resume(self: Arc<Self>, orphan: &TurnRecord, hub: &Arc<Hub>) -> Result<(), StoreError> {
+        let remains = self.remains(orphan).await?;
+        match self.sign_of_life(orphan).await? {
+            Appended::Fenced => hub.leave(HubState::Moved),
+            // Whoever asked for that saw what was shown, so it is kept instead of being asked for again.
+            Appended::Stored { cancel_requested: true } => {
+                self.end(orphan, hub, remains, TurnStatus::Cancelled, None).await;
             }
-            _ => self.interrupt(&orphan, &hub, &shown).await,
+            Appended::Stored { cancel_requested: false } => {
+                let budget = prompt::budget(&orphan.request, self.limits.history_max_tokens);
+                let rerun = self.limits.on_crash == OnCrash::Rerun && remains.attempts < MAX_ATTEMPTS;
+                match budget {
+                    Ok(budget) if rerun => {
+                        let job = self.rerun(orphan, hub, &remains, budget).await?;
+                        guarded(self, job).await;
+                    }
+                    _ => {
+                        let why = "the server went away before the answer was whole";
+                        let fault = Fault::new(FaultKind::ServerStopped, why);
+                        self.end(orphan, hub, remains, TurnStatus::Interrupted, Some(fault)).await;
+                    }
+                }
+            }
         }
         Ok(())
     }
 
-    /// What the last attempt has shown.
-    async fn shown(&self, orphan: &TurnRecord) -> Result<Reply, StoreError> {
-        let mut reply = Reply::to(&orphan.request);
+    async fn rerun(
+        &self,
+        orphan: &TurnRecord,
+        hub: &Arc<Hub>,
+        remains: &Remains,
+        budget: Budget,
+    ) -> Result<Job, StoreError> {
+        Ok(Job {
+            turn: orphan.id.clone(),
+            fence: orphan.fence,
+            attempt: remains.attempts + 1,
+            request: orphan.request.clone(),
+            budget,
+            history: self.store.window(&orphan.place, budget).await?,
+            hub: hub.clone(),
+            next_seq: orphan.last_event + 1,
+            spent: Some(remains.spent),
+            line: self.place_for(&orphan.place),
+        })
+    }
+
+    /// What the lost attempts have left behind.
+    async fn remains(&self, orphan: &TurnRecord) -> Result<Remains, StoreError> {
+        let mut attempts: Vec<Reply> = Vec::new();
         let mut after = 0;
         loop {
             let page = self.store.read_events(&orphan.place.owner, &orphan.id, after, PAGE).await?;
-            let EventsPage::Events { events, .. } = page else { return Ok(reply) };
-            let Some(last) = events.last() else { return Ok(reply) };
+            let EventsPage::Events { events, .. } = page else { break };
+            let Some(last) = events.last() else { break };
             after = last.seq;
             for Numbered { event, .. } in events {
                 match event {
-                    Event::Started { .. } => reply = Reply::to(&orphan.request),
+                    Event::Started { .. } => {
+                        attempts.push(Reply::to(&orphan.request));
+                    }
                     // What was shown was within bounds when it was shown.
-                    Event::Text { delta } => drop(reply.add(Piece::Text(delta))),
+                    Event::Text { delta } => {
+                        let shown = attempts.last_mut().map(|reply| reply.add(Piece::Text(delta)));
+                        drop(shown);
+                    }
                     Event::Ended(_) => {}
                 }
             }
         }
+        let estimates = attempts.iter().map(|reply| reply.estimate(prompt_tokens(orphan)));
+        Ok(Remains {
+            spent: estimates.fold(Usage::default(), Usage::plus),
+            attempts: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
+            shown: attempts.pop().unwrap_or_else(|| Reply::to(&orphan.request)),
+        })
     }
 
-    async fn interrupt(&self, orphan: &TurnRecord, hub: &Hub, shown: &Reply) {
-        let fault = Fault::new(FaultKind::ServerStopped, "the server went away before the answer was whole");
-        let mut end = shown.end(TurnStatus::Interrupted, Some(fault), prompt_tokens(orphan));
-        end.usage = Some(spent(orphan, shown));
+    /// Renews the lease; says whether the turn is still ours, and whether it is still wanted.
+    async fn sign_of_life(&self, orphan: &TurnRecord) -> Result<Appended, StoreError> {
+        let append = AppendEvents {
+            place: orphan.place.clone(),
+            turn: orphan.id.clone(),
+            fence: orphan.fence,
+            events: Vec::new(),
+            lease_ms: self.lease_ms(),
+        };
+        self.store.append_events(append).await
+    }
+
+    async fn end(&self, orphan: &TurnRecord, hub: &Hub, remains: Remains, status: TurnStatus, fault: Option<Fault>) {
+        let mut end = remains.shown.end(status, fault, prompt_tokens(orphan));
+        end.usage = Some(remains.spent);
         let items = history_of(&orphan.id, &orphan.request, &end);
         let (usage, fault) = (end.usage, end.fault.clone());
         let finish = FinishTurn {
             place: orphan.place.clone(),
             turn: orphan.id.clone(),
             fence: orphan.fence,
-            status: TurnStatus::Interrupted,
+            status,
             items,
             usage,
             fault,
@@ -129,10 +191,14 @@ impl Inner {
     }
 }
 
-/// What the lost attempt cost at least, by our own count: nobody is left who could say.
-fn spent(orphan: &TurnRecord, shown: &Reply) -> Usage {
-    let earlier = orphan.usage.unwrap_or_default();
-    earlier.plus(shown.estimate(prompt_tokens(orphan)))
+/// What a turn whose server went away has left behind.
+struct Remains {
+    /// What the last attempt has shown.
+    shown: Reply,
+    /// What the attempts cost at least, by our own count: nobody is left who could say.
+    spent: Usage,
+    /// How often the upstream was, or may have been, called.
+    attempts: u32,
 }
 
 /// Without the history, which may have been less than it is now.

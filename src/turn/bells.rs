@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 /// How long a waiter waits before it looks by itself.
 pub const PATIENCE: Duration = Duration::from_millis(500);
@@ -24,9 +25,15 @@ struct Bell {
 /// Hears one bell; make it before looking, so that nothing that happens in between is missed.
 #[derive(Debug)]
 pub struct Waiter {
+    counted: Counted,
+    rung: OwnedNotified,
+}
+
+/// Keeps the bell for as long as somebody waits for it.
+#[derive(Debug)]
+struct Counted {
     bells: Bells,
     id: String,
-    notify: Arc<Notify>,
 }
 
 impl Bells {
@@ -36,7 +43,9 @@ impl Bells {
         let mut bells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let bell = bells.entry(id.to_owned()).or_default();
         bell.waiters += 1;
-        Waiter { bells: self.clone(), id: id.to_owned(), notify: bell.notify.clone() }
+        // It hears the bell from now on, not from its first poll on.
+        let counted = Counted { bells: self.clone(), id: id.to_owned() };
+        Waiter { counted, rung: bell.notify.clone().notified_owned() }
     }
 
     /// Wakes all who listen for `id`.
@@ -44,21 +53,20 @@ impl Bells {
         let bells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bell) = bells.get(id) {
             bell.notify.notify_waiters();
-            // For the one that is between its look and its wait.
-            bell.notify.notify_one();
         }
     }
 }
 
 impl Waiter {
     /// Waits for the bell, at most [`PATIENCE`].
-    pub async fn wait(&self) {
+    pub async fn wait(self) {
+        let (_counted, rung) = (self.counted, self.rung);
         // Running out of patience is as good a reason to look as the bell.
-        let _ = tokio::time::timeout(PATIENCE, self.notify.notified()).await;
+        let _ = tokio::time::timeout(PATIENCE, rung).await;
     }
 }
 
-impl Drop for Waiter {
+impl Drop for Counted {
     fn drop(&mut self) {
         let mut bells = self.bells.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bell) = bells.get_mut(&self.id) {
@@ -67,5 +75,26 @@ impl Drop for Waiter {
                 bells.remove(&self.id);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn all_who_listen_hear_a_bell_that_rings_before_they_wait() {
+        let (bells, since) = (Bells::default(), Instant::now());
+        let waiters = [bells.listen("turn_1"), bells.listen("turn_1"), bells.listen("turn_1")];
+        bells.ring("turn_2");
+        bells.ring("turn_1");
+        for waiter in waiters {
+            waiter.wait().await;
+        }
+        assert_eq!(since.elapsed(), Duration::ZERO);
+        bells.listen("turn_1").wait().await;
+        assert_eq!(since.elapsed(), PATIENCE);
+        assert!(bells.0.lock().unwrap().is_empty(), "a bell that nobody hears is forgotten");
     }
 }

@@ -9,8 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use crate::domain::conversation::Place;
-use crate::domain::event::Numbered;
+use crate::domain::event::{Event, Numbered};
 use crate::domain::ids::TurnId;
+
+/// How many events a reader is given at once.
+pub(super) const PORTION: usize = 512;
+
+/// A reader is given no more events at once when their text comes to this much.
+const PORTION_BYTES: usize = 32 * 1024;
 
 /// A turn that runs here.
 #[derive(Debug)]
@@ -55,6 +61,8 @@ pub enum Stop {
     Deleted,
     /// The server stops.
     Shutdown,
+    /// Somebody took the turn over.
+    TakenOver,
 }
 
 impl Hub {
@@ -87,12 +95,12 @@ impl Hub {
         });
     }
 
-    /// The events after number `after`.
+    /// The events after number `after`, as many as are given at once.
     #[must_use]
     pub fn events_after(&self, after: u64) -> Vec<Arc<Numbered>> {
         let list = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         let from = list.partition_point(|event| event.seq <= after);
-        list[from..].to_vec()
+        portion(list[from..].iter().cloned())
     }
 
     /// Whether it has the event after number `after`, or will: a taken-over turn's earlier ones are in the store only.
@@ -108,7 +116,7 @@ impl Hub {
         self.progress.subscribe()
     }
 
-    /// Asks the turn to stop. The first reason counts, but for a cancel or deletion that overtakes a shutdown.
+    /// Asks the turn to stop. The first reason counts, but for one that overtakes a shutdown.
     pub fn stop(&self, why: Stop) {
         self.stop.send_if_modified(|stop| {
             let changes = stop.is_none() || (*stop == Some(Stop::Shutdown) && why != Stop::Shutdown);
@@ -134,19 +142,35 @@ impl Hub {
     }
 }
 
+/// As many events as a reader is given at once: it may take its time with them, or never take them, so they are few.
+pub(super) fn portion(events: impl Iterator<Item = Arc<Numbered>>) -> Vec<Arc<Numbered>> {
+    let mut bytes = 0;
+    let within = |event: &Arc<Numbered>| {
+        let fits = bytes < PORTION_BYTES;
+        if let Event::Text { delta } = &event.event {
+            bytes += delta.len();
+        }
+        fits
+    };
+    events.take(PORTION).take_while(within).collect()
+}
+
 /// The hubs of the turns that run in this process.
 #[derive(Debug, Default)]
 pub struct Hubs(Mutex<HashMap<TurnId, Arc<Hub>>>);
 
 impl Hubs {
-    /// Adds a turn.
-    pub fn insert(&self, turn: TurnId, hub: Arc<Hub>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(turn, hub);
+    /// Adds a turn; gives the hub that it had here before, where this server lost its lease and took it over again.
+    pub fn insert(&self, turn: TurnId, hub: Arc<Hub>) -> Option<Arc<Hub>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(turn, hub)
     }
 
-    /// Forgets a turn; its readers keep it until they have read to the end.
-    pub fn remove(&self, turn: &TurnId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(turn);
+    /// Forgets a turn, unless another hub is in its place by now. Its readers keep it until they have read to the end.
+    pub fn remove(&self, turn: &TurnId, hub: &Arc<Hub>) {
+        let mut hubs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if hubs.get(turn).is_some_and(|known| Arc::ptr_eq(known, hub)) {
+            hubs.remove(turn);
+        }
     }
 
     /// The turn, where it runs here.

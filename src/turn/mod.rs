@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::bells::Bells;
+use self::cancel::CancelOnLeave;
 use self::hub::{Hub, HubState, Hubs, Stop};
 use self::line::Lines;
 use self::reader::Reader;
@@ -81,7 +82,7 @@ pub struct Ask {
     pub idempotency: Option<IdempotencyKey>,
     /// What to do where the conversation is busy.
     pub on_busy: OnBusy,
-    /// Whether the turn is not even begun where nobody waits for it any more.
+    /// Whether the turn ends, or does not even begin, where nobody waits for it any more.
     pub drop_if_unheard: bool,
 }
 
@@ -103,6 +104,8 @@ pub struct Accepted {
     pub conversation: ConversationId,
     /// Reads it from its first event on.
     pub reader: Reader,
+    /// Where the turn ends when nobody hears it any more.
+    pub on_leave: Option<CancelOnLeave>,
 }
 
 /// Why no turn began. Nothing was spent, and nothing was stored.
@@ -279,7 +282,7 @@ struct Cleanup {
 impl Drop for Cleanup {
     fn drop(&mut self) {
         self.hub.leave(HubState::Stalled);
-        self.inner.hubs.remove(&self.turn);
+        self.inner.hubs.remove(&self.turn, &self.hub);
     }
 }
 

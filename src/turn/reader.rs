@@ -5,15 +5,12 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Inner;
-use super::hub::{Hub, HubState, Progress};
+use super::hub::{self, Hub, HubState, Progress};
 use crate::domain::conversation::Owner;
 use crate::domain::event::{End, Event, Numbered};
 use crate::domain::ids::TurnId;
 use crate::domain::turn::TurnStatus;
 use crate::store::{EventsPage, StoreError};
-
-/// How many stored events are read at once.
-const PAGE: usize = 512;
 
 /// One reader's place in a turn.
 pub struct Reader {
@@ -134,9 +131,9 @@ impl Reader {
     }
 
     async fn look_stored(&self) -> Option<Next> {
-        Some(match self.inner.store.read_events(&self.owner, &self.turn, self.after, PAGE).await {
+        Some(match self.inner.store.read_events(&self.owner, &self.turn, self.after, hub::PORTION).await {
             Ok(EventsPage::Events { events, .. }) if !events.is_empty() => {
-                Next::Events(events.into_iter().map(Arc::new).collect())
+                Next::Events(hub::portion(events.into_iter().map(Arc::new)))
             }
             Ok(EventsPage::Events { status: TurnStatus::Running, .. }) => return None,
             Ok(EventsPage::Events { .. }) => Next::Done,

@@ -106,7 +106,7 @@ pub(super) async fn run(inner: Arc<Inner>, job: Job) {
             hub.leave(HubState::Leaving);
         }
     }
-    inner.hubs.remove(&turn);
+    inner.hubs.remove(&turn, &hub);
     drop(line);
 }
 
@@ -190,6 +190,7 @@ fn take(
 
 fn stop(why: Stop, on_crash: OnCrash) -> Outcome {
     match (why, on_crash) {
+        (Stop::TakenOver, _) => Outcome::Fenced,
         (Stop::Cancelled, _) => Outcome::Ends(TurnStatus::Cancelled, None),
         (Stop::Deleted, _) => {
             let fault = Fault::new(FaultKind::ConversationGone, "the conversation was deleted");
@@ -213,6 +214,8 @@ pub(super) async fn store_end(inner: &Inner, hub: &Hub, finish: FinishTurn) {
                 tracing::debug!(turn.id = %finish.turn, turn.status = finish.status.as_str(), "turn ended");
                 return hub.publish(finish.events);
             }
+            // There is nowhere left to store this end. Its readers are told all the same.
+            Ok(Finished::Fenced) if is_deletion(&finish) => return hub.publish(finish.events),
             Ok(Finished::Fenced) => {
                 tracing::info!(turn.id = %finish.turn, "turn ended elsewhere, or its conversation is gone");
                 return hub.leave(HubState::Moved);
@@ -229,4 +232,8 @@ pub(super) async fn store_end(inner: &Inner, hub: &Hub, finish: FinishTurn) {
             () = inner.abandoned.cancelled() => return hub.leave(HubState::Stalled),
         }
     }
+}
+
+fn is_deletion(finish: &FinishTurn) -> bool {
+    finish.fault.as_ref().is_some_and(|fault| fault.kind == FaultKind::ConversationGone)
 }

@@ -3,17 +3,22 @@
 #![allow(
     missing_docs,
     unreachable_pub,
+    clippy::print_stderr,
+    clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "nothing links to tests, and they fail by panicking"
+    reason = "nothing links to tests, they fail by panicking, and what they print is shown when they do"
 )]
+#![expect(clippy::disallowed_methods, reason = "a test spawns its own clients and servers, and waits for them")]
 
 mod chat;
 mod door;
 mod faults;
 mod openapi;
 mod process;
+mod real_model;
 mod store;
 mod support;
 mod tidy;
+mod turn;
 mod upstream;
 mod v1;

@@ -9,14 +9,13 @@ use serde_json::json;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use crate::domain::conversation::Owner;
 use crate::domain::event::{Answer, End, Event, Numbered};
 use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::item::{Role, StoredItem};
 use crate::domain::turn::{Fault, FaultKind, TurnStatus, Usage};
 use crate::http::error::ApiError;
 use crate::http::sse;
-use crate::turn::Turns;
+use crate::turn::cancel::CancelOnLeave;
 use crate::turn::reader::{Next, Reader};
 
 /// One event of a stream: an `id:`, an `event:` and a `data:` line.
@@ -186,7 +185,7 @@ pub struct Projection {
     turn: TurnId,
     conversation: ConversationId,
     reader: Reader,
-    on_leave: Option<(Turns, Owner)>,
+    on_leave: Option<CancelOnLeave>,
 }
 
 /// How a streamed answer begins.
@@ -204,11 +203,17 @@ impl Projection {
         Self { turn: reader.turn().clone(), conversation, reader, on_leave: None }
     }
 
-    /// Has the turn cancelled when this view goes before the turn's end.
+    /// Has the turn cancelled, where that was asked for, when this view goes before the turn's end.
     #[must_use]
-    pub fn cancel_on_leave(mut self, turns: Turns, owner: Owner) -> Self {
-        self.on_leave = Some((turns, owner));
+    pub fn with_leave(mut self, on_leave: Option<CancelOnLeave>) -> Self {
+        self.on_leave = on_leave;
         self
+    }
+
+    fn disarm(&mut self) {
+        if let Some(on_leave) = self.on_leave.take() {
+            on_leave.disarm();
+        }
     }
 
     /// Waits for the whole answer.
@@ -217,7 +222,7 @@ impl Projection {
     /// Why there is none.
     pub async fn whole(&mut self) -> Result<ChatAnswer, ApiError> {
         let end = self.reader.end().await;
-        self.on_leave = None;
+        self.disarm();
         let end = end?;
         self.answer_of(&end)
     }
@@ -237,16 +242,22 @@ impl Projection {
                         && end.answer.is_none()
                         && end.status != TurnStatus::Completed
                     {
-                        self.on_leave = None;
+                        self.disarm();
                         return Lead::Failed(error_of(end));
                     }
                     let last = self.show_all(&events, &mut out);
                     if last {
-                        self.on_leave = None;
+                        self.disarm();
                     }
                     if said {
                         return Lead::Stream(out, last);
                     }
+                }
+                // The turn goes on elsewhere, and with its id, from `started`, the client can follow it there.
+                Next::Leaving if !out.is_empty() => {
+                    self.disarm();
+                    out.push_str(RECONNECT);
+                    return Lead::Stream(out, true);
                 }
                 other => return Lead::Failed(other.into()),
             }
@@ -336,16 +347,8 @@ impl sse::Source for Projection {
             }
         };
         if last {
-            self.on_leave = None;
+            self.disarm();
         }
         (out, last)
-    }
-}
-
-impl Drop for Projection {
-    fn drop(&mut self) {
-        if let Some((turns, owner)) = self.on_leave.take() {
-            turns.cancel_unheard(owner, self.turn.clone());
-        }
     }
 }

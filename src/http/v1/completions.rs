@@ -46,13 +46,18 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawVa
 
 /// Answer a list of messages, as OpenAI's Chat Completions do. Every field goes to the model as it is; `model` may be left
 /// out.
-#[utoipa::path(post, path = "/v1/chat/completions", tag = "openai",
+#[utoipa::path(post, path = "/v1/chat/completions", tag = "openai", operation_id = "create_chat_completion",
     security((), ("key" = [])),
     request_body(content = serde_json::Value, description = "As OpenAI describes it.",
         example = json!({"model": "demo", "messages": [{"role": "user", "content": "Hello!"}]})),
     responses(
         (status = 200, description = "The completion; with `stream`, its chunks as Server-Sent Events.",
-            content((serde_json::Value = "application/json"), (String = "text/event-stream"))),
+            content(
+                (serde_json::Value = "application/json", example = json!({"id": "chatcmpl-1", "object": "chat.completion",
+                    "created": 1764000000, "model": "demo", "choices": [{"index": 0, "finish_reason": "stop", "logprobs": null,
+                    "message": {"role": "assistant", "content": "Hello!", "refusal": null}}]})),
+                (String = "text/event-stream", example = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hello\"}}]}\n\n")
+            )),
         (status = "4XX", description = "The request cannot be answered as it is.", body = OpenAiErrorBody),
         (status = "5XX", description = "The model or this server failed.", body = OpenAiErrorBody),
     ))]

@@ -17,6 +17,7 @@ use crate::http::fault;
 
 /// A model.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"id": "demo", "object": "model", "created": 0, "owned_by": "openai-backend"}))]
 pub struct ModelObject {
     /// What requests call it.
     id: String,
@@ -30,6 +31,8 @@ pub struct ModelObject {
 
 /// The models.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"object": "list",
+    "data": [{"id": "demo", "object": "model", "created": 0, "owned_by": "openai-backend"}]}))]
 pub struct ModelList {
     /// Always `list`.
     object: &'static str,
@@ -51,7 +54,7 @@ struct Named<'a> {
 }
 
 /// The models that requests may name.
-#[utoipa::path(get, path = "/v1/models", tag = "openai", security((), ("key" = [])), responses(
+#[utoipa::path(get, path = "/v1/models", tag = "openai", operation_id = "list_models", security((), ("key" = [])), responses(
     (status = 200, description = "The models.", body = ModelList),
     (status = "4XX", description = "No key, or not one of this server's.", body = OpenAiErrorBody),
     (status = "5XX", description = "The model's server or this one failed.", body = OpenAiErrorBody),
@@ -62,7 +65,7 @@ pub async fn list(State(app): State<Arc<App>>, _: Caller) -> Result<Response, Op
 }
 
 /// One model.
-#[utoipa::path(get, path = "/v1/models/{model}", tag = "openai", security((), ("key" = [])),
+#[utoipa::path(get, path = "/v1/models/{model}", tag = "openai", operation_id = "retrieve_model", security((), ("key" = [])),
     params(("model" = String, Path, description = "Its id.")), responses(
     (status = 200, description = "The model.", body = ModelObject),
     (status = "4XX", description = "There is none of this name, or no key.", body = OpenAiErrorBody),

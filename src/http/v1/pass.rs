@@ -77,7 +77,8 @@ macro_rules! passed {
         #[utoipa::path($method, path = $path, tag = "openai", security((), ("key" = [])),
             params($(($param = String, Path, description = "Its id."))?),
             responses(
-                (status = "2XX", description = "As the model's server answers."),
+                (status = "2XX", description = "As the model's server answers.", body = serde_json::Value, content_type = "*/*",
+                    example = json!({})),
                 (status = "4XX", description = "As the model's server answers, or this one.", body = OpenAiErrorBody),
                 (status = "5XX", description = "The model's server or this one failed.", body = OpenAiErrorBody),
             ))]

@@ -8,6 +8,9 @@ local by = ARGV[10]
 local session, turns, head, items, order, events, own = unpack(KEYS, 1, 7)
 local clock = clock_ms()
 
+-- Whoever asked was told that it failed: a turn that began now would be nobody's, and in the way until its lease ends.
+if clock > tonumber(ARGV[15]) then return 'L' end
+
 -- Until when the owner's keys are kept; false: for ever.
 local kept = false
 if use ~= 'k' then
@@ -28,7 +31,7 @@ if KEYS[8] then
   if known then
     local ends, used_by, where, fingerprint = string.match(known, '^(%-?%d+) (%S+) (%S+) (.*)$')
     if tonumber(ends) > now and not (again and used_by == turn) then
-      if fingerprint == ARGV[16] then return 'D' .. used_by .. ' ' .. where end
+      if fingerprint == ARGV[17] then return 'D' .. used_by .. ' ' .. where end
       return 'K'
     end
   end
@@ -63,10 +66,10 @@ if not running then
     end
   end
   if KEYS[8] then
-    local until_ms = string.format('%.0f', now + tonumber(ARGV[17]))
-    local value = until_ms .. ' ' .. turn .. ' ' .. conversation .. ' ' .. ARGV[16]
-    redis.call('SET', KEYS[8], value, 'PX', ARGV[17])
-    redis.call('HSET', turns, turn .. '#', ARGV[15])
+    local until_ms = string.format('%.0f', now + tonumber(ARGV[18]))
+    local value = until_ms .. ' ' .. turn .. ' ' .. conversation .. ' ' .. ARGV[17]
+    redis.call('SET', KEYS[8], value, 'PX', ARGV[18])
+    redis.call('HSET', turns, turn .. '#', ARGV[16])
   end
 end
 

@@ -23,6 +23,8 @@ const ROOM_KIB: u32 = 64 * 1024;
 /// What each call counts for at least, in KiB.
 const CALL_KIB: usize = 8;
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// The longest that a probe may take for its time to replace the one before.
+const SHARP_MS: i64 = 200;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How long an attempt to connect may take. Short, because a server that comes back while an attempt hangs on its old
@@ -101,6 +103,11 @@ impl Connection {
     /// The server's clock, to within a second.
     pub(super) fn server_ms(&self) -> i64 {
         self.server.clock.now_ms()
+    }
+
+    /// By the server's clock, when a call that is sent now is given up.
+    pub(super) fn given_up_ms(&self) -> i64 {
+        self.server_ms().saturating_add(i64::try_from(self.deadline.as_millis()).unwrap_or(i64::MAX))
     }
 
     /// Sends what `make` gives and waits for the answer to its last command. `make` is told whether the same call may
@@ -251,7 +258,7 @@ impl Server {
         let attempt = async {
             let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
             load_scripts(&mut connection).await?;
-            self.clock.probe(&mut connection).await?;
+            self.clock.probe(&mut connection, true).await?;
             match redis::cmd("DEL").arg(&self.nobodys_key).exec_async(&mut connection).await {
                 Err(error) if faults::wrong_server(&error) => Err(error),
                 // Where it takes no writes for another reason, it may still be read from.
@@ -275,10 +282,16 @@ impl ServerClock {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// Asks the server for its time: a sign of life that is good for something.
-    async fn probe(&self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    /// Asks the server for its time: a sign of life that is good for something. `anew` where it may be another server,
+    /// so that nothing from before counts.
+    async fn probe(&self, connection: &mut MultiplexedConnection, anew: bool) -> RedisResult<()> {
+        let sent = self.elapsed_ms();
         let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(connection).await?;
-        self.offset_ms.store(seconds * 1000 + micros / 1000 - self.elapsed_ms(), Ordering::Relaxed);
+        let took = self.elapsed_ms() - sent;
+        // A slow answer says little of when it was given; what is known from before is better.
+        if took <= SHARP_MS || anew {
+            self.offset_ms.store(seconds * 1000 + micros / 1000 - sent - took / 2, Ordering::Relaxed);
+        }
         Ok(())
     }
 }
@@ -314,7 +327,7 @@ impl Keeper {
             let Self { suspected, server, connection, deadline, generation: current, .. } = self;
             let probe = async {
                 tokio::time::sleep(PROBE_EVERY).await;
-                timeout(*deadline, server.clock.probe(connection)).await
+                timeout(*deadline, server.clock.probe(connection, false)).await
             };
             tokio::select! {
                 suspect = suspected.recv() => match suspect {

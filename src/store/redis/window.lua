@@ -18,8 +18,10 @@ local function window(items, history_tokens, budget, fixed)
   local cut = rest == 0 and over or over - rest + step
 
   local count = redis.call('LLEN', items)
-  -- Newest first, until the cut is found.
-  local parts, low, first, last, chunk = {}, 1, 1, count - 1, 32
+  if cut > history_tokens then return {}, count + 1, count end
+  -- Newest first, until the cut is found: at first as many as it takes where all are of one size.
+  local chunk = math.ceil((history_tokens - cut) * count / math.max(history_tokens, 1)) + 2
+  local parts, low, first, last = {}, 1, 1, count - 1
   while last >= 0 do
     local start = math.max(last - chunk + 1, 0)
     local part = redis.call('LRANGE', items, start, last)

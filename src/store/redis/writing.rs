@@ -31,6 +31,7 @@ impl Redis {
         let base = self.keys.base_of(&begin.place);
         let lease = lease_entry(1, begin.turn.as_str(), &begin.place);
         let lease_until = self.connection.server_ms().saturating_add(begin.lease_ms);
+        let given_up_ms = self.connection.given_up_ms();
         let make = |again| {
             // What says where to look comes first: it is harmless where the turn is then not begun.
             let mut pipeline = Pipeline::with_capacity(4);
@@ -42,7 +43,7 @@ impl Redis {
                     pipeline.cmd("SADD").arg(self.keys.conversations(id)).arg(conversation);
                 }
             }
-            pipeline.add_command(self.begin_call(begin, &base, session, again));
+            pipeline.add_command(self.begin_call(begin, &base, session, again, given_up_ms));
             let last = pipeline.len() - 1;
             Request::Among(pipeline, last)
         };
@@ -57,7 +58,14 @@ impl Redis {
         }
     }
 
-    fn begin_call(&self, begin: &BeginTurn, base: &Base, (session, max_age_ms): Session, again: bool) -> Cmd {
+    fn begin_call(
+        &self,
+        begin: &BeginTurn,
+        base: &Base,
+        (session, max_age_ms): Session,
+        again: bool,
+        given_up_ms: i64,
+    ) -> Cmd {
         let conversation = &begin.place.conversation;
         let mut keys = vec![
             base.session(),
@@ -78,7 +86,7 @@ impl Redis {
         call.arg(begin.turn.as_str()).arg(conversation.as_str());
         call.arg(begin.lease_ms.min(LONGEST_MS)).arg(&self.server);
         call.arg(begin.budget.tokens).arg(begin.budget.fixed_tokens);
-        call.arg(Event::Started { attempt: 1 }.to_json()).arg(JsonArg(request));
+        call.arg(Event::Started { attempt: 1 }.to_json()).arg(JsonArg(request)).arg(given_up_ms);
         if let (Some(asked), Some(key)) = (&begin.idempotency, &key) {
             call.arg(key).arg(&asked.fingerprint).arg(duration_ms(asked.keep_ms));
         }
@@ -292,6 +300,7 @@ fn refused(answer: &str) -> Result<Begun, StoreError> {
         "K" => Ok(Begun::KeyReused),
         "U" => Ok(Begun::UnknownConversation),
         "X" => Ok(Begun::UnknownSession),
+        "L" => Err(StoreError::Unavailable("redis came to the call too late".into())),
         _ => Err(faults::unreadable()),
     }
 }

@@ -2,13 +2,24 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fake_openai::{Gate, Reply};
 use futures::future::join_all;
+use openai_backend::domain::clock::{Clock as _, SystemClock};
+use openai_backend::domain::conversation::{Owner, Place};
+use openai_backend::domain::event::{End, Event, Numbered};
+use openai_backend::domain::ids::{InstanceId, ItemId, SessionKey, SystemIds, TurnId};
+use openai_backend::domain::item::{Item, assistant_message, user_message};
 use openai_backend::domain::tokens::Encoding;
+use openai_backend::domain::turn::{TurnRequest, TurnStatus};
+use openai_backend::domain::window::Budget;
+use openai_backend::store::{BeginTurn, Begun, FinishTurn, Finished, SessionUse};
 use serde_json::json;
 
-use super::{BOTH, Kept, Rig, spoken};
+use super::{BOTH, Rig, spoken};
 use crate::support::SOON;
+use crate::support::client::Client;
 
 #[tokio::test]
 async fn eight_turns_sent_at_once_in_one_session_do_not_interleave() {
@@ -71,26 +82,78 @@ async fn sixty_turns_stay_inside_the_window_whose_front_rarely_moves() {
     }
 }
 
-/// Turns of one conversation, many of them at once in the store.
-async fn converse(rig: &Rig, browser: &crate::support::client::Client, messages: usize) {
-    let words = "a few words that count ".repeat(4);
-    let gone = browser.history().await.len();
-    rig.fake.set_default(Reply::text(words.clone()));
-    for _ in (gone..messages).step_by(2) {
-        browser.say(&words).await.ok();
-    }
+/// Puts so many messages of a few words into the browser's conversation, behind its back; gives how many items the
+/// store loaded for the turn that they came with.
+async fn remember(rig: &Rig, browser: &Client, messages: usize) -> usize {
+    let (ids, clock, store) = (SystemIds, SystemClock, &rig.server.store);
+    let cookie = browser.cookie().unwrap();
+    let secret = URL_SAFE_NO_PAD.decode(cookie.split(['=', '.']).nth(1).unwrap()).unwrap();
+    let key = SessionKey::of_secret(&secret.try_into().unwrap());
+    let place = Place { conversation: key.main_conversation(), owner: Owner::Session(key) };
+    let message = |n: usize| {
+        let id = ItemId::fresh(&ids, &clock);
+        let words = format!("message {n} of a long conversation");
+        let json = if n.is_multiple_of(2) { user_message(&id, &words) } else { assistant_message(&id, &words, true) };
+        Item { id, turn: None, json, tokens: 12, encoding: Encoding::Cl100k }
+    };
+    let turn = TurnId::fresh(&ids, &clock);
+    let (model, instructions) = ("gpt-3.5-turbo".to_owned(), String::new());
+    let request = TurnRequest {
+        model,
+        instructions,
+        input: Vec::new(),
+        answer_id: ItemId::fresh(&ids, &clock),
+        temperature: None,
+        max_tokens: 10,
+        stream: false,
+    };
+    let begin = BeginTurn {
+        place: place.clone(),
+        session: SessionUse::Renew(60_000),
+        create_conversation: false,
+        turn: turn.clone(),
+        request,
+        idempotency: None,
+        budget: Budget { tokens: 1_000, fixed_tokens: 100 },
+        holder: InstanceId::fresh(&ids, &clock),
+        lease_ms: 60_000,
+        now_ms: clock.now_ms(),
+    };
+    let Begun::Started(started) = store.begin_turn(begin).await.unwrap() else { panic!("the turn does not begin") };
+    let end = End { status: TurnStatus::Completed, answer: None, usage: None, fault: None };
+    let finish = FinishTurn {
+        place,
+        turn,
+        fence: started.fence,
+        status: TurnStatus::Completed,
+        items: (0..messages).map(message).collect(),
+        usage: None,
+        fault: None,
+        events: vec![Numbered { seq: 2, event: Event::Ended(Box::new(end)) }],
+        keep_events_ms: 60_000,
+        now_ms: clock.now_ms(),
+    };
+    assert_eq!(store.finish_turn(finish).await.unwrap(), Finished::Stored);
+    started.history.len()
 }
 
 #[tokio::test]
-async fn a_turn_at_a_thousand_stored_messages_sends_no_more_than_at_a_hundred_and_freezes_nobody() {
+async fn a_turn_at_ten_thousand_stored_messages_loads_and_sends_no_more_than_at_a_hundred_and_freezes_nobody() {
     for kept in BOTH {
         let rig = Rig::with(kept, &[("HISTORY_MAX_TOKENS", "1000")]).await;
         let browser = rig.server.client();
-        converse(&rig, &browser, 100).await;
-        let at_hundred = bodies(&rig, 20);
-        converse(&rig, &browser, 1_000).await;
-        let at_thousand = bodies(&rig, 20);
-        assert!(at_thousand <= at_hundred + at_hundred / 10, "{kept:?}: {at_thousand} bytes, {at_hundred} before");
+        browser.say("the first message").await.ok();
+        remember(&rig, &browser, 98).await;
+        browser.say("the hundredth message").await.ok();
+        let sent = rig.fake.last().body.len();
+        let loaded = remember(&rig, &browser, 900).await;
+        browser.say("the thousandth message").await.ok();
+        assert!(rig.fake.last().body.len() <= sent * 13 / 10, "{kept:?}: {} bytes", rig.fake.last().body.len());
+        assert!(remember(&rig, &browser, 9_000).await <= loaded * 13 / 10, "{kept:?}");
+        browser.say("the ten thousandth message").await.ok();
+        assert!(rig.fake.last().body.len() <= sent * 13 / 10, "{kept:?}: {} bytes", rig.fake.last().body.len());
+        assert!(remember(&rig, &browser, 0).await <= loaded * 13 / 10, "{kept:?}");
+        assert!(loaded < 100, "{kept:?}: {loaded} items were loaded");
         // While a turn of the long conversation runs, somebody else's begins, runs and ends.
         let gate = Gate::new();
         rig.fake.push(Reply::text("slow").then_wait(&gate));
@@ -99,15 +162,7 @@ async fn a_turn_at_a_thousand_stored_messages_sends_no_more_than_at_a_hundred_an
         rig.server.client().say("Hello").await.ok();
         gate.open();
         assert_eq!(long.rest().await.last().unwrap().name, "completed", "{kept:?}");
-        if kept == Kept::Sqlite {
-            let page = browser.get("/chat?limit=10").await.ok();
-            assert_eq!(page.as_array().unwrap().len(), 10, "a long history is read in pages");
-        }
+        let page = browser.get("/chat").await.ok();
+        assert_eq!(page.as_array().unwrap().len(), 1_000, "{kept:?}: a long history is read in pages");
     }
-}
-
-/// The largest of the newest `count` bodies that went upstream, in bytes.
-fn bodies(rig: &Rig, count: usize) -> usize {
-    let requests = rig.fake.chat_requests();
-    requests.iter().rev().take(count).map(|request| request.body.len()).max().unwrap()
 }

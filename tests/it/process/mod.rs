@@ -1,5 +1,11 @@
 //! The real program as a process: started, asked, stopped, killed, started again.
 
+pub mod curl;
+mod disk;
+mod durable;
+mod kills;
+mod model_down;
+mod redis_down;
 mod start;
 mod stop;
 

@@ -4,8 +4,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
-use tokio::process::Command;
 
+use super::curl::{FIRST, GOODBYE, HISTORY, SECOND, WITH_MODEL, content, shell};
 use super::on_both_stores;
 use crate::support::process::{Ended, Program};
 use crate::support::redis_server::RedisServer;
@@ -70,27 +70,6 @@ async fn on_redis_the_start_up_lines_say_so_without_the_password() {
     assert!(!said.contains("canary") && !server.stderr().contains("canary"), "{said}{}", server.stderr());
     server.client().say("Hi").await.ok();
     assert!(!program.data().join("openai-backend.db").exists());
-}
-
-/// The commands that the Node service's users have in their shell history, word for word but for the port.
-const FIRST: &str = r#"curl -X POST http://localhost:3000/chat -H "Content-Type: application/json" -d '{"prompt": "Hello, what is your name?"}' -c cookiejar.txt"#;
-const SECOND: &str = r#"curl -X POST http://localhost:3000/chat -H "Content-Type: application/json" -d '{"prompt": "Tell me a joke about programming."}' -b cookiejar.txt"#;
-const WITH_MODEL: &str = r#"curl -X POST http://localhost:3000/chat -H "Content-Type: application/json" -d '{"prompt": "Tell me another one.", "model": "gpt-3.5-turbo"}' -b cookiejar.txt"#;
-const HISTORY: &str = "curl http://localhost:3000/chat -b cookiejar.txt";
-const GOODBYE: &str = "curl -X DELETE http://localhost:3000/chat -b cookiejar.txt";
-
-async fn shell(program: &Program, url: &str, command: &str) -> String {
-    let command = command.replace("http://localhost:3000", url).replace("curl ", "curl -sS --fail-with-body ");
-    let output = Command::new("sh").args(["-c", &command]).current_dir(program.folder()).output().await.unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{command}: {said}{}", String::from_utf8_lossy(&output.stderr));
-    said
-}
-
-fn content(answer: &str) -> String {
-    let answer: Value = serde_json::from_str(answer).unwrap_or_else(|error| panic!("{error}: {answer}"));
-    assert_eq!(answer["role"], "assistant", "{answer}");
-    answer["content"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]

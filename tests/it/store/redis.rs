@@ -1,6 +1,5 @@
 //! Redis, put to the contract, and what is Redis's own: outages, several instances, the layout of its keys.
 
-mod cost;
 mod instances;
 mod layout;
 mod outages;

@@ -66,6 +66,10 @@ impl Client {
         Self { http: http(), base: base.to_owned(), cookie: Mutex::new(self.cookie()) }
     }
 
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     pub fn cookie(&self) -> Option<String> {
         self.cookie.lock().unwrap().clone()
     }
@@ -82,7 +86,7 @@ impl Client {
         }
     }
 
-    fn keep_cookie(&self, headers: &HeaderMap) {
+    pub fn keep_cookie(&self, headers: &HeaderMap) {
         let Some(set) = headers.get(SET_COOKIE) else { return };
         let pair = set.to_str().unwrap().split(';').next().unwrap().to_owned();
         let gone = pair.ends_with('=');

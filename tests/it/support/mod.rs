@@ -1,10 +1,14 @@
 //! What tests are made of: a server on a free port, a client that keeps cookies, a reader of event streams.
 
 pub mod client;
+pub mod dice;
 pub mod faulty;
+pub mod instance;
+pub mod meddled;
 pub mod process;
 pub mod raw;
 pub mod redis_server;
+pub mod script;
 pub mod scripted;
 pub mod server;
 pub mod sse;

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
 
 pub struct RedisServer {
-    child: Mutex<Child>,
+    process: Mutex<Process>,
     port: u16,
     args: Vec<String>,
     dir: TempDir,
@@ -34,7 +34,7 @@ impl RedisServer {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let mut child = spawn(port, &dir, &args);
             if answers(port, &mut child) {
-                return Self { child: Mutex::new(child), port, args, dir };
+                return Self { process: Mutex::new(Process::guarded(child)), port, args, dir };
             }
         }
         panic!("redis-server does not start; try `redis-server --port 6399` by hand");
@@ -85,17 +85,19 @@ impl RedisServer {
         self.signal("CONT");
     }
 
+    pub fn pid(&self) -> String {
+        self.process().server.id().to_string()
+    }
+
     fn signal(&self, name: &str) {
-        let pid = self.child().id().to_string();
-        let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill is part of every system");
+        let status =
+            Command::new("kill").args(["-s", name, &self.pid()]).status().expect("kill is part of every system");
         assert!(status.success());
     }
 
     /// `kill -9`.
     pub fn kill(&self) {
-        let mut child = self.child();
-        let _ = child.kill();
-        child.wait().unwrap();
+        self.process().end();
     }
 
     /// Starts it again on the same port, with whatever its disk kept.
@@ -105,15 +107,41 @@ impl RedisServer {
         while Instant::now() < deadline {
             let mut child = spawn(self.port, &self.dir, &self.args);
             if answers(self.port, &mut child) {
-                *self.child() = child;
+                *self.process() = Process::guarded(child);
                 return;
             }
         }
         panic!("redis-server does not start again on port {}", self.port);
     }
 
-    fn child(&self) -> std::sync::MutexGuard<'_, Child> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    fn process(&self) -> std::sync::MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The server, and a shell that ends it should this process be killed: the pipe between them breaks then.
+struct Process {
+    server: Child,
+    guard: Child,
+}
+
+impl Process {
+    fn guarded(server: Child) -> Self {
+        let guard = Command::new("sh")
+            .args(["-c", "read line; kill -s KILL \"$0\"", &server.id().to_string()])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("every system has a shell");
+        Self { server, guard }
+    }
+
+    fn end(&mut self) {
+        // The guard first, since the server's id may be somebody else's afterwards.
+        for child in [&mut self.guard, &mut self.server] {
+            let _ = child.kill();
+            child.wait().unwrap();
+        }
     }
 }
 

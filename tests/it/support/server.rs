@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use openai_backend::config::{Config, Given};
+use openai_backend::config::{Config, Given, Pace};
 use openai_backend::domain::clock::{Clock, SystemClock};
 use openai_backend::domain::ids::{Ids, SystemIds};
 use openai_backend::server::{self, Parts};
@@ -10,7 +10,6 @@ use openai_backend::store::Store;
 use openai_backend::store::memory::Memory;
 use openai_backend::upstream::Upstream;
 use openai_backend::upstream::demo::Demo;
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -26,6 +25,7 @@ pub struct Setup {
     ids: Arc<dyn Ids>,
     store: Option<Arc<dyn Store>>,
     upstream: Arc<dyn Upstream>,
+    pace: Pace,
 }
 
 /// A running server; dropping it aborts it.
@@ -44,6 +44,7 @@ impl Default for Setup {
             ids: Arc::new(SystemIds),
             store: None,
             upstream: Arc::new(Demo::new(std::time::Duration::ZERO)),
+            pace: Pace::default(),
         }
     }
 }
@@ -70,17 +71,22 @@ impl Setup {
         self
     }
 
+    /// Hurries what no setting changes.
+    pub fn pace(mut self, change: impl FnOnce(&mut Pace)) -> Self {
+        change(&mut self.pace);
+        self
+    }
+
     /// The settings as the server will have them.
     pub fn config(&self) -> Config {
         let given: Given = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        Config::new(&given).expect("the test's settings are valid")
+        Config { pace: self.pace, ..Config::new(&given).expect("the test's settings are valid") }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the server that the test owns")]
     pub async fn start(self) -> TestServer {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let config = self.config();
+        let listener = server::listen(&Config { port: 0, ..config.clone() }).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
         let store = self.store.unwrap_or_else(|| Arc::new(Memory::new(self.clock.clone())));
         let parts = Parts { clock: self.clock, ids: self.ids, store: store.clone(), upstream: self.upstream };
         let (stop, stopped) = oneshot::channel::<()>();

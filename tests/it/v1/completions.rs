@@ -130,7 +130,7 @@ async fn a_server_that_stops_waits_for_answers_and_takes_no_more() {
     assert!(matches!(ready.status.as_u16(), 200 | 503));
     gate.open();
     while let Some(chunk) = stream.chunk().await.unwrap() {
-        text.push_str(&String::from_utf8(chunk.to_vec()).unwrap());
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
     }
     assert!(text.contains("three") && text.ends_with("data: [DONE]\n\n"), "{text}");
     rig.server.ended().await;
@@ -145,7 +145,7 @@ async fn a_server_out_of_patience_ends_a_stream_with_an_error() {
     let mut text = String::from_utf8(stream.chunk().await.unwrap().unwrap().to_vec()).unwrap();
     rig.server.begin_stop();
     while let Some(chunk) = stream.chunk().await.unwrap() {
-        text.push_str(&String::from_utf8(chunk.to_vec()).unwrap());
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
     }
     assert!(text.contains("server_stopped") && !text.contains("[DONE]"), "{text}");
     rig.server.ended().await;

@@ -25,7 +25,7 @@ async fn chunks_come_as_they_are_made() {
         gate.pass(1);
         while !text.contains(word) {
             let chunk = tokio::time::timeout(SOON, response.chunk()).await.expect("nothing is held back");
-            text.push_str(&String::from_utf8(chunk.unwrap().unwrap().to_vec()).unwrap());
+            text.push_str(std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap());
         }
     }
 }

@@ -43,14 +43,17 @@ pub async fn run(options: &Options, table: &mut Table) -> Result<(), Failure> {
             let listens = began.elapsed();
             let mut user = User::new(server.address, Shape::Chat).await?;
             let (_, ()) = timed(user.ask(&expected)).await?;
-            starts.push((began.elapsed(), listens));
+            starts.push((began.elapsed(), listens, server.cpu()?));
         }
         starts.sort_unstable();
-        let (all, listens): (Vec<_>, Vec<_>) = starts.into_iter().unzip();
+        let cpu: Vec<Duration> = starts.iter().map(|(_, _, cpu)| *cpu).collect();
+        let (all, listens): (Vec<_>, Vec<_>) = starts.into_iter().map(|(all, listens, _)| (all, listens)).unzip();
         let (half, most) = (Outcome::percentile(&all, 50), Outcome::percentile(&all, 100));
         let figures = format!("{} / {}", show(half), show(most));
         table.put("start to first answer, p50 / worst", column, figures);
         table.aim("start to first answer, p50 / worst", "100 ms");
+        let least = cpu.into_iter().min().unwrap_or_default();
+        table.put("least CPU of that", column, show(least));
         table.put("of which until it listens", column, show(Outcome::percentile(&listens, 50)));
     }
     Ok(())

@@ -10,9 +10,10 @@ use crate::{Failure, Options};
 const TOKENS: usize = 200;
 
 /// How chunks come, the flags for that, and the connections that read them.
-const WAYS: [(&str, &[&str], usize); 3] = [
+const WAYS: [(&str, &[&str], usize); 4] = [
     ("chunks at once", &[], 16),
     ("a write a chunk", &["--flush-each"], 16),
+    ("a chunk every 10 ms", &["--delay-ms", "10"], 1),
     ("a chunk every 10 ms", &["--delay-ms", "10"], 64),
 ];
 

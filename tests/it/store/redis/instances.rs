@@ -109,11 +109,11 @@ async fn the_late_end_of_a_lost_turn_does_not_hide_it_from_the_next_heir() {
     let rig = rig_on(RedisServer::shared()).await;
     for who in [Caller::browser(), Caller::program()] {
         let (begin, old) = abandoned(&rig, &who).await;
-        assert_eq!(adopt(&rig.peer, &rig, rig.unit_ms()).await, [begin.turn.clone()]);
+        assert_eq!(adopt(&rig.peer, &rig, rig.unit_ms()).await, std::slice::from_ref(&begin.turn));
         let late = rig.store.finish_turn(rig.finish(&begin, old, 2, "late")).await.unwrap();
         assert_eq!(late, Finished::Fenced);
         rig.pass(1.5).await;
-        assert_eq!(adopt(&rig.store, &rig, DAY_MS).await, [begin.turn.clone()]);
+        assert_eq!(adopt(&rig.store, &rig, DAY_MS).await, std::slice::from_ref(&begin.turn));
         assert_eq!(adopt(&rig.peer, &rig, DAY_MS).await, []);
     }
 }

@@ -10,6 +10,7 @@ use openai_backend::store::{BeginTurn, Begun, CancelRequest, Finished, Notice, S
 
 use super::{prefix, rig_on};
 use crate::store::rig::{Caller, DAY_MS, Rig, texts};
+use crate::support::eventually;
 use crate::support::redis_server::RedisServer;
 
 /// What P9 allows from the return of Redis to the first call that succeeds.
@@ -71,14 +72,6 @@ async fn connections(server: &RedisServer) -> usize {
     clients.lines().filter(|line| !line.contains("cmd=client")).count()
 }
 
-async fn until<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
-    let started = Instant::now();
-    while !is_so().await {
-        assert!(started.elapsed() < Duration::from_secs(10), "{what}: not within 10 s");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_server_gives_bounded_failures_and_is_back_in_five_seconds() {
     // P9 speaks of 30 s; what matters shows in 4.
@@ -112,7 +105,7 @@ async fn a_stalled_server_gives_bounded_failures_and_is_back_in_five_seconds() {
     let fresh = Caller::browser();
     rig.turn(&fresh, "after").await;
     assert_eq!(rig.history(&fresh).await.unwrap().items.len(), 2);
-    until("connections are as many as before", async || connections(&server).await == before).await;
+    eventually("connections are as many as before", async || connections(&server).await == before).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,7 +119,7 @@ async fn a_server_that_dies_and_starts_anew_is_found_again() {
     let before = connections(&server).await;
 
     server.kill();
-    until("calls fail", async || rig.store.ping().await.is_err()).await;
+    eventually("calls fail", async || rig.store.ping().await.is_err()).await;
     assert_bounded_failures(&rig, &who, &begun, Duration::from_secs(2)).await;
     server.restart();
     assert_recovers(&rig, Instant::now()).await;
@@ -135,7 +128,7 @@ async fn a_server_that_dies_and_starts_anew_is_found_again() {
     assert_eq!(rig.history(&who).await.unwrap().items.len(), 2);
     assert_eq!(rig.store.finish_turn(rig.finish(&begun, fence, 2, "after")).await.unwrap(), Finished::Stored);
     assert_eq!(rig.history(&who).await.unwrap().items.len(), 4);
-    until("connections are as many as before", async || connections(&server).await == before).await;
+    eventually("connections are as many as before", async || connections(&server).await == before).await;
 
     // Notices come again, too.
     let next = rig.begin(&who);
@@ -270,9 +263,9 @@ async fn a_closed_store_has_no_connections_and_answers_so() {
     let store = connect(server.settings(&prefix())).await;
     assert_eq!(connections(&server).await, before + 2);
     store.close().await;
-    until("no connection is left", async || connections(&server).await == before).await;
+    eventually("no connection is left", async || connections(&server).await == before).await;
     assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
     let dropped = connect(server.settings(&prefix())).await;
     drop(dropped);
-    until("nor of one that was only dropped", async || connections(&server).await == before).await;
+    eventually("nor of one that was only dropped", async || connections(&server).await == before).await;
 }
