@@ -8,8 +8,11 @@ use crate::config::ChatConfig;
 use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
 use crate::http::session::SessionCookies;
+use crate::http::v1::key::Door;
 use crate::store::Store;
+use crate::tasks::Guests;
 use crate::turn::Turns;
+use crate::upstream::Upstream;
 
 /// The server's parts, put together once in `server.rs`.
 pub struct App {
@@ -17,6 +20,12 @@ pub struct App {
     pub turns: Turns,
     /// For what needs no turn: reading history, readiness.
     pub store: Arc<dyn Store>,
+    /// For requests that are passed on to the model as they are.
+    pub upstream: Arc<dyn Upstream>,
+    /// Those requests, while they last.
+    pub guests: Guests,
+    /// Who may use the SDK door.
+    pub door: Door,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
     /// Fresh ids and secrets.
@@ -27,6 +36,8 @@ pub struct App {
     pub chat: ChatConfig,
     /// The largest body that is read, in bytes.
     pub max_body_bytes: usize,
+    /// The largest body that is passed on, in bytes.
+    pub max_upload_bytes: u64,
     /// How long a client may take to send its body.
     pub body_timeout: Duration,
     /// How long a streamed answer waits for its first event before it commits to status 200.

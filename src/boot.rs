@@ -97,12 +97,23 @@ pub fn banner(config: &Config, parts: &Parts, port: u16) -> String {
         ("store", format!("{}, {}", store.kind, store.location), store_hint),
         ("upstream", format!("{}, {}", upstream.kind, upstream.location), upstream_hint),
         ("model", model.clone(), "DEFAULT_MODEL for another one"),
+        ("sdks", format!("{address}/v1, {}", door(config)), "API_KEYS says who may come in"),
         ("docs", format!("{address}/docs"), "--help for every setting"),
     ] {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "  {name:<9} {value}   ({hint})");
     }
     out
+}
+
+/// Who may come in at the SDK door.
+fn door(config: &Config) -> String {
+    match config.api_keys.len() {
+        0 if config.is_open() => "open to this machine, without a key".to_owned(),
+        0 => "shut: there are no keys".to_owned(),
+        1 => "with the key".to_owned(),
+        many => format!("with one of {many} keys"),
+    }
 }
 
 /// `--check`: reaches the store and the upstream, and says what was found.

@@ -1,5 +1,6 @@
 //! The settings: read loosely, then held only as validated values. Secrets never print.
 
+mod api_keys;
 mod given;
 mod kept_secret;
 mod log_filter;
@@ -19,6 +20,7 @@ use secrecy::{SecretSlice, SecretString};
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
+pub use api_keys::{ApiKeys, LOCAL};
 pub use given::Given;
 pub(crate) use log_filter::parse_filter;
 pub use models::AllowedModels;
@@ -53,6 +55,8 @@ pub struct Config {
     pub upstream_limits: UpstreamLimits,
     /// What a chat is, where a request leaves it open.
     pub chat: ChatConfig,
+    /// Who may use the SDK door (`API_KEYS`).
+    pub api_keys: ApiKeys,
     /// Cookies and their secrets.
     pub session: SessionConfig,
     /// Who may call from a browser.
@@ -74,6 +78,13 @@ impl Config {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.host, self.port)
+    }
+
+    /// Whether the SDK door takes requests without a key: there is none yet, and nobody else can reach it. A public URL
+    /// says that somebody can, through a proxy on this machine.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.api_keys.is_empty() && self.host.is_loopback() && self.web.production_url.is_none()
     }
 }
 
@@ -215,6 +226,8 @@ pub struct WebConfig {
 pub struct ServerLimits {
     /// Largest request body, in bytes.
     pub max_body_bytes: usize,
+    /// Largest body that is passed on as it comes, such as a file, in bytes.
+    pub max_upload_bytes: u64,
     /// Most connections at once, as set; see [`ServerLimits::connections_within`].
     pub max_connections: usize,
     /// Longest that a request's header may take.

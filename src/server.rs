@@ -20,9 +20,10 @@ use crate::config::{self, Config, ServerLimits};
 use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
 use crate::http::session::SessionCookies;
+use crate::http::v1::key::Door;
 use crate::http::{guard, router};
 use crate::store::Store;
-use crate::tasks::Tasks;
+use crate::tasks::{Guests, Tasks};
 use crate::turn::{OnCrash, TurnLimits, Turns};
 use crate::upstream::Upstream;
 
@@ -88,7 +89,8 @@ pub async fn run(
     tracing::info!(turns = app.turns.running(), "stopping");
     app.ready.stop();
     tasks.stopping().cancel();
-    app.turns.shut_down(config.limits.shutdown_grace).await;
+    let grace = config.limits.shutdown_grace;
+    tokio::join!(app.turns.shut_down(grace), app.guests.see_out(grace));
     closing.cancel();
     let left = tasks.wait(CLOSE_WITHIN).await;
     parts.store.close().await;
@@ -112,12 +114,16 @@ fn app(config: &Config, parts: &Parts, tasks: &Tasks) -> Arc<App> {
     let (store, upstream, clock) = (parts.store.clone(), parts.upstream.clone(), parts.clock.clone());
     let session = &config.session;
     Arc::new(App {
-        turns: Turns::new(store.clone(), upstream, clock.clone(), &*parts.ids, limits, tasks.clone()),
+        turns: Turns::new(store.clone(), upstream.clone(), clock.clone(), &*parts.ids, limits, tasks.clone()),
         store,
+        upstream,
+        guests: Guests::default(),
+        door: Door::new(config.api_keys.clone(), config.is_open()),
         clock,
         ids: parts.ids.clone(),
         sessions: SessionCookies::new(&session.secrets, session.max_age, session.same_site.into(), session.https),
         chat: config.chat.clone(),
+        max_upload_bytes: config.limits.max_upload_bytes,
         max_body_bytes: config.limits.max_body_bytes,
         body_timeout: config.limits.body_timeout,
         first_event_wait: config.limits.first_event_wait,

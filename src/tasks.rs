@@ -4,8 +4,57 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+/// What a guest may still say after it was asked to leave.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Work that lives with its request and not on its own: counted, so that a stop can wait for it.
+#[derive(Debug, Clone, Default)]
+pub struct Guests {
+    tracker: TaskTracker,
+    leave: CancellationToken,
+}
+
+/// One of them, while it lives.
+#[derive(Debug)]
+pub struct Guest {
+    leave: CancellationToken,
+    _counted: TaskTrackerToken,
+}
+
+impl Guests {
+    /// Counts one in.
+    #[must_use]
+    pub fn enter(&self) -> Guest {
+        Guest { leave: self.leave.clone(), _counted: self.tracker.token() }
+    }
+
+    /// Waits for all to end, at most `grace`; then asks those that are left to leave.
+    pub async fn see_out(&self, grace: Duration) {
+        self.tracker.close();
+        if tokio::time::timeout(grace, self.tracker.wait()).await.is_err() {
+            tracing::info!(requests = self.tracker.len(), "stopping requests that outlast the grace period");
+            self.leave.cancel();
+            // Who stays longer is cut off with its connection.
+            let _ = tokio::time::timeout(LAST_WORDS, self.tracker.wait()).await;
+        }
+    }
+}
+
+impl Guest {
+    /// What `work` gives, unless this one is asked to leave before.
+    pub async fn unless_leaving<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.leave.run_until_cancelled(work).await
+    }
+
+    /// Resolves when this one is asked to leave.
+    pub fn leaving(&self) -> WaitForCancellationFutureOwned {
+        self.leave.clone().cancelled_owned()
+    }
+}
 
 /// The tasks of one server.
 #[derive(Debug, Clone, Default)]

@@ -87,6 +87,13 @@ pub const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        title: "SDKs",
+        settings: &[secret(
+            "API_KEYS",
+            "Who may use /v1: a comma list of name:key or keys, 20 characters or more; with none, open on a loopback HOST only",
+        )],
+    },
+    Group {
         title: "Redis or Valkey",
         settings: &[
             plain("REDIS_URL", "", "redis:// or rediss:// URL; keeps everything there instead of in SQLite"),
@@ -122,6 +129,7 @@ pub const GROUPS: &[Group] = &[
         settings: &[
             plain("MAX_PROMPT_CHARS", "100000", "Longest prompt, in characters"),
             plain("MAX_BODY_BYTES", "1048576", "Largest request body, in bytes"),
+            plain("MAX_UPLOAD_BYTES", "104857600", "Largest file or other body passed on at /v1, in bytes"),
             plain("MAX_CONNECTIONS", "10000", "Most connections at once"),
             plain("HEADER_TIMEOUT", "10s", "A connection whose request header takes longer is closed"),
             plain("BODY_TIMEOUT", "30s", "A request whose body takes longer is refused"),

@@ -50,6 +50,7 @@ impl Config {
             "UPSTREAM_PLAIN_TIMEOUT" => show_duration(upstream_limits.plain_timeout),
             "UPSTREAM_MAX_RETRIES" => upstream_limits.max_retries.to_string(),
             "REDIS_URL" | "REDIS_USER" | "REDIS_PASSWORD" | "REDIS_KEY_PREFIX" => return self.shown_redis(name),
+            "API_KEYS" => return self.shown_keys(),
             "SESSION_SECRET" => match session.secrets.len() {
                 1 => SET.to_owned(),
                 many => format!("({many} are set)"),
@@ -65,6 +66,7 @@ impl Config {
             "PRODUCTION_URL" => return web.production_url.as_ref().map(Url::to_string),
             "MAX_PROMPT_CHARS" => chat.max_prompt_chars.to_string(),
             "MAX_BODY_BYTES" => limits.max_body_bytes.to_string(),
+            "MAX_UPLOAD_BYTES" => limits.max_upload_bytes.to_string(),
             "MAX_CONNECTIONS" => limits.max_connections.to_string(),
             "HEADER_TIMEOUT" => show_duration(limits.header_timeout),
             "BODY_TIMEOUT" => show_duration(limits.body_timeout),
@@ -85,6 +87,14 @@ impl Config {
             _ => return None,
         };
         Some(shown)
+    }
+
+    fn shown_keys(&self) -> Option<String> {
+        match self.api_keys.len() {
+            0 => None,
+            1 => Some(SET.to_owned()),
+            many => Some(format!("({many} are set)")),
+        }
     }
 
     fn shown_upstream(&self, name: &str) -> Option<String> {

@@ -81,6 +81,7 @@ fn every_setting_has_an_effect_that_shows() {
         ("UPSTREAM_IDLE_TIMEOUT", "3s"),
         ("UPSTREAM_PLAIN_TIMEOUT", "4s"),
         ("UPSTREAM_MAX_RETRIES", "0"),
+        ("API_KEYS", SECRET),
         ("REDIS_URL", "rediss://redis.example.com:6380/2"),
         ("REDIS_USER", "someone"),
         ("REDIS_PASSWORD", "your-password"),
@@ -93,6 +94,7 @@ fn every_setting_has_an_effect_that_shows() {
         ("PRODUCTION_URL", "https://chat.example.com/"),
         ("MAX_PROMPT_CHARS", "10"),
         ("MAX_BODY_BYTES", "2048"),
+        ("MAX_UPLOAD_BYTES", "4096"),
         ("MAX_CONNECTIONS", "5"),
         ("HEADER_TIMEOUT", "5s"),
         ("BODY_TIMEOUT", "6s"),
@@ -299,6 +301,7 @@ fn nothing_that_prints_shows_a_secret() {
         ("OPENAI_API_KEY", key.as_str()),
         ("REDIS_URL", url.as_str()),
         ("REDIS_PASSWORD", SECRET),
+        ("API_KEYS", &format!("{SECRET},web:{SECRET}-2")),
         ("SESSION_SECRET", &format!("{SECRET},{SECRET}-2")),
     ])
     .unwrap();
@@ -314,6 +317,7 @@ fn nothing_that_prints_shows_a_secret() {
         "REDIS_URL=redis://redis.example.com:6379/1",
         "REDIS_PASSWORD=(set)",
         "REDIS_USER is not set",
+        "API_KEYS=(2 are set)",
         "SESSION_SECRET=(2 are set)",
     ] {
         assert!(summary.lines().any(|printed| printed == line), "{line} is missing in:\n{summary}");

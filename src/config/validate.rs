@@ -8,7 +8,7 @@ use secrecy::{SecretSlice, SecretString};
 use url::{Position, Url};
 
 use super::{
-    AllowedModels, AppEnv, ChatConfig, Config, ConfigError, Given, LogConfig, LogFormat, MIN_SECRET_CHARS,
+    AllowedModels, ApiKeys, AppEnv, ChatConfig, Config, ConfigError, Given, LogConfig, LogFormat, MIN_SECRET_CHARS,
     OPENAI_BASE_URL, OnCrash, Pace, SameSite, ServerLimits, SessionConfig, StoreConfig, UpstreamConfig, UpstreamLimits,
     WebConfig, kept_secret, parse_filter,
 };
@@ -41,6 +41,7 @@ impl Config {
         let upstream = upstream(given, app_env)?;
         let chat = chat(given, &upstream)?;
         let web = web(given)?;
+        let api_keys = ApiKeys::read(given.list("API_KEYS"))?;
         let store = store(given)?;
         let upstream_limits = upstream_limits(given)?;
         let limits = limits(given)?;
@@ -58,6 +59,7 @@ impl Config {
             upstream,
             upstream_limits,
             chat,
+            api_keys,
             session,
             web,
             limits,
@@ -216,6 +218,7 @@ fn origin(text: &str) -> Result<String, ConfigError> {
 fn limits(given: &Given) -> Result<ServerLimits, ConfigError> {
     Ok(ServerLimits {
         max_body_bytes: given.number("MAX_BODY_BYTES", 1_024..=67_108_864)?,
+        max_upload_bytes: given.number("MAX_UPLOAD_BYTES", 1_024..=10_737_418_240)?,
         max_connections: given.number("MAX_CONNECTIONS", 1..=1_000_000)?,
         header_timeout: given.duration("HEADER_TIMEOUT", 100 * MS..=HOUR)?,
         body_timeout: given.duration("BODY_TIMEOUT", 100 * MS..=HOUR)?,

@@ -22,12 +22,21 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
-        require_json(request.headers())?;
-        let bytes = read(request.into_body(), app).await?;
-        require_object(&bytes)?;
+        let bytes = object(request, app).await?;
         let value = serde_json::from_slice(&bytes).map_err(|error| explain(&error))?;
         Ok(Self { value, bytes })
     }
+}
+
+/// The bytes of a JSON object; that they are valid is for whoever reads them.
+///
+/// # Errors
+/// When it is none, or too large, or too slow.
+pub async fn object(request: Request, app: &App) -> Result<Bytes, ApiError> {
+    require_json(request.headers())?;
+    let bytes = read(request.into_body(), app).await?;
+    require_object(&bytes)?;
+    Ok(bytes)
 }
 
 fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -70,7 +79,9 @@ fn require_object(bytes: &[u8]) -> Result<(), ApiError> {
     }
 }
 
-fn explain(error: &serde_json::Error) -> ApiError {
+/// What is wrong with a body, in words that quote nothing of it.
+#[must_use]
+pub fn explain(error: &serde_json::Error) -> ApiError {
     let text = if error.is_data() { "The body does not have the right shape." } else { "The body is not valid JSON." };
     // An unknown field's name may be long.
     let details: String = without_quoted(&error.to_string()).chars().take(300).collect();

@@ -70,7 +70,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.body)).into_response();
+        let mut response = (self.status, Json(&self.body)).into_response();
         if let Some(after) = self.retry_after {
             // Rounded up: a client that comes back early is turned away again.
             let seconds = after.as_millis().div_ceil(1000).max(1);
@@ -78,6 +78,8 @@ impl IntoResponse for ApiError {
                 response.headers_mut().insert(header::RETRY_AFTER, value);
             }
         }
+        // For the door that says failures in another shape.
+        response.extensions_mut().insert(self);
         response
     }
 }

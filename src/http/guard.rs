@@ -12,6 +12,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use super::error::{ApiError, panicked};
+use super::v1;
 use crate::app::App;
 
 /// The header that names a request in the answer and in the log.
@@ -46,6 +47,7 @@ pub fn guarded(router: Router, app: &Arc<App>, origins: &[String], own: Option<&
         .layer(CatchPanicLayer::custom(panicked))
         .layer(csrf.with_rejection_response(cross_site))
         .layer(cors)
+        .layer(middleware::from_fn(v1::error::in_this_shape))
         .layer(middleware::map_response(say_nothing_to_strangers))
         .layer(middleware::from_fn_with_state(app.clone(), mark)))
 }

@@ -10,3 +10,4 @@ pub mod openapi;
 pub mod router;
 pub mod session;
 pub mod sse;
+pub mod v1;

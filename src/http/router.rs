@@ -6,12 +6,13 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::v1::{completions, models, pass};
 use super::{chat, error, health, openapi};
 use crate::app::App;
 
@@ -22,9 +23,33 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(chat::turns::list_turns))
         .routes(routes!(chat::turns::read_turn))
         .routes(routes!(chat::turns::cancel_turn))
+        .merge(sdk_routes())
         .routes(routes!(health::root))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
+}
+
+/// The SDK door.
+fn sdk_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(completions::create))
+        .routes(routes!(models::list))
+        .routes(routes!(models::retrieve))
+        .route("/v1/models/{owner}/{*rest}", get(models::retrieve_slashed))
+        .routes(routes!(pass::embeddings))
+        .routes(routes!(pass::moderations))
+        .routes(routes!(pass::speech))
+        .routes(routes!(pass::transcriptions))
+        .routes(routes!(pass::translations))
+        .routes(routes!(pass::generations))
+        .routes(routes!(pass::edits))
+        .routes(routes!(pass::variations))
+        .routes(routes!(pass::files, pass::add_file))
+        .routes(routes!(pass::file, pass::delete_file))
+        .routes(routes!(pass::file_content))
+        .route("/v1/audio/{*rest}", any(pass::any))
+        .route("/v1/images/{*rest}", any(pass::any))
+        .route("/v1/files/{file_id}/{*rest}", any(pass::any))
 }
 
 /// The OpenAPI document, without any server's address.

@@ -135,7 +135,7 @@ pub fn whole(body: &[u8]) -> Result<Vec<Piece>, Fault> {
 }
 
 /// Older vLLM sends its error object without a wrapping.
-fn is_bare_error(json: &str) -> bool {
+pub(super) fn is_bare_error(json: &str) -> bool {
     let value: Value = serde_json::from_str(json).unwrap_or_default();
     value["object"] == "error" || (value.get("usage").is_none() && value.get("detail").is_some())
 }

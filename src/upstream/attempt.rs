@@ -19,7 +19,7 @@ use crate::domain::turn::{Fault, FaultKind};
 pub const MAX_PLAIN_BYTES: usize = 16 * 1024 * 1024;
 
 /// The most bytes of an error that are looked at, and the longest they are waited for.
-const MAX_ERROR_BYTES: usize = 64 * 1024;
+pub(super) const MAX_ERROR_BYTES: usize = 64 * 1024;
 const ERROR_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An attempt that failed before its answer began.
@@ -33,11 +33,13 @@ pub struct Failed {
     pub status: Option<u16>,
     /// The upstream's own code, where it is a plain word.
     pub code: Option<String>,
+    /// The parameter that the upstream refused, where it is a plain path.
+    pub param: Option<String>,
 }
 
 impl Failed {
     fn new(kind: FaultKind, message: &str, again: Again) -> Self {
-        Self { fault: Fault::new(kind, message), again, status: None, code: None }
+        Self { fault: Fault::new(kind, message), again, status: None, code: None, param: None }
     }
 
     /// Whether it speaks against the server, rather than against the request or a connection that had gone stale.
@@ -78,7 +80,7 @@ pub async fn send(
     Err(refused(response, deadline, private, now_ms()).await)
 }
 
-async fn refused(response: Response, deadline: Instant, private: Private<'_>, now_ms: i64) -> Failed {
+pub(super) async fn refused(response: Response, deadline: Instant, private: Private<'_>, now_ms: i64) -> Failed {
     let status = response.status().as_u16();
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
     let asked = asked_pause(header("retry-after-ms"), header(RETRY_AFTER.as_str()), now_ms);
@@ -96,17 +98,19 @@ async fn refused(response: Response, deadline: Instant, private: Private<'_>, no
         FaultKind::RateLimited | FaultKind::UpstreamUnavailable | FaultKind::UpstreamTimeout => Again::Later(asked),
         _ => Again::Never,
     };
-    Failed { fault, again, status: Some(status), code: told.plain_code().map(str::to_owned) }
+    let code = told.plain_code().map(str::to_owned);
+    let param = told.plain_param(private.prompt).map(str::to_owned);
+    Failed { fault, again, status: Some(status), code, param }
 }
 
 impl From<Fault> for Failed {
     fn from(fault: Fault) -> Self {
-        Self { fault, again: Again::Never, status: None, code: None }
+        Self { fault, again: Again::Never, status: None, code: None, param: None }
     }
 }
 
 /// No byte of a response came, or none that HTTP has.
-fn no_response(error: &reqwest::Error, is_fresh: bool) -> Failed {
+pub(super) fn no_response(error: &reqwest::Error, is_fresh: bool) -> Failed {
     use FaultKind::{UpstreamTimeout, UpstreamUnavailable};
     if error.is_connect() {
         return match error.is_timeout() {
@@ -147,7 +151,7 @@ pub async fn whole_body(body: reqwest::Body, deadline: Instant) -> Result<Bytes,
     read_at_most(body, MAX_PLAIN_BYTES, deadline).await
 }
 
-async fn read_at_most(body: reqwest::Body, most: usize, deadline: Instant) -> Result<Bytes, Fault> {
+pub(super) async fn read_at_most(body: reqwest::Body, most: usize, deadline: Instant) -> Result<Bytes, Fault> {
     match timeout_at(deadline, Limited::new(body, most).collect()).await {
         Err(_late) => Err(Fault::new(FaultKind::UpstreamTimeout, "the model did not answer in time")),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(garbage("more than any answer has")),

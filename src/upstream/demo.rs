@@ -1,10 +1,14 @@
 //! The built-in model for a first try: offline, free, and honest about being a demo.
 
+mod forward;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::{StreamExt, stream};
 
+use super::forward::{Ask, Completed, Rejected};
 use super::{Call, Pieces, Upstream, UpstreamInfo};
 use crate::domain::item::Role;
 use crate::domain::model;
@@ -50,6 +54,14 @@ impl Upstream for Demo {
         let opening = vec![Piece::Model(DEMO_MODEL.into())];
         let closing = vec![Piece::Usage(usage), Piece::Finish("stop".into())];
         Ok(stream::iter([Ok(opening)]).chain(spoken).chain(stream::iter([Ok(closing)])).boxed())
+    }
+
+    async fn complete(&self, ask: Ask) -> Result<Completed, Rejected> {
+        self.completed(&ask)
+    }
+
+    async fn models(&self) -> Result<Option<Bytes>, Rejected> {
+        Ok(Some(Bytes::from_static(forward::MODELS.as_bytes())))
     }
 
     async fn check(&self) -> Result<String, Fault> {

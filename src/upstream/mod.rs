@@ -4,9 +4,12 @@ pub mod answer;
 pub mod attempt;
 pub mod breaker;
 pub mod demo;
+pub mod forward;
 pub mod fresh;
+pub mod mend;
 pub mod openai;
 pub mod refusal;
+pub mod relay;
 pub mod retry;
 pub mod settings;
 pub mod sse;
@@ -18,8 +21,10 @@ pub mod wire;
 use std::pin::Pin;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::Stream;
 
+use self::forward::{Ask, Completed, Passage, Passed, Rejected};
 use crate::domain::item::Role;
 use crate::domain::reply::Piece;
 use crate::domain::turn::Fault;
@@ -69,6 +74,21 @@ pub trait Upstream: Send + Sync + 'static {
 
     /// Sends a call, retries it where that is safe and cheap, and gives the answer once its first bytes are here.
     async fn call(&self, call: Call) -> Result<Pieces, Fault>;
+
+    /// Passes a chat completion on, and its answer back, both as they came but for known flaws.
+    async fn complete(&self, _ask: Ask) -> Result<Completed, Rejected> {
+        Err(Rejected::not_offered())
+    }
+
+    /// The list of models in OpenAI's shape; `None` where the upstream has none.
+    async fn models(&self) -> Result<Option<Bytes>, Rejected> {
+        Ok(None)
+    }
+
+    /// Passes any other request on, and its answer back.
+    async fn pass(&self, _passage: Passage) -> Result<Passed, Rejected> {
+        Err(Rejected::not_offered())
+    }
 
     /// Whether the upstream answers and takes our key: one cheap request, for `--check`.
     async fn check(&self) -> Result<String, Fault>;

@@ -1,5 +1,7 @@
 //! OpenAI's Chat Completions, and the servers that speak the same: calls, retries, the breaker.
 
+mod forward;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,9 +18,10 @@ use url::Url;
 use super::answer::{self, garbage};
 use super::attempt::{self, Failed, Said};
 use super::breaker::Breaker;
+use super::forward::{Ask, Completed, Passage, Passed, Rejected};
 use super::fresh::Watch;
-use super::refusal::Private;
-use super::retry::{Budget, Retries};
+use super::refusal::{Private, Prompt};
+use super::retry::{Budget, Retries, asked_pause};
 use super::settings::OpenAiSettings;
 use super::streamed::{Patience, Streamed};
 use super::{Call, Pieces, Upstream, UpstreamInfo, wire};
@@ -71,35 +74,40 @@ impl OpenAi {
         })
     }
 
+    /// Until when an answer must have begun, or be whole where it is not streamed.
+    fn deadline(&self, stream: bool) -> Instant {
+        Instant::now() + if stream { self.settings.first_byte_timeout } else { self.settings.plain_timeout }
+    }
+
     /// Attempts until an answer begins, or there is nothing left to hope for.
-    async fn attempts(&self, call: &Call, body: Bytes) -> Result<Pieces, Fault> {
-        let started = Instant::now();
-        let limit = if call.stream { self.settings.first_byte_timeout } else { self.settings.plain_timeout };
-        let deadline = started + limit;
+    async fn attempts<T, F>(&self, deadline: Instant, make: impl Fn() -> F) -> Result<T, Failed>
+    where
+        F: Future<Output = Result<T, Failed>>,
+    {
         let mut retries = Retries::new(self.settings.max_retries);
         let mut last = None;
-        lock(&self.budget).call(started);
+        lock(&self.budget).call(Instant::now());
         let mut attempt = 0;
         loop {
             attempt += 1;
             let asked = lock(&self.breaker).ask(Instant::now());
             let permit = match asked {
                 Ok(permit) => permit,
-                Err(wait) => return Err(last.unwrap_or_else(|| breaker_open(wait))),
+                Err(wait) => return Err(last.unwrap_or_else(|| breaker_open(wait).into())),
             };
-            let outcome = self.attempt(call, body.clone(), deadline).await;
+            let outcome = make().await;
             let failed = outcome.as_ref().err().is_some_and(Failed::is_down);
             lock(&self.breaker).tell(permit, failed, Instant::now());
             let failed = match outcome {
-                Ok(pieces) => return Ok(pieces),
+                Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
             let Some(pause) = self.next_pause(&mut retries, &failed, deadline) else {
                 log_failure(&failed, attempt);
-                return Err(failed.fault);
+                return Err(failed);
             };
             log_retry(&failed, attempt, pause);
-            last = Some(failed.fault);
+            last = Some(failed);
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
@@ -120,7 +128,7 @@ impl OpenAi {
     /// One attempt, up to the first pieces of its answer.
     async fn attempt(&self, call: &Call, body: Bytes, deadline: Instant) -> Result<Pieces, Failed> {
         let request = self.request(Method::POST, &self.chat_url, Some(body));
-        let private = Private { key: self.settings.api_key.as_ref(), prompt: &call.messages };
+        let private = Private { key: self.settings.api_key.as_ref(), prompt: Prompt::Messages(&call.messages) };
         let now_ms = || self.clock.now_ms();
         let response = attempt::send(&self.client, request, deadline, private, now_ms).await?;
         let status = Some(response.status().as_u16());
@@ -167,12 +175,26 @@ impl Upstream for OpenAi {
     async fn call(&self, call: Call) -> Result<Pieces, Fault> {
         let body = wire::request(&call)
             .map_err(|_| Fault::new(FaultKind::Internal, "the request to the model's server could not be made"))?;
-        self.attempts(&call, body).await
+        let deadline = self.deadline(call.stream);
+        let answer = self.attempts(deadline, || self.attempt(&call, body.clone(), deadline)).await;
+        answer.map_err(|failed| failed.fault)
+    }
+
+    async fn complete(&self, ask: Ask) -> Result<Completed, Rejected> {
+        self.forward_completion(ask).await
+    }
+
+    async fn models(&self) -> Result<Option<Bytes>, Rejected> {
+        self.list_models().await
+    }
+
+    async fn pass(&self, passage: Passage) -> Result<Passed, Rejected> {
+        self.pass_on(passage).await
     }
 
     async fn check(&self) -> Result<String, Fault> {
         let request = self.request(Method::GET, &self.models_url, None);
-        let private = Private { key: self.settings.api_key.as_ref(), prompt: &[] };
+        let private = Private { key: self.settings.api_key.as_ref(), prompt: Prompt::Messages(&[]) };
         let deadline = Instant::now() + CHECK_TIMEOUT;
         let now_ms = || self.clock.now_ms();
         match attempt::send(&self.client, request, deadline, private, now_ms).await {

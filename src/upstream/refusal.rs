@@ -61,6 +61,14 @@ impl Told {
         [&self.code, &self.kind].into_iter().map(String::as_str).find(|word| is_plain(word))
     }
 
+    /// The parameter that it is about, where that is a plain path such as `messages[0].content` and no text of the prompt.
+    #[must_use]
+    pub fn plain_param(&self, prompt: Prompt<'_>) -> Option<&str> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.[]".contains(&byte);
+        let is_plain = (1..=64).contains(&self.param.len()) && self.param.bytes().all(plain);
+        (is_plain && !prompt.is_quoted_in(&self.param)).then_some(self.param.as_str())
+    }
+
     /// The status inside the error.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
@@ -135,7 +143,47 @@ pub struct Private<'a> {
     /// This server's key.
     pub key: Option<&'a SecretString>,
     /// The prompt.
-    pub prompt: &'a [PromptMessage],
+    pub prompt: Prompt<'a>,
+}
+
+/// Where the prompt's texts are, for when they are needed: when a request fails.
+#[derive(Clone, Copy)]
+pub enum Prompt<'a> {
+    /// In messages of our own.
+    Messages(&'a [PromptMessage]),
+    /// In the `messages` of a request's JSON.
+    Body(&'a [u8]),
+    /// Nobody knows: nothing is quoted.
+    Unknown,
+}
+
+impl Prompt<'_> {
+    fn is_quoted_in(self, text: &str) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::Messages(messages) => echoes(text, messages.iter().map(|message| message.text.as_str())),
+            Self::Body(body) => {
+                let body: Value = serde_json::from_slice(body).unwrap_or_default();
+                let mut texts = Vec::new();
+                said(&body["messages"], &mut texts);
+                echoes(text, texts.into_iter())
+            }
+        }
+    }
+}
+
+/// The texts in a message, without the words that the protocol puts there.
+fn said<'a>(value: &'a Value, texts: &mut Vec<&'a str>) {
+    const PROTOCOL: [&str; 6] = ["role", "type", "id", "tool_call_id", "name", "detail"];
+    match value {
+        Value::String(text) => texts.push(text),
+        Value::Array(parts) => parts.iter().for_each(|part| said(part, texts)),
+        Value::Object(parts) => {
+            let parts = parts.iter().filter(|(key, _)| !PROTOCOL.contains(&key.as_str()));
+            parts.for_each(|(_, part)| said(part, texts));
+        }
+        _ => {}
+    }
 }
 
 /// The fault that `status` and what was told with it amount to.
@@ -206,7 +254,7 @@ fn quote(words: &str, private: Private<'_>) -> Option<String> {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     };
-    (!text.is_empty() && !echoes(&text, private.prompt)).then_some(text)
+    (!text.is_empty() && !private.prompt.is_quoted_in(&text)).then_some(text)
 }
 
 /// Takes out whatever looks like a key: `sk-...`, also masked, and what follows `Bearer`.
@@ -221,14 +269,14 @@ fn without_keys(text: &str) -> String {
 }
 
 /// Whether `text` has a stretch of [`ECHO_BYTES`] bytes in common with a message.
-fn echoes(text: &str, prompt: &[PromptMessage]) -> bool {
+fn echoes<'a>(text: &str, mut prompt: impl Iterator<Item = &'a str>) -> bool {
     let stretches: HashSet<&[u8]> = text.as_bytes().windows(ECHO_BYTES).collect();
-    let quoted = |message: &PromptMessage| {
-        let whole = message.text.trim();
+    let quoted = |message: &str| {
+        let whole = message.trim();
         let short = (4..ECHO_BYTES).contains(&whole.len()) && text.contains(whole);
-        short || message.text.as_bytes().windows(ECHO_BYTES).any(|stretch| stretches.contains(stretch))
+        short || message.as_bytes().windows(ECHO_BYTES).any(|stretch| stretches.contains(stretch))
     };
-    prompt.iter().any(quoted)
+    prompt.any(quoted)
 }
 
 fn is_plain(word: &str) -> bool {

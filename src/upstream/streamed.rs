@@ -15,10 +15,10 @@ use crate::domain::reply::Piece;
 use crate::domain::turn::{Fault, FaultKind};
 
 /// The most bytes that a stream may have; the longest real answers come to a fifth of it.
-const MAX_STREAM_BYTES: u64 = 256 * 1024 * 1024;
+pub(super) const MAX_STREAM_BYTES: u64 = 256 * 1024 * 1024;
 
 /// How long the end of the body is waited for after the end mark, so that the connection can be used again.
-const DRAIN: Duration = Duration::from_millis(50);
+pub(super) const DRAIN: Duration = Duration::from_millis(50);
 
 /// Network chunks in one turn of the loop, and pieces in one batch: others want to run too.
 const MAX_CHUNKS: usize = 64;

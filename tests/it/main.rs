@@ -22,3 +22,4 @@ mod support;
 mod tidy;
 mod turn;
 mod upstream;
+mod v1;

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::domain::item::Role;
 
-const NOTHING: Private<'static> = Private { key: None, prompt: &[] };
+const NOTHING: Private<'static> = Private { key: None, prompt: Prompt::Messages(&[]) };
 
 fn told(value: &Value) -> Told {
     Told::read(value.to_string().as_bytes())
@@ -86,7 +86,7 @@ fn a_refused_key_is_never_quoted() {
     let key = SecretString::from("sk-secret-canary");
     let told = error("Incorrect API key provided: sk-secret-canary.", "invalid_request_error", "invalid_api_key");
     for status in [401, 403] {
-        let fault = fault(status, &told, Private { key: Some(&key), prompt: &[] });
+        let fault = fault(status, &told, Private { key: Some(&key), prompt: Prompt::Messages(&[]) });
         assert!(!format!("{fault} {fault:?}").contains("canary"));
     }
 }
@@ -94,7 +94,7 @@ fn a_refused_key_is_never_quoted() {
 #[test]
 fn keys_are_taken_out_of_other_words() {
     let key = SecretString::from("azure0123456789");
-    let private = Private { key: Some(&key), prompt: &[] };
+    let private = Private { key: Some(&key), prompt: Prompt::Messages(&[]) };
     let words = "bad azure0123456789, (sk-proj-abc) sk-abc***xyz Bearer hunter2 end";
     let message = passed_on(words, private);
     for secret in ["azure0123456789", "sk-", "proj", "xyz", "hunter2"] {
@@ -108,10 +108,13 @@ fn words_that_quote_the_prompt_are_not_passed_on() {
     let said = |text: &str| vec![PromptMessage { role: Role::User, text: text.to_owned() }];
     let words = "Invalid content: 'my mother's maiden name is canary' in messages[3].";
     for text in ["Hello! My dear, my mother's maiden name is canary, thanks", "canary"] {
-        let message = passed_on(words, Private { key: None, prompt: &said(text) });
+        let message = passed_on(words, Private { key: None, prompt: Prompt::Messages(&said(text)) });
         assert_eq!(message, "the model's server refused the request (400)");
     }
-    assert!(passed_on(words, Private { key: None, prompt: &said("another thing") }).ends_with("messages[3]."));
+    assert!(
+        passed_on(words, Private { key: None, prompt: Prompt::Messages(&said("another thing")) })
+            .ends_with("messages[3].")
+    );
 }
 
 #[test]

@@ -127,7 +127,8 @@ fn assert_content(document: &Value, at: &str, status: &str, response: &Value) {
     for (kind, content) in content {
         assert!(content["schema"].is_object(), "{at} {kind}");
         if status.starts_with(['4', '5']) {
-            assert_eq!(content["schema"]["$ref"], "#/components/schemas/ErrorBody", "{at}");
+            let shape = if at.contains(" /v1/") { "OpenAiErrorBody" } else { "ErrorBody" };
+            assert_eq!(content["schema"]["$ref"], format!("#/components/schemas/{shape}"), "{at}");
         }
         let schema = match content["schema"]["$ref"].as_str() {
             Some(reference) => document.pointer(reference.strip_prefix('#').unwrap()).unwrap(),

@@ -31,15 +31,17 @@ async fn with_nothing_set_it_says_what_it_uses_and_how_to_change_it() {
     let server = program.start().await;
     let said = server.stdout();
     let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines.len(), 5, "{said}");
+    assert_eq!(lines.len(), 6, "{said}");
     assert!(lines.iter().all(|line| line.chars().count() <= 120), "{said}");
     let url = server.url.as_str();
     let docs = format!("{url}/docs");
-    let words: [(&str, &[&str]); 5] = [
+    let sdks = format!("{url}/v1");
+    let words: [(&str, &[&str]); 6] = [
         ("OpenAI Backend", &[env!("CARGO_PKG_VERSION"), url]),
         ("store", &["sqlite", "data/openai-backend.db", "REDIS_URL"]),
         ("upstream", &["demo", "OPENAI_API_KEY", "OPENAI_BASE_URL"]),
         ("model", &["demo", "DEFAULT_MODEL"]),
+        ("sdks", &[&sdks, "open to this machine", "API_KEYS"]),
         ("docs", &[&docs, "--help"]),
     ];
     for (line, (name, words)) in lines.iter().zip(words) {

@@ -103,7 +103,7 @@ impl Program {
             if let Some(status) = process.child.try_wait().unwrap() {
                 panic!("it ended with {status}:\n{}{}", process.stdout(), process.stderr());
             }
-            process.stdout().lines().count() >= 5
+            process.stdout().lines().count() >= 6
         })
         .await;
         let address = process.stdout().lines().next().and_then(|line| Some(line.split_once("http://")?.1.to_owned()));

@@ -1,0 +1,222 @@
+//! Failures in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`, with the headers that SDKs go by.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::domain::turn::{Fault, FaultKind};
+use crate::http::error::ApiError;
+use crate::upstream::forward::Rejected;
+
+static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// The body of every failure at this door.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"error": {"message": "There is no such model.", "type": "invalid_request_error", "param": "model",
+    "code": "model_not_found"}}))]
+pub struct OpenAiErrorBody {
+    /// What failed.
+    pub error: OpenAiErrorObject,
+}
+
+/// A failure as OpenAI says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OpenAiErrorObject {
+    /// For a person.
+    pub message: String,
+    /// `invalid_request_error`, `rate_limit_error`, `api_error`, ...
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The parameter that is wrong, where it is one.
+    #[schema(required)]
+    pub param: Option<String>,
+    /// A stable word for a program.
+    #[schema(required)]
+    pub code: Option<String>,
+}
+
+/// A failure on its way to an SDK.
+#[derive(Debug, Clone)]
+pub struct OpenAiError {
+    status: StatusCode,
+    error: OpenAiErrorObject,
+    retry_after: Option<Duration>,
+    /// What the SDK is told about sending it again, where its own rules would be wrong.
+    should_retry: Option<bool>,
+}
+
+impl OpenAiError {
+    /// A failure of this type and code.
+    #[must_use]
+    pub fn new(status: StatusCode, kind: &str, code: &str, message: impl Into<String>) -> Self {
+        let error = OpenAiErrorObject {
+            message: message.into(),
+            kind: kind.to_owned(),
+            param: None,
+            code: Some(code.to_owned()),
+        };
+        Self { status, error, retry_after: None, should_retry: None }
+    }
+
+    /// A request that must be changed before it is sent again.
+    #[must_use]
+    pub fn invalid(param: &str, code: &str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", code, message).param(param)
+    }
+
+    /// A model that is not there, or not for this door.
+    #[must_use]
+    pub fn no_model() -> Self {
+        let message =
+            "There is no such model here, or requests may not use it. GET /v1/models lists those that they may.";
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", "model_not_found", message).param("model")
+    }
+
+    /// About this parameter.
+    #[must_use]
+    pub fn param(mut self, param: &str) -> Self {
+        self.error.param = Some(param.to_owned());
+        self
+    }
+
+    /// The last event of a stream that fails after it began.
+    #[must_use]
+    pub fn event(self) -> String {
+        format!("data: {}\n\n", self.json())
+    }
+
+    fn json(self) -> String {
+        // Four strings always have a JSON.
+        serde_json::to_string(&OpenAiErrorBody { error: self.error }).unwrap_or_default()
+    }
+}
+
+/// The type that goes with a status, where nothing better is known.
+fn kind_of(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        429 => "rate_limit_error",
+        400..500 => "invalid_request_error",
+        _ => "api_error",
+    }
+}
+
+impl From<ApiError> for OpenAiError {
+    fn from(failure: ApiError) -> Self {
+        let ApiError { status, body, retry_after } = failure;
+        let message = match body.details {
+            Some(details) => format!("{} {details}", body.error),
+            None => body.error,
+        };
+        Self { retry_after, ..Self::new(status, kind_of(status), &body.code, message) }
+    }
+}
+
+impl From<Fault> for OpenAiError {
+    fn from(fault: Fault) -> Self {
+        Rejected::from(fault).into()
+    }
+}
+
+impl From<Rejected> for OpenAiError {
+    fn from(rejected: Rejected) -> Self {
+        let Rejected { fault, status, code, param } = rejected;
+        let (status, kind, our_code) = meaning(fault.kind, status);
+        let code = code.filter(|_| fault.kind == FaultKind::UpstreamRefused && status.is_client_error());
+        let mut message = fault.message;
+        if let Some(first) = message.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        let mut error = Self::new(status, kind, code.as_deref().unwrap_or(our_code), message);
+        error.retry_after = fault.retry_after_ms.map(Duration::from_millis);
+        error.error.param = match fault.kind {
+            FaultKind::UnknownModel => Some("model".to_owned()),
+            FaultKind::ContextTooLong => Some("messages".to_owned()),
+            FaultKind::UpstreamRefused => param,
+            _ => None,
+        };
+        // SDKs try every 429 and 5xx again; these two stay as they are until the operator does something.
+        let hopeless = matches!(fault.kind, FaultKind::UpstreamRefusedKey | FaultKind::QuotaExhausted);
+        error.should_retry = hopeless.then_some(false);
+        error
+    }
+}
+
+/// Status, type and code of a fault; `upstream` is the status that the upstream gave.
+fn meaning(kind: FaultKind, upstream: Option<u16>) -> (StatusCode, &'static str, &'static str) {
+    const REQUEST: &str = "invalid_request_error";
+    const API: &str = "api_error";
+    let status = match kind {
+        FaultKind::RateLimited => return (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "rate_limit_exceeded"),
+        FaultKind::QuotaExhausted => {
+            return (StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", "insufficient_quota");
+        }
+        FaultKind::ContextTooLong => return (StatusCode::BAD_REQUEST, REQUEST, "context_length_exceeded"),
+        FaultKind::UnknownModel => return (StatusCode::NOT_FOUND, REQUEST, "model_not_found"),
+        FaultKind::UpstreamRefused => match upstream {
+            Some(status @ (400 | 404 | 409 | 413 | 415 | 422)) => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+                return (status, REQUEST, kind.code());
+            }
+            // It refuses the way of asking, which is the operator's to mend.
+            Some(_) => StatusCode::BAD_GATEWAY,
+            None => return (StatusCode::BAD_REQUEST, REQUEST, kind.code()),
+        },
+        FaultKind::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        FaultKind::BreakerOpen | FaultKind::StoreUnavailable | FaultKind::ServerStopped => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        FaultKind::UpstreamRefusedKey
+        | FaultKind::UpstreamUnavailable
+        | FaultKind::UpstreamCut
+        | FaultKind::UpstreamGarbage => StatusCode::BAD_GATEWAY,
+        FaultKind::ConversationGone => StatusCode::GONE,
+        FaultKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, API, kind.code())
+}
+
+impl IntoResponse for OpenAiError {
+    fn into_response(self) -> Response {
+        let (status, retry_after, should_retry) = (self.status, self.retry_after, self.should_retry);
+        let json = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let mut response = (status, [json], self.json()).into_response();
+        let headers = response.headers_mut();
+        if let Some(after) = retry_after {
+            let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX).max(1);
+            headers.insert(header::RETRY_AFTER, ms.div_ceil(1000).into());
+            headers.insert(RETRY_AFTER_MS.clone(), ms.into());
+        }
+        if let Some(again) = should_retry {
+            let again = HeaderValue::from_static(if again { "true" } else { "false" });
+            headers.insert(SHOULD_RETRY.clone(), again);
+        }
+        response
+    }
+}
+
+/// What failed in a layer that serves both doors is said in this door's shape when it was asked for here.
+pub async fn in_this_shape(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let is_here = path == "/v1" || path.starts_with("/v1/");
+    let mut response = next.run(request).await;
+    if !is_here {
+        return response;
+    }
+    let Some(failure) = response.extensions_mut().remove::<ApiError>() else { return response };
+    let (said, body) = OpenAiError::from(failure).into_response().into_parts();
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_LENGTH);
+    // `Allow`, CORS and the like stay.
+    headers.extend(said.headers);
+    *response.body_mut() = Body::new(body);
+    response
+}

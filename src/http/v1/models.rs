@@ -1,0 +1,117 @@
+//! `GET /v1/models`: what requests may name, as the upstream lists it, or as the settings do where it has no list.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::error::{OpenAiError, OpenAiErrorBody};
+use super::key::Caller;
+use crate::app::App;
+use crate::http::fault;
+
+/// A model.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"id": "demo", "object": "model", "created": 0, "owned_by": "openai-backend"}))]
+pub struct ModelObject {
+    /// What requests call it.
+    id: String,
+    /// Always `model`.
+    object: &'static str,
+    /// When it was made, in seconds since 1970; 0 where nobody knows.
+    created: u64,
+    /// Whose it is.
+    owned_by: &'static str,
+}
+
+/// The models.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"object": "list",
+    "data": [{"id": "demo", "object": "model", "created": 0, "owned_by": "openai-backend"}]}))]
+pub struct ModelList {
+    /// Always `list`.
+    object: &'static str,
+    /// Those that requests may name.
+    #[schema(value_type = Vec<ModelObject>)]
+    data: Vec<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct Listed<'a> {
+    #[serde(borrow)]
+    data: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+}
+
+/// The models that requests may name.
+#[utoipa::path(get, path = "/v1/models", tag = "openai", operation_id = "list_models", security((), ("key" = [])), responses(
+    (status = 200, description = "The models.", body = ModelList),
+    (status = "4XX", description = "No key, or not one of this server's.", body = OpenAiErrorBody),
+    (status = "5XX", description = "The model's server or this one failed.", body = OpenAiErrorBody),
+))]
+pub async fn list(State(app): State<Arc<App>>, _: Caller) -> Result<Response, OpenAiError> {
+    let data = known(&app).await?.into_iter().map(|(_, model)| model).collect();
+    Ok(axum::Json(ModelList { object: "list", data }).into_response())
+}
+
+/// One model.
+#[utoipa::path(get, path = "/v1/models/{model}", tag = "openai", operation_id = "retrieve_model", security((), ("key" = [])),
+    params(("model" = String, Path, description = "Its id.")), responses(
+    (status = 200, description = "The model.", body = ModelObject),
+    (status = "4XX", description = "There is none of this name, or no key.", body = OpenAiErrorBody),
+    (status = "5XX", description = "The model's server or this one failed.", body = OpenAiErrorBody),
+))]
+pub async fn retrieve(State(app): State<Arc<App>>, _: Caller, Path(id): Path<String>) -> Result<Response, OpenAiError> {
+    find(&app, &id).await
+}
+
+/// One model whose id has slashes in it that the client did not encode.
+pub async fn retrieve_slashed(
+    State(app): State<Arc<App>>,
+    _: Caller,
+    Path((owner, rest)): Path<(String, String)>,
+) -> Result<Response, OpenAiError> {
+    find(&app, &format!("{owner}/{rest}")).await
+}
+
+async fn find(app: &App, id: &str) -> Result<Response, OpenAiError> {
+    let known = known(app).await?;
+    let (_, model) = known.into_iter().find(|(name, _)| name == id).ok_or_else(OpenAiError::no_model)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], model.get().to_owned()).into_response())
+}
+
+/// By id; each as the upstream describes it.
+async fn known(app: &App) -> Result<Vec<(String, Box<RawValue>)>, OpenAiError> {
+    let guest = app.guests.enter();
+    let listed = guest.unless_leaving(app.upstream.models()).await.ok_or_else(fault::stopping)??;
+    let allowed = &app.chat.allowed_models;
+    if let Some(body) = &listed
+        && let Ok(Listed { data }) = serde_json::from_slice(body)
+    {
+        let named = data.into_iter().flatten().filter_map(|model| {
+            let Named { id } = serde_json::from_str(model.get()).ok()?;
+            allowed.allows(&id).then(|| (id.into_owned(), model.to_owned()))
+        });
+        return Ok(named.collect());
+    }
+    // A pattern is no name.
+    let written = allowed.patterns().iter().filter(|name| !name.contains(['*', '?', '[', ']', '{', '}', '!']));
+    let mut names: Vec<&String> = written.chain([&app.chat.default_model]).collect();
+    names.sort_unstable();
+    names.dedup();
+    let models = names.into_iter().map(|id| {
+        let model = ModelObject { id: id.clone(), object: "model", created: 0, owned_by: "openai-backend" };
+        serde_json::value::to_raw_value(&model).map(|raw| (id.clone(), raw))
+    });
+    Ok(models.filter_map(Result::ok).collect())
+}

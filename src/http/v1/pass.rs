@@ -1,0 +1,103 @@
+//! Embeddings, moderations, audio, images and files: passed on as bytes, and back as they come.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::Response;
+use futures::StreamExt;
+
+use super::error::{OpenAiError, OpenAiErrorBody};
+use super::key::Caller;
+use super::upload::upload;
+use crate::app::App;
+use crate::http::fault;
+use crate::upstream::forward::{Passage, Passed};
+
+/// What goes up besides the body. Neither credentials nor cookies: what they open is not the upstream's.
+const UP: [&str; 7] =
+    ["content-type", "content-length", "accept", "openai-beta", "range", "if-none-match", "idempotency-key"];
+
+/// What comes down besides status and body.
+const DOWN: [&str; 12] = [
+    "content-type",
+    "content-length",
+    "content-encoding",
+    "content-disposition",
+    "content-range",
+    "accept-ranges",
+    "etag",
+    "last-modified",
+    "retry-after",
+    "retry-after-ms",
+    "x-should-retry",
+    "openai-processing-ms",
+];
+
+/// Passes any request on. The routes below are those that the document names.
+pub async fn any(State(app): State<Arc<App>>, _: Caller, request: Request) -> Result<Response, OpenAiError> {
+    let guest = app.guests.enter();
+    let (parts, body) = request.into_parts();
+    let (body, upload, watched) = upload(body, app.max_upload_bytes, app.body_timeout)?;
+    let passage = Passage {
+        method: parts.method,
+        path: parts.uri.path().strip_prefix("/v1").unwrap_or_default().to_owned(),
+        query: parts.uri.query().map(str::to_owned),
+        headers: only(&parts.headers, |name| UP.contains(&name)),
+        body,
+        upload,
+    };
+    let passed = guest.unless_leaving(app.upstream.pass(passage)).await.ok_or_else(fault::stopping)?;
+    if let Some(failure) = watched.failure() {
+        return Err(failure.into());
+    }
+    let Passed { status, headers, body } = passed?;
+    let mut response = Response::new(Body::from_stream(body.map(move |bytes| {
+        // Counted as long as it goes on.
+        let _ = &guest;
+        bytes
+    })));
+    *response.status_mut() = status;
+    *response.headers_mut() = only(&headers, |name| DOWN.contains(&name) || name.starts_with("x-ratelimit-"));
+    // Whatever a file claims to be, it is no page of this site.
+    let policy = HeaderValue::from_static("default-src 'none'; sandbox");
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    Ok(response)
+}
+
+fn only(headers: &HeaderMap, keep: impl Fn(&str) -> bool) -> HeaderMap {
+    let kept = headers.iter().filter(|(name, _)| keep(name.as_str()));
+    kept.map(|(name, value): (&HeaderName, _)| (name.clone(), value.clone())).collect()
+}
+
+macro_rules! passed {
+    ($name:ident, $method:ident, $path:tt, $says:tt $(, $param:tt)?) => {
+        #[doc = $says]
+        #[utoipa::path($method, path = $path, tag = "openai", security((), ("key" = [])),
+            params($(($param = String, Path, description = "Its id."))?),
+            responses(
+                (status = "2XX", description = "As the model's server answers.", body = serde_json::Value, content_type = "*/*",
+                    example = json!({})),
+                (status = "4XX", description = "As the model's server answers, or this one.", body = OpenAiErrorBody),
+                (status = "5XX", description = "The model's server or this one failed.", body = OpenAiErrorBody),
+            ))]
+        pub async fn $name(app: State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, OpenAiError> {
+            any(app, caller, request).await
+        }
+    };
+}
+
+passed!(embeddings, post, "/v1/embeddings", "Embeddings, passed on as they come.");
+passed!(moderations, post, "/v1/moderations", "Moderations, passed on as they come.");
+passed!(speech, post, "/v1/audio/speech", "Speech out of text, passed on as it comes.");
+passed!(transcriptions, post, "/v1/audio/transcriptions", "Text out of speech, passed on as it comes.");
+passed!(translations, post, "/v1/audio/translations", "English out of speech, passed on as it comes.");
+passed!(generations, post, "/v1/images/generations", "Images out of text, passed on as they come.");
+passed!(edits, post, "/v1/images/edits", "Images out of images, passed on as they come.");
+passed!(variations, post, "/v1/images/variations", "Variations of an image, passed on as they come.");
+passed!(files, get, "/v1/files", "The files at the model's server.");
+passed!(add_file, post, "/v1/files", "A file for the model's server, passed on as it comes.");
+passed!(file, get, "/v1/files/{file_id}", "One file's description.", "file_id");
+passed!(delete_file, delete, "/v1/files/{file_id}", "Delete a file.", "file_id");
+passed!(file_content, get, "/v1/files/{file_id}/content", "What is in a file.", "file_id");
