@@ -57,7 +57,7 @@ pub async fn history(world: &World) {
 
 /// P8: question, answer, question, answer, each pair of one turn, each turn once, numbered without gaps.
 fn is_linear(world: &World, items: &[StoredItem], answers: &mut BTreeMap<TurnId, (String, bool)>) {
-    if items.iter().zip(1..).any(|(item, seq)| item.seq != seq) || items.len() % 2 != 0 {
+    if items.iter().zip(1..).any(|(item, seq)| item.seq != seq) || !items.len().is_multiple_of(2) {
         world.wrong("P8: the history has gaps");
         return;
     }
