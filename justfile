@@ -21,10 +21,13 @@ update:
     UPDATE=1 cargo test --quiet --lib -- the_example_file_is_the_table the_readme_lists_the_table
     UPDATE_OPENAPI=1 cargo test --quiet --test it openapi
 
-# The server beside a bare proxy, in one table; --quick, or the names of sections, for less
+# What `just bench` measures: dist, as the image ships it; release builds faster and runs slower
+profile := "dist"
+
+# The table of docs/performance.md; --quick for a short one, or the names of its sections
 bench *arguments:
-    cargo build --quiet --locked --profile dist --workspace --bins
-    target/dist/bench {{ arguments }}
+    cargo build --locked --profile {{ profile }} --bins --package openai-backend --package fake-openai --package bench
+    cargo run --quiet --locked --profile {{ profile }} --package bench -- {{ arguments }}
 
 # The documentation of the code, in a browser
 docs:

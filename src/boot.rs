@@ -26,8 +26,9 @@ const REDIS_DEADLINE: Duration = Duration::from_secs(2);
 /// With one sentence for the person who starts the server.
 pub async fn parts(config: &Config) -> Result<Parts, String> {
     let encoding = model::profile(&config.chat.default_model).encoding;
-    // Left to itself: whoever counts first waits for the tables, wherever they are being loaded.
-    drop(tokio::task::spawn_blocking(move || encoding.load()));
+    // Left to itself: whoever counts first waits for the tables, wherever they are being loaded. A thread that ends gives
+    // back at once what the loading needed; one of the runtime's would sit on it.
+    drop(std::thread::Builder::new().name("tokenizer".into()).spawn(move || encoding.load()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let upstream = upstream(config, clock.clone(), ids.clone())?;

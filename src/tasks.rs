@@ -61,9 +61,16 @@ impl Guest {
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
+    crash: Option<CancellationToken>,
 }
 
 impl Tasks {
+    /// Tasks that all end where they stand when `crash` fires, as they would with their process: for simulations.
+    #[must_use]
+    pub fn that_may_crash(crash: CancellationToken) -> Self {
+        Self { crash: Some(crash), ..Self::default() }
+    }
+
     /// Runs `task` until it ends. A panic in it is logged under its name, and ends only this task.
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
@@ -72,7 +79,16 @@ impl Tasks {
                 tracing::error!(task = name, "a task panicked");
             }
         };
-        tokio::spawn(self.tracker.track_future(guarded));
+        match self.crash.clone() {
+            None => tokio::spawn(self.tracker.track_future(guarded)),
+            Some(crash) => tokio::spawn(self.tracker.track_future(async move {
+                tokio::select! {
+                    biased;
+                    () = crash.cancelled() => {}
+                    () = guarded => {}
+                }
+            })),
+        };
     }
 
     /// Fires when the server begins to stop.

@@ -3,7 +3,7 @@
 //! Readers pull: each keeps its own place in the one list of events, so that any number of them, however slow, cost the
 //! turn nothing and are never buffered for.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -155,9 +155,9 @@ pub(super) fn portion(events: impl Iterator<Item = Arc<Numbered>>) -> Vec<Arc<Nu
     events.take(PORTION).take_while(within).collect()
 }
 
-/// The hubs of the turns that run in this process.
+/// The hubs of the turns that run in this process, in an order that does not depend on chance.
 #[derive(Debug, Default)]
-pub struct Hubs(Mutex<HashMap<TurnId, Arc<Hub>>>);
+pub struct Hubs(Mutex<BTreeMap<TurnId, Arc<Hub>>>);
 
 impl Hubs {
     /// Adds a turn; gives the hub that it had here before, where this server lost its lease and took it over again.

@@ -215,6 +215,7 @@ impl Turns {
         let mut notices = self.0.store.notices();
         loop {
             let notice = tokio::select! {
+                biased;
                 notice = notices.recv() => notice,
                 () = self.0.abandoned.cancelled() => return,
             };

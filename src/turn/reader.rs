@@ -120,6 +120,7 @@ impl Reader {
                 return next;
             }
             tokio::select! {
+                biased;
                 () = bell.wait() => {}
                 () = self.inner.leaving.cancelled() => return Next::Leaving,
             }

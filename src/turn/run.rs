@@ -228,6 +228,7 @@ pub(super) async fn store_end(inner: &Inner, hub: &Hub, finish: FinishTurn) {
             hub.leave(HubState::Stalled);
         }
         tokio::select! {
+            biased;
             () = tokio::time::sleep(FINISH_RETRY_AFTER) => {}
             () = inner.abandoned.cancelled() => return hub.leave(HubState::Stalled),
         }

@@ -4,7 +4,7 @@
 //! at most a share of their number, so that a failing upstream is not buried. And an upstream that asks for a longer pause
 //! than [`MAX_WAIT`] is not waited for: the client is told at once, and can decide for itself.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -134,9 +134,8 @@ pub fn asked_pause(retry_after_ms: Option<&str>, retry_after: Option<&str>, now_
 }
 
 fn until(date: &str, now_ms: i64) -> Option<Duration> {
-    let then = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
-    let ms = then.as_millisecond().saturating_sub(now_ms);
-    Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
+    let then = httpdate::parse_http_date(date).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(then.saturating_sub(Duration::from_millis(u64::try_from(now_ms).unwrap_or(0))))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod faults;
 mod openapi;
 mod process;
 mod real_model;
+mod simulation;
 mod store;
 mod support;
 mod tidy;

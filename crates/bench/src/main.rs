@@ -57,12 +57,30 @@ impl Options {
     }
 }
 
+/// Resolves at Ctrl-C or SIGTERM: leaving by the front door ends the processes that were started.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        }
+        // Without it the run still ends by itself.
+        Err(_) => std::future::pending().await,
+    }
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let began = Instant::now();
     let mut table = Table::default();
     let done = match Options::read() {
-        Ok(options) => sections::run(&options, &mut table).await,
+        Ok(options) => tokio::select! {
+            done = sections::run(&options, &mut table) => done,
+            () = stopped() => Err("stopped".into()),
+        },
         Err(failure) => Err(failure),
     };
     table.print();

@@ -11,10 +11,15 @@ impl Dice {
 
     /// The seed in this environment variable, else another one every time. A failing test shows it.
     pub fn seed_from(variable: &str) -> u64 {
-        let fresh = || u64::from_be_bytes(*SystemIds.secret().first_chunk().unwrap());
-        let seed = std::env::var(variable).ok().map_or_else(fresh, |text| text.parse().expect("the seed is a number"));
+        let given = std::env::var(variable).ok();
+        let seed = given.map_or_else(Self::fresh_seed, |text| text.parse().expect("the seed is a number"));
         eprintln!("replay with {variable}={seed}");
         seed
+    }
+
+    /// Another one every time.
+    pub fn fresh_seed() -> u64 {
+        u64::from_be_bytes(*SystemIds.secret().first_chunk().unwrap())
     }
 
     /// Less than `below`.
