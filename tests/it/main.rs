@@ -19,5 +19,6 @@ mod simulation;
 mod store;
 mod support;
 mod tidy;
+mod torture;
 mod turn;
 mod upstream;

@@ -57,7 +57,7 @@ pub async fn history(world: &World) {
 
 /// P8: question, answer, question, answer, each pair of one turn, each turn once, numbered without gaps.
 fn is_linear(world: &World, items: &[StoredItem], answers: &mut BTreeMap<TurnId, (String, bool)>) {
-    if items.iter().zip(1..).any(|(item, seq)| item.seq != seq) || items.len() % 2 != 0 {
+    if items.iter().zip(1..).any(|(item, seq)| item.seq != seq) || !items.len().is_multiple_of(2) {
         world.wrong("P8: the history has gaps");
         return;
     }
@@ -103,6 +103,9 @@ async fn turn(world: &World, record: &TurnRecord, answer: Option<(String, bool)>
     let said = world.upstream.said(&prompt_of(record));
     if attempts > 2 {
         wrong(format!("P7: it was run {attempts} times"));
+    }
+    if attempts > 1 && world.plan.is_swift() && !world.plan.crashes && !world.plan.stops {
+        wrong("P7: it was run again for no reason".into());
     }
     if said.len() > attempts as usize {
         wrong(format!("P2: {} calls for {attempts} attempts", said.len()));
