@@ -20,6 +20,7 @@ mod simulation;
 mod store;
 mod support;
 mod tidy;
+mod torture;
 mod turn;
 mod upstream;
 mod v1;

@@ -34,7 +34,7 @@ pub async fn reign(world: &World) {
             }
             2 if world.plan.stalls => {
                 world.say(format!("{} stalls", server.name));
-                *server.stalled.lock().unwrap() = Some(Instant::now() + ms(&mut dice, 9_000));
+                *server.stalled.lock().unwrap() = Some(Instant::now() + ms(&mut dice, 12_000));
             }
             _ => {}
         }

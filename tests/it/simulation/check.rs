@@ -104,6 +104,9 @@ async fn turn(world: &World, record: &TurnRecord, answer: Option<(String, bool)>
     if attempts > 2 {
         wrong(format!("P7: it was run {attempts} times"));
     }
+    if attempts > 1 && world.plan.is_swift() && !world.plan.crashes && !world.plan.stops {
+        wrong("P7: it was run again for no reason".into());
+    }
     if said.len() > attempts as usize {
         wrong(format!("P2: {} calls for {attempts} attempts", said.len()));
     }

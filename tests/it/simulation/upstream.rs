@@ -59,8 +59,8 @@ impl Upstream for Chance {
         let (mut text, mut acts) = (String::new(), Vec::new());
         for n in 0..words {
             let pause = match self.throw(12) {
-                0 => self.throw(4_000),
-                1..4 => self.throw(200),
+                0 | 1 => self.throw(5_000),
+                2..5 => self.throw(200),
                 _ => 0,
             };
             let word = format!("{prompt}/{number}.{n} ");
