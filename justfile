@@ -29,6 +29,10 @@ bench *arguments:
     cargo build --locked --profile {{ profile }} --bins --package openai-backend --package fake-openai --package bench
     cargo run --quiet --locked --profile {{ profile }} --package bench -- {{ arguments }}
 
+# Kill, stop and restart real servers under 50 clients for this many seconds on each store, and check what everybody was told
+torture seconds="600":
+    TORTURE_SECONDS={{ seconds }} cargo test --test it torture -- --nocapture
+
 # The documentation of the code, in a browser
 docs:
     cargo doc --workspace --no-deps --open
