@@ -5,6 +5,7 @@
 
 mod codec;
 mod connection;
+mod conversations;
 mod faults;
 mod keys;
 mod notices;

@@ -74,6 +74,10 @@ pub struct Ask {
     pub session: SessionUse,
     /// Whether the conversation is made where it does not exist.
     pub create_conversation: bool,
+    /// Whether a conversation that is made is hidden: see [`crate::store::conversations`].
+    pub hidden: bool,
+    /// How many items the conversation must have; where it has others, the turn is refused as [`Refused::Moved`].
+    pub expected_items: Option<u64>,
     /// What is asked.
     pub request: TurnRequest,
     /// The id that the turn will have.
@@ -123,6 +127,9 @@ pub enum Refused {
     /// The turns before this one took too long.
     #[error("the conversation was busy for too long")]
     WaitedTooLong,
+    /// The conversation has other items than expected, or is about to.
+    #[error("the conversation has gone on")]
+    Moved,
     /// There is no such conversation.
     #[error("no such conversation")]
     UnknownConversation,

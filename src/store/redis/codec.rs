@@ -207,6 +207,8 @@ fn fresh_record(owner: &Owner, turn: &str, whence: &str, request: &str) -> Resul
         created_at_ms: parse(created)?,
         ended_at_ms: None,
         last_event: 1,
+        answer: None,
+        items_then: None,
     })
 }
 

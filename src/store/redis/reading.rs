@@ -152,7 +152,7 @@ impl Redis {
             let conversation = &place.conversation;
             let keys = [base.session(), base.head(conversation), base.items(conversation)];
             let mut call = SCRIPTS.read_window.call(&keys, 64);
-            call.arg(is_session(&place.owner)).arg(budget.tokens).arg(budget.fixed_tokens);
+            call.arg(is_session(&place.owner)).arg(budget.loaded_tokens()).arg(budget.fixed_tokens);
             Request::One(call)
         };
         let items = Items::read(self.connection.call(Again::Yes, make).await?)?;

@@ -85,7 +85,7 @@ impl Redis {
         call.arg(u8::from(begin.create_conversation)).arg(u8::from(again));
         call.arg(begin.turn.as_str()).arg(conversation.as_str());
         call.arg(begin.lease_ms.min(LONGEST_MS)).arg(&self.server);
-        call.arg(begin.budget.tokens).arg(begin.budget.fixed_tokens);
+        call.arg(begin.budget.loaded_tokens()).arg(begin.budget.fixed_tokens);
         call.arg(Event::Started { attempt: 1 }.to_json()).arg(JsonArg(request)).arg(given_up_ms);
         if let (Some(asked), Some(key)) = (&begin.idempotency, &key) {
             call.arg(key).arg(&asked.fingerprint).arg(duration_ms(asked.keep_ms));
