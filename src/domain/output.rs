@@ -207,7 +207,9 @@ mod tests {
 
     fn fold(events: &[Event]) -> Outputs {
         let mut outputs = Outputs::new(ItemId::parse("msg_a").unwrap());
-        events.iter().for_each(|event| drop(outputs.add(event)));
+        for event in events {
+            outputs.add(event);
+        }
         outputs
     }
 

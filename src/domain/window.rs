@@ -94,7 +94,7 @@ mod tests {
         let mut before = 0;
         let stored = |(i, &tokens): (usize, &u32)| {
             let id = ItemId::parse(&format!("msg_{i}")).unwrap();
-            let json = if i % 2 == 0 { user_message(&id, "hi") } else { assistant_message(&id, "hi", true) };
+            let json = if i % 2 == 0 { user_message(&id, "hi") } else { assistant_message(&id, "hi", "", true) };
             let item =
                 Item { id, turn: TurnId::parse(&format!("turn_{}", i / 2)), json, tokens, encoding: Encoding::O200k };
             let seq = i as u64 + 1;

@@ -14,7 +14,7 @@ use openai_backend::domain::tokens::Encoding;
 use openai_backend::domain::turn::{TurnRequest, TurnStatus, Usage};
 use openai_backend::domain::window::Budget;
 use openai_backend::store::{
-    AppendEvents, Appended, BeginTurn, Begun, EventsPage, FinishTurn, Finished, HistoryPage, IdempotencyKey,
+    AppendEvents, Appended, BeginTurn, Begun, EventsPage, FinishTurn, Finished, HistoryPage, IdempotencyKey, KeyRole,
     SessionUse, Started, Store,
 };
 
@@ -22,7 +22,7 @@ use openai_backend::store::{
 pub const EPOCH_MS: i64 = 1_800_000_000_000;
 pub const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// A budget that nothing here fills.
-pub const AMPLE: Budget = Budget { tokens: 1_000_000, fixed_tokens: 0 };
+pub const AMPLE: Budget = Budget { tokens: 1_000_000, fixed_tokens: 0, whole: false };
 
 /// How time passes for a store.
 pub enum Time {
@@ -117,6 +117,8 @@ impl Rig {
             place: who.place.clone(),
             session: who.session_use(),
             create_conversation: true,
+            hidden: false,
+            expected_items: None,
             turn: self.turn_id(),
             request: request("What is a joke?"),
             idempotency: None,
@@ -129,7 +131,8 @@ impl Rig {
 
     /// [`Rig::begin`] with an idempotency key.
     pub fn begin_with_key(&self, who: &Caller, key: &str, body: &str) -> BeginTurn {
-        let idempotency = IdempotencyKey { key: key.into(), fingerprint: body.into(), keep_ms: DAY_MS };
+        let idempotency =
+            IdempotencyKey { key: key.into(), fingerprint: body.into(), role: KeyRole::Join, keep_ms: DAY_MS };
         BeginTurn { idempotency: Some(idempotency), ..self.begin(who) }
     }
 
@@ -152,7 +155,7 @@ impl Rig {
         let answer = Item {
             id: answer_id.clone(),
             turn: Some(begun.turn.clone()),
-            json: assistant_message(&answer_id, text, true),
+            json: assistant_message(&answer_id, text, "", true),
             tokens: 7,
             encoding: Encoding::O200k,
         };
@@ -164,6 +167,7 @@ impl Rig {
                 text: text.into(),
                 model: "demo-1".into(),
                 finish_reason: Some("stop".into()),
+                output: Vec::new(),
             }),
             usage: Some(usage),
             fault: None,
@@ -179,6 +183,7 @@ impl Rig {
             items,
             usage: Some(usage),
             fault: None,
+            answer: None,
             events: vec![Numbered { seq: end_seq, event: Event::Ended(Box::new(end)) }],
             keep_events_ms: DAY_MS,
             now_ms: self.now_ms(),
@@ -286,6 +291,9 @@ pub fn request(text: &str) -> TurnRequest {
         temperature: Some(0.95),
         max_tokens: 1_000,
         stream: true,
+        options: None,
+        shown: None,
+        whole_history: false,
     }
 }
 

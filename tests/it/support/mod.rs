@@ -1,6 +1,7 @@
 //! What tests are made of: a server on a free port, a client that keeps cookies, a reader of event streams.
 
 pub mod client;
+pub mod delegate;
 pub mod dice;
 pub mod faulty;
 pub mod instance;
