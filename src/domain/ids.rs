@@ -143,6 +143,13 @@ impl TurnId {
         Self::parse(&format!("{}{digits}", Self::PREFIX))
     }
 
+    /// When it was minted, in milliseconds since the Unix epoch: the first 48 bits of a fresh id.
+    #[must_use]
+    pub fn minted_at_ms(&self) -> Option<i64> {
+        let digits = self.digits();
+        i64::from_str_radix(digits.get(..12).filter(|_| digits.len() == 32)?, 16).ok()
+    }
+
     fn digits(&self) -> &str {
         self.0.strip_prefix(Self::PREFIX).unwrap_or(&self.0)
     }
@@ -310,6 +317,8 @@ mod tests {
         clock.advance(5);
         let second = TurnId::fresh(&SystemIds, &clock);
         assert!(first < second);
+        assert_eq!(second.minted_at_ms(), Some(1_005));
+        assert_eq!(TurnId::parse("turn_x").unwrap().minted_at_ms(), None);
         assert_eq!(TurnId::parse(first.as_str()), Some(first));
     }
 

@@ -75,7 +75,7 @@ pub async fn without_items_frees_the_conversation(rig: &Rig) {
     let fence = rig.started(&begin).await.fence;
     let fault =
         Fault { retry_after_ms: Some(1_500), ..Fault::new(FaultKind::RateLimited, "the model's \"provider\" 👌") };
-    let end = End { status: TurnStatus::Failed, answer: None, usage: None, fault: Some(fault.clone()) };
+    let end = End { status: TurnStatus::Failed, answer: None, usage: None, fault: Some(fault.clone()), at_ms: 0 };
     let finish = FinishTurn {
         status: TurnStatus::Failed,
         items: vec![],
