@@ -131,7 +131,6 @@ pub async fn keeps_text_byte_for_byte(rig: &Rig) {
         "{ \"type\" : \"function_call\",\n\t\"arguments\":\"{\\\"x\\\": 1.10}\", \"n\": 1.0e+2, \"n\": 3 }".to_owned(),
         "[1, 2 ,3]".to_owned(),
         "not even JSON \u{0} after NUL".to_owned(),
-        String::new(),
         user_message(&ItemId::parse("msg_1").unwrap(), ugly),
     ];
     let begin = BeginTurn { request: crate::store::rig::request(ugly), ..rig.begin(&who) };
