@@ -194,6 +194,7 @@ impl Rig {
             }),
             usage: Some(usage),
             fault: None,
+            at_ms: 0,
         };
         let mut items = begun.request.input.clone();
         items.iter_mut().for_each(|item| item.turn = Some(begun.turn.clone()));
