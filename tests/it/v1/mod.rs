@@ -6,7 +6,9 @@ mod errors;
 mod keys;
 mod models;
 mod passing;
+
 mod python;
+mod responses;
 mod streams;
 
 use std::sync::Arc;
