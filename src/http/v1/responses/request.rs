@@ -60,6 +60,13 @@ pub enum Whence {
 }
 
 impl Wanted {
+    /// Whether anything of it outlives its client: what is said in a conversation is kept there, whatever becomes of the
+    /// response.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.store || matches!(self.place, Whence::Conversation(_))
+    }
+
     /// Reads a request.
     ///
     /// # Errors
