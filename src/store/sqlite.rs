@@ -5,9 +5,11 @@
 
 mod begin;
 mod conversations;
+mod documents;
 mod expiry;
 mod fail;
 mod files;
+mod items;
 mod readers;
 mod reads;
 mod rows;

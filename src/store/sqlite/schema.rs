@@ -10,13 +10,14 @@ use super::fail::Fail;
 use crate::store::StoreError;
 
 /// Step n brings a database from version n to n + 1. Published ones are never changed.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_first.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_conversations.sql")];
 
 /// How long to wait for somebody with the `sqlite3` shell; no other server has the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// More than there are statements, so that each is compiled once per connection.
-const CACHED_STATEMENTS: usize = 64;
+const CACHED_STATEMENTS: usize = 128;
 
 /// The connection that writes.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
