@@ -1,5 +1,6 @@
 //! SQLite, put to the contract, and what only it promises: one file, one owner, nothing lost with the process.
 
+mod beside;
 mod deletion;
 mod upgrade;
 
