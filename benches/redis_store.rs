@@ -167,7 +167,7 @@ fn finish(begin: BeginTurn, fence: u64, items: usize) -> FinishTurn {
     let usage = Some(Usage { input_tokens: 20, output_tokens: 75, ..Usage::default() });
     let answer =
         Answer { id, text, model: "gpt-4o-mini".into(), finish_reason: Some("stop".into()), output: Vec::new() };
-    let end = End { status: TurnStatus::Completed, answer: Some(answer), usage, fault: None };
+    let end = End { status: TurnStatus::Completed, answer: Some(answer), usage, fault: None, at_ms: 0 };
     FinishTurn {
         place: begin.place,
         turn: begin.turn,

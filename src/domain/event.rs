@@ -61,6 +61,9 @@ pub struct End {
     pub usage: Option<Usage>,
     /// Why, where it is not completed.
     pub fault: Option<Fault>,
+    /// When, in milliseconds since the Unix epoch; 0 where it was not written down.
+    #[serde(default)]
+    pub at_ms: i64,
 }
 
 /// What the model said.

@@ -143,6 +143,13 @@ impl TurnId {
         Self::parse(&format!("{}{digits}", Self::PREFIX))
     }
 
+    /// When it was minted, in milliseconds since the Unix epoch: the first 48 bits of a fresh id.
+    #[must_use]
+    pub fn minted_at_ms(&self) -> Option<i64> {
+        let digits = self.digits();
+        i64::from_str_radix(digits.get(..12).filter(|_| digits.len() == 32)?, 16).ok()
+    }
+
     fn digits(&self) -> &str {
         self.0.strip_prefix(Self::PREFIX).unwrap_or(&self.0)
     }
@@ -198,6 +205,26 @@ impl ItemId {
     #[must_use]
     pub fn fresh_of(kind: ItemKind, ids: &dyn Ids, clock: &dyn Clock) -> Self {
         Self(format!("{}{:032x}", kind.prefix(), ids.public(clock.now_ms())))
+    }
+
+    /// The id of an answer's message at the SDK door: it has its turn's digits, so that the turn is found by it.
+    #[must_use]
+    pub fn answer_of(turn: &TurnId) -> Self {
+        Self(format!("{}{}", ItemKind::Message.prefix(), turn.digits()))
+    }
+
+    /// The id of the item at `place` of what a turn at the SDK door was asked.
+    #[must_use]
+    pub fn input_of(turn: &TurnId, kind: ItemKind, place: usize) -> Self {
+        Self(format!("{}{}_in{place}", kind.prefix(), turn.digits()))
+    }
+
+    /// The turn that an item of the SDK door came with, by its digits.
+    #[must_use]
+    pub fn turn(&self) -> Option<TurnId> {
+        let (_, rest) = self.0.split_once('_')?;
+        let digits = rest.split_once('_').map_or(rest, |(digits, _)| digits);
+        TurnId::parse(&format!("{}{digits}", TurnId::PREFIX))
     }
 
     /// The id of another item of the same answer: it follows from the answer's own id and the item's place, so that every
@@ -290,6 +317,8 @@ mod tests {
         clock.advance(5);
         let second = TurnId::fresh(&SystemIds, &clock);
         assert!(first < second);
+        assert_eq!(second.minted_at_ms(), Some(1_005));
+        assert_eq!(TurnId::parse("turn_x").unwrap().minted_at_ms(), None);
         assert_eq!(TurnId::parse(first.as_str()), Some(first));
     }
 
@@ -318,6 +347,12 @@ mod tests {
         for kind in ItemKind::ALL {
             let fresh = ItemId::fresh_of(kind, &SystemIds, &ManualClock::at(1));
             assert_eq!(ItemId::parse(fresh.beside(kind, 3).as_str()), Some(fresh.beside(kind, 3)));
+        }
+        let turn = TurnId::parse("turn_0a1b").unwrap();
+        let (said, asked) = (ItemId::answer_of(&turn), ItemId::input_of(&turn, ItemKind::CallOutput, 3));
+        assert_eq!((said.as_str(), asked.as_str()), ("msg_0a1b", "fco_0a1b_in3"));
+        for item in [&said, &asked, &said.beside(ItemKind::Reasoning, 1)] {
+            assert_eq!(item.turn().as_ref(), Some(&turn));
         }
         for bad in ["", "msg_", "xyz_1", "msg_a b", "fc", "resp_1"] {
             assert_eq!(ItemId::parse(bad), None, "{bad:?}");

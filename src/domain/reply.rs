@@ -125,7 +125,7 @@ impl Reply {
         let shown = status == TurnStatus::Completed || !self.is_empty();
         let answer = shown.then(|| self.answer());
         let usage = self.usage.or_else(|| shown.then(|| self.estimate(prompt_tokens)));
-        End { status, answer, usage, fault }
+        End { status, answer, usage, fault, at_ms: 0 }
     }
 
     fn answer(&self) -> Answer {
@@ -175,7 +175,9 @@ pub fn history_of(turn: &TurnId, request: &TurnRequest, end: &End) -> Vec<Item> 
     items
 }
 
-fn item_of(output: &Output, turn: &TurnId, encoding: Encoding, complete: bool) -> Option<Item> {
+/// An output as an item of its conversation; none for a call that may not be whole.
+#[must_use]
+pub fn item_of(output: &Output, turn: &TurnId, encoding: Encoding, complete: bool) -> Option<Item> {
     let json = match output {
         Output::Message { id, text, refusal } => assistant_message(id, text, refusal, complete),
         Output::Reasoning { id, text } => reasoning(id, text),

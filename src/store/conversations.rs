@@ -118,8 +118,8 @@ pub trait Conversations: Send + Sync + 'static {
     /// A conversation, hidden or not; `None` where this owner has no such one.
     async fn conversation(&self, place: &Place) -> Result<Option<ConversationInfo>, StoreError>;
 
-    /// The owner's conversations that are not hidden, newest first, those older than `after`; `None` where `after` is no
-    /// conversation of this owner.
+    /// The owner's conversations that are not hidden, newest first and, of one millisecond, the greater id first; those
+    /// behind `after`. `None` where `after` is none of them.
     async fn conversations(
         &self,
         owner: &Owner,

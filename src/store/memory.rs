@@ -130,6 +130,16 @@ impl State {
         })
     }
 
+    /// Whether the conversation, there or to be made, has another number of items than expected, or is about to.
+    fn is_moved(&self, begin: &BeginTurn) -> bool {
+        let Some(count) = begin.expected_items else { return false };
+        match self.conversations.get(&begin.place.conversation) {
+            Some(row) if row.owner == begin.place.owner => row.head.running.is_some() || row.head.item_count != count,
+            Some(_) => false,
+            None => begin.create_conversation && count != 0,
+        }
+    }
+
     fn find_or_create(&mut self, begin: &BeginTurn) -> Option<&mut ConversationRow> {
         let id = &begin.place.conversation;
         if !self.conversations.contains_key(id) {
@@ -246,13 +256,12 @@ impl Store for Memory {
         if let Some(known) = state.known_key(&begin) {
             return Ok(known);
         }
+        if state.is_moved(&begin) {
+            return Ok(Begun::Moved);
+        }
         let Some(conversation) = state.find_or_create(&begin) else {
             return Ok(Begun::UnknownConversation);
         };
-        let is_moved = |count: u64| conversation.head.running.is_some() || conversation.head.item_count != count;
-        if begin.expected_items.is_some_and(is_moved) {
-            return Ok(Begun::Moved);
-        }
         if let Some(running) = conversation.head.running.clone() {
             let orphaned = state.turns.get(&running).is_none_or(|row| row.lease_until_ms <= clock_ms);
             return Ok(Begun::Busy { running, orphaned });

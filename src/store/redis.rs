@@ -6,7 +6,10 @@
 mod codec;
 mod connection;
 mod conversations;
+mod deleting;
+mod documents;
 mod faults;
+mod items;
 mod keys;
 mod notices;
 mod reading;

@@ -10,6 +10,7 @@ mod log;
 pub mod prompt;
 pub mod reader;
 mod run;
+pub mod scratch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -215,6 +216,18 @@ impl Turns {
         self.0.store.delete_owner(owner).await?;
         self.0.stop_owner(&owner.tag());
         Ok(())
+    }
+
+    /// Deletes a conversation, and stops its running turn, here and on other instances; false where there is none.
+    ///
+    /// # Errors
+    /// When the store cannot do it; nothing is promised then, and it can be repeated.
+    pub async fn delete_conversation(&self, place: &Place) -> Result<bool, StoreError> {
+        let gone = self.0.store.delete_conversation(place).await?;
+        if gone {
+            self.0.hubs.select(|hub| hub.place == *place).iter().for_each(|hub| hub.stop(Stop::Deleted));
+        }
+        Ok(gone)
     }
 
     /// Passes on what other instances tell, until the server stops.

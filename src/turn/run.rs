@@ -111,7 +111,9 @@ pub(super) struct Ending<'a> {
 
 impl Ending<'_> {
     /// What the store is told; `events` numbers the last event and gives it with those that are not stored yet.
-    pub(super) fn finish(self, inner: &Inner, end: End, events: impl FnOnce(Event) -> Vec<Numbered>) -> FinishTurn {
+    pub(super) fn finish(self, inner: &Inner, mut end: End, events: impl FnOnce(Event) -> Vec<Numbered>) -> FinishTurn {
+        let now_ms = inner.clock.now_ms();
+        end.at_ms = now_ms;
         FinishTurn {
             place: self.place.clone(),
             turn: self.turn.clone(),
@@ -124,7 +126,7 @@ impl Ending<'_> {
             answer: end.answer.clone().filter(|_| self.request.shown.is_some()),
             events: events(Event::Ended(Box::new(end))),
             keep_events_ms: inner.limits.keep_events_ms(),
-            now_ms: inner.clock.now_ms(),
+            now_ms,
         }
     }
 }

@@ -96,7 +96,7 @@ impl Bench {
     }
 
     fn finish(&self, begin: &BeginTurn) -> FinishTurn {
-        let end = End { status: TurnStatus::Completed, answer: None, usage: None, fault: None };
+        let end = End { status: TurnStatus::Completed, answer: None, usage: None, fault: None, at_ms: 0 };
         FinishTurn {
             place: begin.place.clone(),
             turn: begin.turn.clone(),

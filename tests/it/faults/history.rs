@@ -126,7 +126,7 @@ async fn remember(rig: &Rig, browser: &Client, messages: usize) -> usize {
         now_ms: clock.now_ms(),
     };
     let Begun::Started(started) = store.begin_turn(begin).await.unwrap() else { panic!("the turn does not begin") };
-    let end = End { status: TurnStatus::Completed, answer: None, usage: None, fault: None };
+    let end = End { status: TurnStatus::Completed, answer: None, usage: None, fault: None, at_ms: 0 };
     let finish = FinishTurn {
         place,
         turn,

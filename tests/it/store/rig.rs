@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use openai_backend::domain::clock::{Clock, ManualClock, SystemClock};
 use openai_backend::domain::conversation::{Owner, Place};
 use openai_backend::domain::event::{Answer, End, Event, Numbered};
@@ -13,6 +14,7 @@ use openai_backend::domain::item::{Item, assistant_message, user_message};
 use openai_backend::domain::tokens::Encoding;
 use openai_backend::domain::turn::{TurnRequest, TurnStatus, Usage};
 use openai_backend::domain::window::Budget;
+use openai_backend::store::conversations::{Created, NewConversation};
 use openai_backend::store::{
     AppendEvents, Appended, BeginTurn, Begun, EventsPage, FinishTurn, Finished, HistoryPage, IdempotencyKey, KeyRole,
     SessionUse, Started, Store,
@@ -33,6 +35,9 @@ pub enum Time {
     Real { unit_ms: i64 },
 }
 
+/// Opens a store again, as the next run of a server would.
+pub type Reopen = Box<dyn Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync>;
+
 /// One store for one case.
 pub struct Rig {
     pub store: Arc<dyn Store>,
@@ -41,6 +46,7 @@ pub struct Rig {
     time: Time,
     ids: SeededIds,
     holder: InstanceId,
+    reopen: Option<Reopen>,
     kept: Vec<Box<dyn Any + Send + Sync>>,
 }
 
@@ -50,7 +56,24 @@ impl Rig {
         // Ids count up, so that the order of turns is known; from a random start, so that stores may be shared.
         let [a, b, c, d, ..] = SystemIds.secret();
         let ids = SeededIds::new(u64::from(u32::from_be_bytes([a, b, c, d])) << 31);
-        Self { store, peer, time, ids, holder, kept: Vec::new() }
+        Self { store, peer, time, ids, holder, reopen: None, kept: Vec::new() }
+    }
+
+    /// For a store that outlives its process: how the next one finds it.
+    pub fn reopened_by(mut self, reopen: Reopen) -> Self {
+        self.reopen = Some(reopen);
+        self
+    }
+
+    /// Closes the store and opens it again; one that ends with its process is given as it is.
+    pub async fn reopened(&self) -> Arc<dyn Store> {
+        match &self.reopen {
+            None => self.store.clone(),
+            Some(reopen) => {
+                self.store.close().await;
+                reopen().await
+            }
+        }
     }
 
     /// Keeps `thing` (a folder, a server) for as long as the store is in use.
@@ -212,6 +235,32 @@ impl Rig {
         assert_eq!(self.store.finish_turn(finish).await.unwrap(), Finished::Stored);
     }
 
+    /// A browser whose session lives and a program, each in a conversation that does not exist yet.
+    pub async fn callers(&self) -> [Caller; 2] {
+        let browser = Caller::browser();
+        self.turn(&browser, "hi").await;
+        [browser.elsewhere(), Caller::program()]
+    }
+
+    /// A conversation that is to be made by itself.
+    pub fn new_conversation(&self, who: &Caller, items: &[Item]) -> NewConversation {
+        NewConversation {
+            place: who.place.clone(),
+            hidden: false,
+            metadata: "{}".into(),
+            items: items.to_vec(),
+            now_ms: self.now_ms(),
+        }
+    }
+
+    /// Makes a conversation whose items have these many tokens.
+    pub async fn created(&self, who: &Caller, tokens: &[u32]) -> Vec<Item> {
+        let items = notes(tokens);
+        let created = self.store.create_conversation(self.new_conversation(who, &items)).await.unwrap();
+        assert_eq!(created, Created::Created);
+        items
+    }
+
     pub async fn history(&self, who: &Caller) -> Option<HistoryPage> {
         self.store.history(&who.place, None, 1_000, self.now_ms()).await.unwrap()
     }
@@ -263,6 +312,11 @@ impl Caller {
         Self { place: Place { owner: self.place.owner.clone(), conversation: id }, session_minted: minted }
     }
 
+    /// The same name, as if for the first time: where it is a browser, its session is to be minted.
+    pub fn again(&self) -> Self {
+        Self::new(self.place.owner.clone(), self.place.conversation.clone())
+    }
+
     /// This owner, with another's conversation id.
     pub fn intruding(&self, other: &Self) -> Self {
         let minted = AtomicBool::new(self.session_minted.load(Ordering::SeqCst));
@@ -295,6 +349,16 @@ pub fn request(text: &str) -> TurnRequest {
         shown: None,
         whole_history: false,
     }
+}
+
+/// Items that came with no turn, of so many tokens each.
+pub fn notes(tokens: &[u32]) -> Vec<Item> {
+    let note = |&tokens: &u32| {
+        let id = ItemId::fresh(&SystemIds, &SystemClock);
+        let json = user_message(&id, "a \"note\" 👌");
+        Item { id, turn: None, json, tokens, encoding: Encoding::O200k }
+    };
+    tokens.iter().map(note).collect()
 }
 
 /// Text events numbered on from `first`.

@@ -9,6 +9,7 @@ pub mod meddled;
 pub mod process;
 pub mod raw;
 pub mod redis_server;
+pub mod schema;
 pub mod script;
 pub mod scripted;
 pub mod server;
