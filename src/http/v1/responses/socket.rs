@@ -193,7 +193,8 @@ impl Talk {
         match heard {
             Some(Ok(Message::Text(_))) if self.waiting.len() >= MOST_WAITING => {
                 let text = "Too many requests are waiting on this socket already.";
-                let error = OpenAiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "too_many_waiting", text);
+                let error =
+                    OpenAiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "too_many_waiting", text);
                 self.fail(&error).await
             }
             Some(Ok(Message::Text(text))) => {
