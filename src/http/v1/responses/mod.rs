@@ -23,7 +23,6 @@ use self::home::Home;
 use self::request::Wanted;
 use self::stream::{Lead, ResponseStream};
 use super::error::{OpenAiError, OpenAiErrorBody};
-use super::fields::Fields;
 use super::key::Caller;
 use crate::app::App;
 use crate::domain::conversation::Owner;
@@ -81,7 +80,7 @@ async fn begin(
     bytes: &[u8],
 ) -> Result<(How, ResponseStream), OpenAiError> {
     let key = ask::key_of(headers, bytes)?;
-    let wanted = Wanted::read(Fields::read(bytes)?, &app.chat)?;
+    let wanted = Wanted::read(bytes, &app.chat)?;
     let how = match (wanted.background, wanted.stream) {
         (_, true) => How::Stream,
         (true, false) => How::Background,

@@ -154,7 +154,7 @@ impl Talk {
                 return Err(unsupported(name, format!("'{name}' has no meaning on a socket.")));
             }
         }
-        let wanted = Wanted { stream: true, ..Wanted::read(fields, &self.app.chat)? };
+        let wanted = Wanted { stream: true, ..Wanted::of(fields, &self.app.chat)? };
         loaded(&wanted.model).await?;
         let (kept, scratch) = (Home::kept(&self.app, &self.owner), Home::scratch(&self.sheet));
         let (home, elsewhere) = if wanted.is_kept() { (kept, scratch) } else { (scratch, kept) };
