@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use openai_backend::domain::conversation::Owner;
 use openai_backend::domain::ids::{ConversationId, TurnId};
-use openai_backend::store::conversations::{Added, ItemsPage, ItemsQuery, NewConversation, Removed};
+use openai_backend::store::conversations::{Added, Created, ItemsPage, ItemsQuery, NewConversation, Removed};
 use openai_backend::store::documents::{Document, DocumentKind, DocumentsQuery};
 use openai_backend::store::{BeginTurn, Begun, FinishTurn, IdempotencyKey, KeyRole};
 
 use super::layout::{Looked, a_cluster_of_one};
+use crate::store::contract::conversations::assert_unknown;
 use crate::store::contract::responses::answer;
 use crate::store::rig::{Caller, DAY_MS, Rig, notes, texts};
 use crate::support::redis_server::RedisServer;
@@ -102,8 +103,8 @@ async fn the_table_of_keys_is_true() {
     for who in look.rig.callers().await {
         furnish(&look.rig, who).await;
     }
-    let prefix = look.prefix.clone();
-    let names: BTreeSet<String> = look.keys().await.iter().map(|key| name_of(key, &prefix)).collect();
+    let keys = look.keys().await;
+    let names: BTreeSet<String> = keys.iter().map(|key| name_of(key, &look.prefix)).collect();
     assert_eq!(names, names_in_the_table());
 }
 
@@ -175,6 +176,34 @@ async fn what_a_session_has_expires_with_it_and_a_programs_things_do_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_is_over_shows_nothing_of_what_is_still_kept() {
+    let mut look = Looked::at(RedisServer::shared()).await;
+    let [who, _] = look.rig.callers().await;
+    let done = look.rig.turn(&who, "hi").await;
+    let household = furnish(&look.rig, who.elsewhere()).await;
+    let item = done.request.answer_id.clone();
+    let session = look.keys().await.into_iter().find(|key| key.ends_with(":session")).unwrap();
+    let _: i64 = redis::cmd("DEL").arg(session).query_async(&mut look.admin).await.unwrap();
+    assert!(look.keys().await.len() > 10);
+    assert_unknown(&look.rig, &who, &done, &item).await;
+    let (store, owner) = (&look.rig.store, &household.shown.place.owner);
+    assert_eq!(store.conversation(&household.hidden.place).await.unwrap(), None);
+    assert!(!store.delete_turn(owner, &household.hidden_turn).await.unwrap());
+    assert_eq!(store.conversations(owner, None, 10).await.unwrap().unwrap().conversations, []);
+    let created = store.create_conversation(look.rig.new_conversation(&who.elsewhere(), &notes(&[1]))).await.unwrap();
+    assert_eq!(created, Created::UnknownSession);
+    for kind in KINDS {
+        let document = Document { id: "two".into(), created_at_ms: 1, json: "{}".into() };
+        assert!(!store.put_document(owner, kind, document).await.unwrap());
+        assert_eq!(store.document(owner, kind, "one").await.unwrap(), None);
+        let query = |after: Option<&str>| DocumentsQuery { after: after.map(str::to_owned), ascending: true, limit: 9 };
+        assert_eq!(store.documents(owner, kind, query(None)).await.unwrap().unwrap().documents, []);
+        assert_eq!(store.documents(owner, kind, query(Some("one"))).await.unwrap(), None);
+        assert!(!store.delete_document(owner, kind, "one").await.unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleting_an_owner_leaves_no_key_of_it() {
     let mut look = Looked::at(RedisServer::shared()).await;
     for who in look.rig.callers().await {
@@ -210,7 +239,7 @@ async fn what_is_deleted_leaves_no_key_behind() {
             assert!(store.delete_document(owner, kind, "one").await.unwrap());
         }
         assert_eq!(look.keys().await, before);
-        // Not even in the lists: what the session had before is all that is left of it there.
+        // Nothing is left in the lists but what the session had before.
         let listed = store.conversations(owner, None, 10).await.unwrap().unwrap().conversations;
         assert!(listed.iter().all(|info| before.iter().any(|key| key.contains(info.id.as_str()))), "{listed:?}");
     }
@@ -288,22 +317,44 @@ async fn a_long_conversation_is_looked_through_in_pieces() {
     assert_eq!(costs, [1, 3, 3]);
     assert_eq!(rig.store.item(place, &oldest.id).await.unwrap().unwrap().item, *oldest);
     let query = ItemsQuery { after: Some(items[1].id.clone()), ascending: true, limit: 2 };
-    let page = rig.store.items(place, query.clone()).await.unwrap();
-    let ItemsPage::Page { items: found, has_more: true } = page else { panic!("{page:?}") };
-    assert_eq!(found.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [3, 4]);
-    // A wide gap is stepped over.
-    for gone in &items[2..600] {
-        assert_eq!(rig.store.remove_item(place, &gone.id).await.unwrap(), Removed::Removed);
+    assert_eq!(page(rig, &who, query).await, (vec![3, 4], true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wide_gap_is_stepped_over() {
+    let rig = super::fresh().await;
+    let who = Caller::program();
+    let items = rig.created(&who, &[1; 2_000]).await;
+    // All but the first, the second, the last and the last but one.
+    for gone in items[2..1_998].iter().rev() {
+        assert_eq!(rig.store.remove_item(&who.place, &gone.id).await.unwrap(), Removed::Removed);
     }
-    let page = rig.store.items(place, query).await.unwrap();
-    let ItemsPage::Page { items: found, has_more: true } = page else { panic!("{page:?}") };
-    assert_eq!(found.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [601, 602]);
-    let page = rig.store.history(place, Some(603), 3, rig.now_ms()).await.unwrap().unwrap();
-    assert_eq!(page.items.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [2, 601, 602]);
-    assert!(page.has_more);
-    assert_eq!(rig.store.remove_item(place, &oldest.id).await.unwrap(), Removed::Removed);
-    let page = rig.store.history(place, Some(603), 3, rig.now_ms()).await.unwrap().unwrap();
-    assert!(!page.has_more);
+    for (limit, seqs, has_more) in
+        [(1, vec![2_000], true), (3, vec![2_000, 1_999, 2], true), (4, vec![2_000, 1_999, 2, 1], false)]
+    {
+        let query = ItemsQuery { after: None, ascending: false, limit };
+        assert_eq!(page(&rig, &who, query).await, (seqs.clone(), has_more));
+        let history = rig.store.history(&who.place, None, limit, rig.now_ms()).await.unwrap().unwrap();
+        assert!(history.items.iter().map(|stored| stored.seq).eq(seqs.into_iter().rev()));
+        assert_eq!(history.has_more, has_more);
+    }
+    let after = |item: usize| ItemsQuery { after: Some(items[item].id.clone()), ascending: true, limit: 2 };
+    assert_eq!(page(&rig, &who, after(0)).await, (vec![2, 1_999], true));
+    assert_eq!(page(&rig, &who, after(1)).await, (vec![1_999, 2_000], false));
+    // Once nothing stands behind it, it is gone.
+    for newest in [1_999, 1_998] {
+        assert_eq!(rig.store.remove_item(&who.place, &items[newest].id).await.unwrap(), Removed::Removed);
+    }
+    let conversation = rig.started(&rig.begin(&who)).await.conversation;
+    assert_eq!((conversation.item_count, conversation.total_tokens), (2, 2));
+}
+
+/// The numbers on a page, and whether more follow.
+async fn page(rig: &Rig, who: &Caller, query: ItemsQuery) -> (Vec<u64>, bool) {
+    match rig.store.items(&who.place, query).await.unwrap() {
+        ItemsPage::Page { items, has_more } => (items.iter().map(|stored| stored.seq).collect(), has_more),
+        other => panic!("no page: {other:?}"),
+    }
 }
 
 /// What the server ran since this was last asked, but for what asks and probes.
