@@ -1,7 +1,13 @@
 // The OpenAI Agents SDK in JavaScript: over responses and chat, with tools, and sessions kept as conversations.
 
-const { Agent, OpenAIChatCompletionsModel, OpenAIConversationsSession, OpenAIResponsesModel, Runner, tool } =
-  require("@openai/agents");
+const {
+  Agent,
+  OpenAIChatCompletionsModel,
+  OpenAIConversationsSession,
+  OpenAIResponsesModel,
+  Runner,
+  tool,
+} = require("@openai/agents");
 const { OpenAI, BadRequestError, NotFoundError, RateLimitError } = require("openai");
 const { z } = require("zod");
 
@@ -47,7 +53,10 @@ async function toolLoop() {
   for (const one of agents({ tools: [getWeather] })) {
     const result = await runner.run(one, "Use get_weather.");
     equal(result.finalOutput, "The tool said: 21 degrees in city.");
-    equal(result.newItems.map((item) => item.type), ["tool_call_item", "tool_call_output_item", "message_output_item"]);
+    equal(
+      result.newItems.map((item) => item.type),
+      ["tool_call_item", "tool_call_output_item", "message_output_item"],
+    );
     const second = await runner.run(one, [...result.history, { role: "user", content: "And now?" }]);
     equalAnswer(second.finalOutput, ["Use get_weather.", "And now?"], { outputs: ["21 degrees in city"], ...told });
   }
@@ -80,7 +89,10 @@ async function session() {
   equal((await same.popItem()).role, "user");
   equalAnswer((await runner.run(agent(), "Three", { session: same })).finalOutput, ["One", "Three"], told);
   await session.clearSession();
-  const error = await client.conversations.retrieve(conversationId).then(() => null, (error) => error);
+  const error = await client.conversations.retrieve(conversationId).then(
+    () => null,
+    (error) => error,
+  );
   holds(error instanceof NotFoundError, String(error));
 }
 
@@ -106,8 +118,14 @@ async function conversation() {
 
 async function errors() {
   for (const one of agents()) {
-    for (const [prompt, kind] of [["!429", RateLimitError], ["!400", BadRequestError]]) {
-      const error = await runner.run(one, prompt).then(() => null, (error) => error);
+    for (const [prompt, kind] of [
+      ["!429", RateLimitError],
+      ["!400", BadRequestError],
+    ]) {
+      const error = await runner.run(one, prompt).then(
+        () => null,
+        (error) => error,
+      );
       holds(error instanceof kind, `${prompt}: ${error}`);
     }
   }

@@ -1,4 +1,4 @@
-"""The OpenAI Agents SDK in Python: over responses and chat, with tools, hand-offs, and sessions kept as conversations."""
+"""The OpenAI Agents SDK in Python: over both APIs, with tools, hand-offs, and sessions kept as conversations."""
 
 import openai
 from agents import (
@@ -103,7 +103,7 @@ async def handoff():
         other.name, other.instructions = "Expert", "Be precise."
         agent = client.agent(handoffs=[other])
         result = await Runner.run(agent, "Please transfer_to_expert.")
-        equal((result.last_agent.name, result.final_output), ("Expert", "The tool said: {'assistant': 'Expert'}."))
+        equal((result.last_agent.name, result.final_output), ("Expert", 'The tool said: {"assistant": "Expert"}.'))
 
 
 async def session():

@@ -1,4 +1,4 @@
-// The Vercel AI SDK with its OpenAI provider: its default, responses, and chat; streams, schemas, tool loops, state, errors.
+// The Vercel AI SDK with its OpenAI provider: responses and chat; streams, schemas, tool loops, state, errors.
 
 const { APICallError, Output, embed, generateText, stepCountIs, streamText, tool } = require("ai");
 const { createOpenAI } = require("@ai-sdk/openai");
@@ -90,7 +90,13 @@ async function structured() {
     equal((await generateText({ model: one, prompt: "A pet", output })).output, { name: "name", age: 7 });
     const result = streamText({ model: one, prompt: "A pet", output });
     const partial = await collect(result.partialOutputStream);
-    equal([partial.at(-1), await result.output], [{ name: "name", age: 7 }, { name: "name", age: 7 }]);
+    equal(
+      [partial.at(-1), await result.output],
+      [
+        { name: "name", age: 7 },
+        { name: "name", age: 7 },
+      ],
+    );
   }
 }
 
@@ -98,11 +104,21 @@ async function structured() {
 async function toolLoop() {
   const loop = { prompt: "Use get_weather.", tools, stopWhen: stepCountIs(3) };
   const stateless = { openai: { store: false } };
-  for (const [one, providerOptions] of [[model, {}], [model, stateless], [openai.chat(MODEL), {}]]) {
+  for (const [one, providerOptions] of [
+    [model, {}],
+    [model, stateless],
+    [openai.chat(MODEL), {}],
+  ]) {
     const { text, steps } = await generateText({ ...loop, model: one, providerOptions });
     equal(text, "The tool said: 21 degrees in city.");
-    equal(steps.map((step) => step.finishReason), ["tool-calls", "stop"]);
-    equal(steps[0].toolCalls.map((call) => [call.toolName, call.input]), [["get_weather", { city: "city" }]]);
+    equal(
+      steps.map((step) => step.finishReason),
+      ["tool-calls", "stop"],
+    );
+    equal(
+      steps[0].toolCalls.map((call) => [call.toolName, call.input]),
+      [["get_weather", { city: "city" }]],
+    );
     const result = streamText({ ...loop, model: one, providerOptions });
     const errors = (await collect(result.fullStream)).filter((part) => part.type.includes("error"));
     equal([errors, await result.text], [[], "The tool said: 21 degrees in city."]);
@@ -118,7 +134,11 @@ async function reasoning() {
 }
 
 async function errors() {
-  const failed = (settings) => generateText({ model, maxRetries: 0, ...settings }).then(() => null, (error) => error);
+  const failed = (settings) =>
+    generateText({ model, maxRetries: 0, ...settings }).then(
+      () => null,
+      (error) => error,
+    );
   const other = createOpenAI({ baseURL: BASE_URL, apiKey: "not-a-key-of-this-server" });
   for (const [settings, status, retryable] of [
     [{ prompt: "!429" }, 429, true],
@@ -149,7 +169,10 @@ async function retried() {
 
 async function embeddings() {
   const { embedding } = await embed({ model: openai.embedding("text-embedding-3-small"), value: "Ahoy" });
-  equal(embedding.slice(0, 2).map((x) => x.toFixed(4)), ["0.5000", "0.3333"]);
+  equal(
+    embedding.slice(0, 2).map((x) => x.toFixed(4)),
+    ["0.5000", "0.3333"],
+  );
 }
 
 globalThis.AI_SDK_LOG_WARNINGS = false;

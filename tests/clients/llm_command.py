@@ -1,4 +1,4 @@
-"""The `llm` command line: over chat completions and responses, with memory, tools and schemas; and its list of models."""
+"""The `llm` command line: over chat completions and responses, with memory, tools and schemas; the models."""
 
 import json
 import os
@@ -39,7 +39,9 @@ def started():
     """The command itself, once."""
     command = [pathlib.Path(sys.executable).with_name("llm"), "-m", "responses", "Ahoy", "--key", KEY]
     environment = {"PATH": os.environ["PATH"], "HOME": home.name, **ENVIRONMENT}
-    ended = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
     equal(ended.returncode, 0, ended.stderr)
     equal_answer(ended.stdout.strip(), "Ahoy")
 

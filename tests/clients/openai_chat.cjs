@@ -1,9 +1,29 @@
-// The official Node.js SDK: chat completions, plain, streamed, stored, with tools and schemas; models; embeddings; errors.
+// The official Node.js SDK: chat completions, plain, streamed, stored, with tools and schemas; models; errors.
 
-const { MODEL, OPENAI, OTHER_KEY, OVER, SOON, collect, counting, equal, equalAnswer, holds, raises, run, unique } =
-  require("./shared.cjs");
-const { OpenAI, APIError, AuthenticationError, BadRequestError, InternalServerError, NotFoundError, RateLimitError } =
-  require(OPENAI);
+const {
+  MODEL,
+  OPENAI,
+  OTHER_KEY,
+  OVER,
+  SOON,
+  collect,
+  counting,
+  equal,
+  equalAnswer,
+  holds,
+  raises,
+  run,
+  unique,
+} = require("./shared.cjs");
+const {
+  OpenAI,
+  APIError,
+  AuthenticationError,
+  BadRequestError,
+  InternalServerError,
+  NotFoundError,
+  RateLimitError,
+} = require(OPENAI);
 const { zodResponseFormat, zodFunction } = require(`${OPENAI}/helpers/zod`);
 const { z } = require("zod");
 
@@ -11,7 +31,10 @@ const client = new OpenAI({ maxRetries: 0, timeout: SOON });
 const completions = client.chat.completions;
 const Pet = z.object({ name: z.string(), age: z.number() });
 
-const messages = (text) => [{ role: "system", content: "Be kind." }, { role: "user", content: text }];
+const messages = (text) => [
+  { role: "system", content: "Be kind." },
+  { role: "user", content: text },
+];
 const ask = (text, more) => completions.create({ model: MODEL, messages: messages(text), ...more });
 
 function equalSaid(completion, text) {
@@ -81,11 +104,18 @@ async function stored() {
   const found = await completions.retrieve(ids[0]);
   equal([found.id, found.metadata], [ids[0], { mark }]);
   equalSaid(found, "One");
-  const list = async (query) => (await collect(completions.list({ metadata: { mark }, ...query }))).map((one) => one.id);
+  const list = async (query) =>
+    (await collect(completions.list({ metadata: { mark }, ...query }))).map((one) => one.id);
   equal(await list({ limit: 2, order: "asc" }), ids);
   equal(await list({ order: "desc" }), ids.toReversed());
   const said = await collect(completions.messages.list(ids[0], { limit: 1, order: "asc" }));
-  equal(said.map((message) => [message.role, message.content]), [["system", "Be kind."], ["user", "One"]]);
+  equal(
+    said.map((message) => [message.role, message.content]),
+    [
+      ["system", "Be kind."],
+      ["user", "One"],
+    ],
+  );
   equal((await completions.update(ids[0], { metadata: { mark: "another" } })).metadata, { mark: "another" });
   equal(await list({ order: "asc" }), ids.slice(1));
   for (const id of ids) {
@@ -125,7 +155,10 @@ async function mended() {
     holds(content.includes("ok") || content.startsWith("These are some words that come before the fault."), content);
   }
   for (const fault of ["!fin", "!error", "!badjson"]) {
-    const error = await collect(await ask(fault, { stream: true })).then(() => null, (error) => error);
+    const error = await collect(await ask(fault, { stream: true })).then(
+      () => null,
+      (error) => error,
+    );
     holds(error instanceof APIError && error.code.startsWith("upstream_"), `${fault}: ${error}`);
   }
 }
@@ -144,7 +177,10 @@ async function retried() {
 
 async function embeddings() {
   const found = await client.embeddings.create({ model: "text-embedding-3-small", input: "Ahoy", dimensions: 3 });
-  equal(found.data[0].embedding.map((x) => x.toFixed(4)), ["0.5000", "0.3333", "0.2500"]);
+  equal(
+    found.data[0].embedding.map((x) => x.toFixed(4)),
+    ["0.5000", "0.3333", "0.2500"],
+  );
 }
 
 const both = [plain, streamed, streamHelper, models, stored];

@@ -1,4 +1,4 @@
-"""The official Python SDK: chat completions, plain, streamed, stored, with tools and schemas; models; embeddings; errors."""
+"""The official Python SDK: chat completions, plain, streamed, stored, with tools and schemas; models; errors."""
 
 import openai
 from openai import pydantic_function_tool
@@ -82,9 +82,7 @@ def structured():
     equal(parsed.choices[0].message.parsed, Pet(name="name", age=7))
     with completions.stream(model=MODEL, messages=messages("A pet"), response_format=Pet) as stream:
         equal(stream.get_final_completion().choices[0].message.parsed, Pet(name="name", age=7))
-    completion = completions.create(
-        model=MODEL, messages=messages("A pet"), response_format={"type": "json_object"}
-    )
+    completion = completions.create(model=MODEL, messages=messages("A pet"), response_format={"type": "json_object"})
     equal(completion.choices[0].message.content, '{"prompt":"A pet"}')
 
 

@@ -1,7 +1,8 @@
 // The official Node.js SDK: conversations, their items and pages, and responses that continue them.
 
 const shared = require("./shared.cjs");
-const { MODEL, OPENAI, OTHER_KEY, OVER, SOON, collect, counting, equal, equalAnswer, holds, raises, run, unique } = shared;
+const { MODEL, OPENAI, OTHER_KEY, OVER, SOON, collect, counting, equal, equalAnswer, holds, raises, run, unique } =
+  shared;
 const { OpenAI, BadRequestError, ConflictError, NotFoundError } = require(OPENAI);
 
 const client = new OpenAI({ maxRetries: 0, timeout: SOON });

@@ -50,8 +50,10 @@ def item_crud():
     first, second = added.data
     equal((added.first_id, added.last_id), (first.id, second.id))
     holds(first.id.startswith("msg_") and first.id != second.id, added)
-    equal([(i.type, i.role, i.status, i.content[0].type) for i in added.data],
-          [("message", "user", "completed", "input_text"), ("message", "assistant", "completed", "output_text")])
+    equal(
+        [(i.type, i.role, i.status, i.content[0].type) for i in added.data],
+        [("message", "user", "completed", "input_text"), ("message", "assistant", "completed", "output_text")],
+    )
     equal(items.retrieve(first.id, conversation_id=id).to_dict(), first.to_dict())
     left = items.delete(first.id, conversation_id=id)
     equal((left.id, left.object), (id, "conversation"))
@@ -138,8 +140,10 @@ def tools():
     [call] = ask("Use get_weather.", **more).output
     output = {"type": "function_call_output", "call_id": call.call_id, "output": "21 degrees"}
     equal(ask([output], **more).output_text, "The tool said: 21 degrees.")
-    equal([item.type for item in items.list(id, order="asc")],
-          ["message", "function_call", "function_call_output", "message"])
+    equal(
+        [item.type for item in items.list(id, order="asc")],
+        ["message", "function_call", "function_call_output", "message"],
+    )
     # A call that nobody answers must not be the end of a conversation.
     ask("Use get_weather.", **more)
     response = ask("Never mind.", conversation=id)

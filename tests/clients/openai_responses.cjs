@@ -1,11 +1,12 @@
-// The official Node.js SDK: responses, plain, streamed and through the stream helper, with schemas and tools, chained, in
+// The official Node.js SDK: responses, plain, streamed, through the stream helper, with schemas and tools, chained, in
 // the background, cancelled, resumed; errors, retries, WebSocket.
 
 const shared = require("./shared.cjs");
 const { MODEL, OPENAI, OTHER_KEY, OVER, SOON, collect, counting, equal, equalAnswer, eventually, holds } = shared;
 const { raises, run, unique } = shared;
-const { OpenAI, AuthenticationError, BadRequestError, InternalServerError, NotFoundError, RateLimitError } =
-  require(OPENAI);
+const { OpenAI, AuthenticationError, BadRequestError, InternalServerError, NotFoundError, RateLimitError } = require(
+  OPENAI,
+);
 const { zodTextFormat, zodResponsesFunction } = require(`${OPENAI}/helpers/zod`);
 const { ResponsesWS } = require(`${OPENAI}/resources/responses/ws`);
 const { z } = require("zod");
@@ -31,7 +32,10 @@ const ended = (id) =>
 
 async function openGate(name) {
   const messages = [{ role: "user", content: `!open ${name}` }];
-  equal((await client.chat.completions.create({ model: MODEL, messages })).choices[0].message.content, `Opened ${name}.`);
+  equal(
+    (await client.chat.completions.create({ model: MODEL, messages })).choices[0].message.content,
+    `Opened ${name}.`,
+  );
 }
 
 // The events of a stream up to the words before the gate; the connection is then closed.
@@ -49,7 +53,10 @@ async function plain() {
   holds(response._request_id.startsWith("req_") && response.id.startsWith("resp_"), response);
   equal([response.object, response.status, response.error], ["response", "completed", null]);
   equal([response.model, response.instructions, response.metadata], [MODEL, "Be kind.", { ship: "Beagle" }]);
-  equal(response.output.map((item) => [item.type, item.role, item.status]), [["message", "assistant", "completed"]]);
+  equal(
+    response.output.map((item) => [item.type, item.role, item.status]),
+    [["message", "assistant", "completed"]],
+  );
   equalAnswer(response.output_text, ["Ahoy"], { told: ["Be kind."] });
   equal(bare(await responses.retrieve(response.id)), bare(response));
   await responses.delete(response.id);
@@ -58,7 +65,10 @@ async function plain() {
 
 async function streamed() {
   const events = await collect(await ask("Ahoy", { stream: true }));
-  equal(events.map((event) => event.sequence_number), [...events.keys()]);
+  equal(
+    events.map((event) => event.sequence_number),
+    [...events.keys()],
+  );
   equal([events[0].type, events.at(-1).type], ["response.created", "response.completed"]);
   equalAnswer(textOf(events), ["Ahoy"]);
 }
@@ -89,10 +99,17 @@ async function chained() {
 }
 
 async function inputItems() {
-  const input = [{ role: "user", content: "One" }, { role: "assistant", content: "I." }, { role: "user", content: "Two" }];
+  const input = [
+    { role: "user", content: "One" },
+    { role: "assistant", content: "I." },
+    { role: "user", content: "Two" },
+  ];
   const response = await ask(input);
   const items = await collect(responses.inputItems.list(response.id, { order: "asc", limit: 1 }));
-  equal(items.map((item) => [item.role, item.content[0].text]), input.map((item) => [item.role, item.content]));
+  equal(
+    items.map((item) => [item.role, item.content[0].text]),
+    input.map((item) => [item.role, item.content]),
+  );
   const counted = await responses.inputTokens.count({ model: MODEL, input: "Ahoy" });
   holds(counted.input_tokens > 0 && counted.object === "response.input_tokens", counted);
 }
@@ -118,7 +135,13 @@ async function toolsWithWholeHistory() {
   const history = [{ role: "user", content: "Use get_weather and get_time." }];
   const stream = responses.stream({ model: MODEL, input: history, tools, store: false });
   const { output } = await stream.finalResponse();
-  equal(output.map((call) => [call.name, call.arguments]), [["get_weather", '{"city":"city"}'], ["get_time", '{"city":"city"}']]);
+  equal(
+    output.map((call) => [call.name, call.arguments]),
+    [
+      ["get_weather", '{"city":"city"}'],
+      ["get_time", '{"city":"city"}'],
+    ],
+  );
   history.push(...output.map(({ parsed_arguments, ...call }) => call));
   for (const call of output) history.push({ type: "function_call_output", call_id: call.call_id, output: call.name });
   equal((await ask(history, { tools, store: false })).output_text, "The tools said: get_weather; get_time.");
@@ -205,5 +228,14 @@ async function websocket() {
 }
 
 const both = [plain, streamed, streamHelper, chained, inputItems, websocket];
-const fake = [structured, toolsWithPreviousId, toolsWithWholeHistory, background, cancel, resumeAfterACut, errors, retried];
+const fake = [
+  structured,
+  toolsWithPreviousId,
+  toolsWithWholeHistory,
+  background,
+  cancel,
+  resumeAfterACut,
+  errors,
+  retried,
+];
 run(...both, ...(OVER === "demo" ? [] : fake));

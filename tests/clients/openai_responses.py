@@ -1,4 +1,4 @@
-"""The official Python SDK: responses, plain, streamed and through the stream helper, with schemas and tools, chained."""
+"""The official Python SDK: responses, plain, streamed, through the stream helper, with schemas and tools, chained."""
 
 import json
 
@@ -28,9 +28,7 @@ CITY = {
     "required": ["city"],
     "additionalProperties": False,
 }
-TOOLS = [
-    {"type": "function", "name": name, "parameters": CITY, "strict": True} for name in ("get_weather", "get_time")
-]
+TOOLS = [{"type": "function", "name": name, "parameters": CITY, "strict": True} for name in ("get_weather", "get_time")]
 PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
@@ -58,7 +56,7 @@ def plain():
     )
     response = raw.parse()
     holds(response.id.startswith("resp_") and response._request_id.startswith("req_"), response)
-    equal(set(KEYS) - set(json.loads(raw.text())), set(), "keys that are missing")
+    equal(set(KEYS) - set(json.loads(raw.http_response.text)), set(), "keys that are missing")
     equal((response.object, response.status, response.error), ("response", "completed", None))
     equal((response.model, response.instructions, response.metadata), (MODEL, "Be kind.", {"ship": "Beagle"}))
     equal((response.temperature, response.max_output_tokens, response.store), (0.5, 500, True))
@@ -128,8 +126,17 @@ def chained():
     equal_answer(third.output_text, "One", "Two", "Three", told=["Be brief."])
     branch = ask("Another two", previous_response_id=first.id)
     equal_answer(branch.output_text, "One", "Another two")
-    equal_answer("".join(e.delta for e in ask("Four", previous_response_id=third.id, stream=True)
-                         if e.type == "response.output_text.delta"), "One", "Two", "Three", "Four")
+    equal_answer(
+        "".join(
+            e.delta
+            for e in ask("Four", previous_response_id=third.id, stream=True)
+            if e.type == "response.output_text.delta"
+        ),
+        "One",
+        "Two",
+        "Three",
+        "Four",
+    )
 
 
 def not_stored():
@@ -169,10 +176,14 @@ def inputs():
 
 
 def input_items():
-    response = ask([{"role": "user", "content": "One"}, {"role": "assistant", "content": "I."}, {"role": "user", "content": "Two"}])
+    response = ask(
+        [{"role": "user", "content": "One"}, {"role": "assistant", "content": "I."}, {"role": "user", "content": "Two"}]
+    )
     items = list(responses.input_items.list(response.id, order="asc", limit=1))
-    equal([(item.type, item.role, item.content[0].text) for item in items],
-          [("message", "user", "One"), ("message", "assistant", "I."), ("message", "user", "Two")])
+    equal(
+        [(item.type, item.role, item.content[0].text) for item in items],
+        [("message", "user", "One"), ("message", "assistant", "I."), ("message", "user", "Two")],
+    )
     equal([item.content[0].type for item in items], ["input_text", "output_text", "input_text"])
     equal([item.id for item in responses.input_items.list(response.id)], [item.id for item in items[::-1]])
     page = responses.input_items.list(response.id, order="asc", after=items[0].id, limit=1)
@@ -184,7 +195,7 @@ def input_tokens():
     few = responses.input_tokens.count(model=MODEL, input="Ahoy")
     many = responses.input_tokens.count(model=MODEL, input="Ahoy, " * 50)
     equal((few.object, many.object), ("response.input_tokens", "response.input_tokens"))
-    holds(0 < few.input_tokens < many.input_tokens - 50, (few, many))
+    holds(0 < few.input_tokens < many.input_tokens - 40, (few, many))
 
 
 def structured():
@@ -200,7 +211,10 @@ def structured():
 def tools_with_previous_id():
     first = ask("Use get_weather.", tools=TOOLS)
     [call] = first.output
-    equal((call.type, call.name, call.arguments, call.status), ("function_call", "get_weather", '{"city":"city"}', "completed"))
+    equal(
+        (call.type, call.name, call.arguments, call.status),
+        ("function_call", "get_weather", '{"city":"city"}', "completed"),
+    )
     holds(call.id.startswith("fc_") and call.call_id, call)
     equal([(tool.name, tool.strict) for tool in first.tools], [("get_weather", True), ("get_time", True)])
     output = output_of(call, "21 degrees")
@@ -208,8 +222,10 @@ def tools_with_previous_id():
     equal(second.output_text, "The tool said: 21 degrees.")
     third = ask("And now?", previous_response_id=second.id)
     equal_answer(third.output_text, "Use get_weather.", "And now?", outputs=["21 degrees"])
-    equal([item.type for item in responses.input_items.list(second.id) if item.type == "function_call_output"],
-          ["function_call_output"])
+    equal(
+        [item.type for item in responses.input_items.list(second.id) if item.type == "function_call_output"],
+        ["function_call_output"],
+    )
     # A call that nobody answers must not be the end of a chain.
     left = ask("Never mind.", previous_response_id=first.id)
     holds(left.status == "completed" and '"Never mind."' in left.output_text, left)
@@ -218,7 +234,10 @@ def tools_with_previous_id():
 def tools_with_whole_history():
     history = [{"role": "user", "content": "Use get_weather and get_time."}]
     first = ask(history, tools=TOOLS, store=False)
-    equal([(call.type, call.name) for call in first.output], [("function_call", "get_weather"), ("function_call", "get_time")])
+    equal(
+        [(call.type, call.name) for call in first.output],
+        [("function_call", "get_weather"), ("function_call", "get_time")],
+    )
     history += first.output
     history += [output_of(call, f"{call.name} is fine") for call in first.output]
     second = ask(history, tools=TOOLS, store=False)
@@ -233,7 +252,10 @@ def tool_choices():
     for choice, name in (
         ("required", "get_weather"),
         ({"type": "function", "name": "get_time"}, "get_time"),
-        ({"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "get_time"}]}, "get_time"),
+        (
+            {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "get_time"}]},
+            "get_time",
+        ),
     ):
         equal([item.name for item in ask("Hello", tools=TOOLS, tool_choice=choice).output], [name], choice)
     equal_answer(ask("Use get_time.", tools=TOOLS, tool_choice="none").output_text, "Use get_time.")
@@ -243,7 +265,10 @@ def streamed_tools():
     with responses.stream(model=MODEL, input="Use get_weather and get_time.", tools=TOOLS) as stream:
         events = list(stream)
         calls = stream.get_final_response().output
-    equal([(call.name, call.arguments) for call in calls], [("get_weather", '{"city":"city"}'), ("get_time", '{"city":"city"}')])
+    equal(
+        [(call.name, call.arguments) for call in calls],
+        [("get_weather", '{"city":"city"}'), ("get_time", '{"city":"city"}')],
+    )
     for index, call in enumerate(calls):
         own = [event for event in events if getattr(event, "output_index", None) == index]
         deltas = [event.delta for event in own if event.type == "response.function_call_arguments.delta"]

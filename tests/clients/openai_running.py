@@ -1,4 +1,4 @@
-"""The official Python SDK: responses that run on: background, polling, cancelling, resuming; errors, retries, WebSocket."""
+"""The official Python SDK: responses that run on, are cancelled and resumed; errors, retries, WebSocket."""
 
 import openai
 
@@ -21,7 +21,9 @@ def open_gate(name):
 
 
 def ended(id):
-    return eventually("it ends", lambda: (got := responses.retrieve(id)).status not in ("queued", "in_progress") and got)
+    return eventually(
+        "it ends", lambda: (got := responses.retrieve(id)).status not in ("queued", "in_progress") and got
+    )
 
 
 def text_of(events):
@@ -192,11 +194,13 @@ def websocket():
         # What is not stored lives as long as the connection.
         second = turn("Two", store=False, previous_response_id=first[-1].response.id)[-1].response
         equal_answer(second.output_text, "One", "Two")
-        stored = turn("Three", previous_response_id=second.id)[-1].response
-        equal_answer(stored.output_text, "One", "Two", "Three")
-        equal(turn("And?", previous_response_id="resp_none")[-1].error.code, "previous_response_not_found")
-        equal_answer(turn("Four")[-1].response.output_text, "Four")
-    equal(responses.retrieve(stored.id).output_text, stored.output_text)
+        stored = turn("Three")[-1].response
+        fourth = turn("Four", previous_response_id=stored.id)[-1].response
+        equal_answer(fourth.output_text, "Three", "Four")
+        error = turn("And?", previous_response_id="resp_none")[-1].to_dict()
+        equal((error["type"], error["status"], error["error"]["code"]), ("error", 400, "previous_response_not_found"))
+        equal_answer(turn("Five")[-1].response.output_text, "Five")
+    equal(responses.retrieve(fourth.id).output_text, fourth.output_text)
     raises(openai.NotFoundError, lambda: responses.retrieve(second.id), 404)
 
 

@@ -35,7 +35,10 @@ async function chained() {
 
 async function streamed() {
   const events = await collect(await create({ input: "Streamed", stream: true }));
-  equal(events.map((event) => event.sequence_number), [...events.keys()]);
+  equal(
+    events.map((event) => event.sequence_number),
+    [...events.keys()],
+  );
   equal([events[0].type, events.at(-1).type], ["response.created", "response.completed"]);
   await toldOnce(events.at(-1).response, ["Streamed"]);
   console.log("calls 1");
@@ -54,7 +57,10 @@ async function inAConversation() {
   const events = await collect(await create({ input: "Two", conversation: id, stream: true }));
   await toldOnce(events.at(-1).response, ["One", "Two"]);
   const kept = await collect(direct.conversations.items.list(id, { order: "asc" }));
-  equal(kept.map((item) => item.role), ["user", "assistant", "user", "assistant"]);
+  equal(
+    kept.map((item) => item.role),
+    ["user", "assistant", "user", "assistant"],
+  );
   console.log("calls 2");
 }
 
@@ -68,6 +74,12 @@ async function background() {
   console.log("calls 1");
 }
 
+// This one loses its connection at once: the second try finds the first still being answered.
+async function whileItRuns() {
+  equal((await create({ input: "!slow" })).output_text, "These are some words that come before the fault.");
+  console.log("calls 1");
+}
+
 // Two that are meant to be two stay two.
 async function theSameTwice() {
   const first = await create({ input: "Same" });
@@ -78,4 +90,4 @@ async function theSameTwice() {
   console.log("calls 2");
 }
 
-run(plain, chained, streamed, streamHelper, inAConversation, background, theSameTwice);
+run(plain, chained, streamed, streamHelper, inAConversation, background, whileItRuns, theSameTwice);

@@ -62,6 +62,14 @@ def background():
     print("calls 1")
 
 
+def while_it_runs():
+    """This one loses its connection at once: the second try finds the first still being answered."""
+    told = "These are some words that come before the fault."
+    equal(create(input="!slow").output_text, told)
+    equal("".join(e.delta for e in create(input="!slow", stream=True) if e.type == "response.output_text.delta"), told)
+    print("calls 2")
+
+
 def the_same_twice():
     """Two that are meant to be two stay two."""
     first, second = create(input="Same"), create(input="Same")
@@ -71,4 +79,4 @@ def the_same_twice():
     print("calls 2")
 
 
-run(plain, chained, streamed, in_a_conversation, background, the_same_twice)
+run(plain, chained, streamed, in_a_conversation, background, while_it_runs, the_same_twice)

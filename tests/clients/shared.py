@@ -1,4 +1,4 @@
-"""What the Python scripts share: where the server is, what the model behind it says, exact comparisons, one line a check.
+"""What the Python scripts share: where the server is, what the model behind it says, comparisons, a line a check.
 
 OPENAI_BASE_URL and OPENAI_API_KEY say where to go, as for any application. OVER is `fake` (crates/fake-openai with its
 assistant) or `demo`. Words after the script's name run only the checks of these names.

@@ -1,15 +1,17 @@
 //! Somebody on the line between a client and the server, who takes answers away.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use fake_openai::{FakeOpenAi, Outcome};
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 /// A proxy that lets the server do all of its work, receives the whole answer to each first try of a `POST`, and then
-/// closes the connection instead of passing it on. What an SDK tries again passes.
+/// closes the connection instead of passing it on; where the request says `!slow`, it closes at once, without waiting
+/// for the answer. What an SDK tries again passes.
 pub struct Cutter {
     pub url: String,
     cuts: Arc<AtomicUsize>,
@@ -19,14 +21,14 @@ pub struct Cutter {
 impl Cutter {
     /// In front of the server at this URL.
     pub async fn start(server: &str) -> Self {
-        let server: SocketAddr = server.strip_prefix("http://").unwrap().parse().unwrap();
+        let server = server.strip_prefix("http://").unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let cuts = Arc::new(AtomicUsize::new(0));
         let counted = cuts.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(serve(client, server, counted.clone()));
+                tokio::spawn(serve(client, server.clone(), counted.clone()));
             }
         });
         Self { url, cuts, accepting }
@@ -45,13 +47,18 @@ impl Drop for Cutter {
 }
 
 /// Requests and answers of a connection, each read to its end before it goes on.
-async fn serve(client: TcpStream, server: SocketAddr, cuts: Arc<AtomicUsize>) {
+async fn serve(client: TcpStream, server: String, cuts: Arc<AtomicUsize>) {
     let mut client = BufReader::new(client);
     let mut server = BufReader::new(TcpStream::connect(server).await.unwrap());
     while let Some(request) = message(&mut client).await {
         server.write_all(&request.bytes).await.unwrap();
+        let is_cut = request.is_first_try();
+        if is_cut && request.bytes.windows(5).any(|five| five == b"!slow") {
+            cuts.fetch_add(1, Ordering::SeqCst);
+            return;
+        }
         let answer = message(&mut server).await.expect("the server answers");
-        if request.is_first_try() {
+        if is_cut {
             cuts.fetch_add(1, Ordering::SeqCst);
             return;
         }
@@ -113,4 +120,27 @@ async fn more(from: &mut BufReader<TcpStream>, bytes: &mut Vec<u8>, length: usiz
     bytes.resize(start + length, 0);
     from.read_exact(&mut bytes[start..]).await.ok()?;
     Some(())
+}
+
+#[tokio::test]
+async fn it_takes_away_what_comes_first() {
+    let fake = FakeOpenAi::start().await;
+    let cutter = Cutter::start(fake.base_url().strip_suffix("/v1").unwrap()).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    for stream in [false, true] {
+        let body = json!({"model": "m", "stream": stream, "messages": [{"role": "user", "content": "Hi"}]}).to_string();
+        let post = |tried: &'static str| {
+            let request = client.post(format!("{}/v1/chat/completions", cutter.url));
+            request.header("x-stainless-retry-count", tried).body(body.clone()).send()
+        };
+        let before = (cutter.cuts(), fake.calls());
+        post("0").await.unwrap_err();
+        assert_eq!((cutter.cuts(), fake.calls()), (before.0 + 1, before.1 + 1));
+        assert_eq!(fake.outcome(fake.last().index), Some(Outcome::Finished), "all of it was said");
+        let answer = post("1").await.unwrap().text().await.unwrap();
+        assert!(answer.contains(if stream { "[DONE]" } else { "Hello from the fake." }), "{answer}");
+        assert_eq!((cutter.cuts(), fake.calls()), (before.0 + 1, before.1 + 2));
+    }
+    let models = client.get(format!("{}/v1/models", cutter.url)).send().await.unwrap();
+    assert_eq!(models.status(), 200);
 }

@@ -3,6 +3,7 @@
 
 mod cutter;
 mod languages;
+mod readme;
 mod retries;
 
 use std::path::PathBuf;
@@ -48,6 +49,17 @@ impl Rig {
     }
 }
 
+/// Where programs keep what they can get again.
+fn cache_home() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"))).expect("HOME is set")
+}
+
+/// Where `scripts/clients` installs.
+fn cache() -> PathBuf {
+    cache_home().join("openai-backend/clients")
+}
+
 /// A script over the fake.
 async fn over_the_fake(script: &str, settings: &[(&str, &str)]) {
     let rig = Rig::start().await;
@@ -67,14 +79,12 @@ async fn over_the_demo(script: &str) {
 async fn run(script: &str, url: &str, key: &str, settings: &[(&str, &str)]) -> String {
     let root = env!("CARGO_MANIFEST_DIR");
     let home = tempfile::tempdir().unwrap();
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     let mut words = script.split(' ');
     let file = words.next().unwrap_or_default();
     let mut command = Command::new(format!("{root}/scripts/clients"));
     command.arg(format!("tests/clients/{file}")).args(words).env_clear().stdin(Stdio::null()).kill_on_drop(true);
     command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-    command.env("HOME", home.path()).env("XDG_CACHE_HOME", cache.expect("HOME is set")).env("OTHER_API_KEY", OTHER_KEY);
+    command.env("HOME", home.path()).env("XDG_CACHE_HOME", cache_home()).env("OTHER_API_KEY", OTHER_KEY);
     command.env("OPENAI_BASE_URL", format!("{url}/v1")).env("OPENAI_API_KEY", key).envs(settings.iter().copied());
     let output = tokio::time::timeout(ENDS_WITHIN, command.output()).await.expect("the script ends").unwrap();
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
