@@ -9,7 +9,7 @@ const BASE_URL = process.env.OPENAI_BASE_URL;
 const KEY = process.env.OPENAI_API_KEY;
 const OTHER_KEY = process.env.OTHER_API_KEY ?? "";
 const OVER = process.env.OVER ?? "fake";
-const MODEL = OVER === "demo" ? "demo" : "gpt-5-mini";
+const MODEL = { demo: "demo", real: "smollm2-135m-instruct" }[OVER] ?? "gpt-5-mini";
 const OPENAI = process.env.OPENAI_PACKAGE ?? "openai";
 // Longer than anything here takes, in milliseconds.
 const SOON = 20_000;

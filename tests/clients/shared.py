@@ -1,7 +1,7 @@
 """What the Python scripts share: where the server is, what the model behind it says, comparisons, a line a check.
 
 OPENAI_BASE_URL and OPENAI_API_KEY say where to go, as for any application. OVER is `fake` (crates/fake-openai with its
-assistant) or `demo`. Words after the script's name run only the checks of these names.
+assistant), `demo` or `real` (scripts/real-model). Words after the script's name run only the checks of these names.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ BASE_URL = os.environ["OPENAI_BASE_URL"]
 KEY = os.environ["OPENAI_API_KEY"]
 OTHER_KEY = os.environ.get("OTHER_API_KEY", "")
 OVER = os.environ.get("OVER", "fake")
-MODEL = "demo" if OVER == "demo" else "gpt-5-mini"
+MODEL = {"demo": "demo", "real": "smollm2-135m-instruct"}.get(OVER, "gpt-5-mini")
 # Longer than anything here takes, in seconds.
 SOON = 20
 

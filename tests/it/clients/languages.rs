@@ -1,6 +1,6 @@
-//! Every client, over the fake and, as far as the demo can, over the demo.
+//! Every client, over the fake and, as far as the demo can, over the demo; the official SDKs over a real model, too.
 
-use super::{over_the_demo, over_the_fake};
+use super::{over_a_real_model, over_the_demo, over_the_fake};
 
 /// A test a script, so that a failure names the client.
 macro_rules! clients {
@@ -48,4 +48,7 @@ clients! {
     demo_agents_javascript => over_the_demo("agents_sdk.cjs");
     demo_llm_command => over_the_demo("llm_command.py");
     demo_llm_comply => over_the_demo("comply.py");
+
+    real_openai_python => over_a_real_model("real_model.py");
+    real_node => over_a_real_model("real_model.cjs");
 }

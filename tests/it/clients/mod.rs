@@ -13,6 +13,7 @@ use std::time::Duration;
 use fake_openai::{FakeOpenAi, assistant};
 use tokio::process::Command;
 
+use crate::real_model::RealModel;
 use crate::support::process::{Process, Program};
 
 /// The keys of two clients, and the server's.
@@ -71,6 +72,14 @@ async fn over_the_fake(script: &str, settings: &[(&str, &str)]) {
 async fn over_the_demo(script: &str) {
     let server = Program::bare().set("DEMO_WORD_DELAY", "0").start().await;
     run(script, &server.url, "anything", &[("OVER", "demo")]).await;
+    server.stop().await;
+}
+
+/// A script over a real, small model.
+async fn over_a_real_model(script: &str) {
+    let model = RealModel::start().await;
+    let server = model.program().start().await;
+    run(script, &server.url, "anything", &[("OVER", "real")]).await;
     server.stop().await;
 }
 
