@@ -31,9 +31,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const HOUR_MS: i64 = 3_600_000;
 const NOW_MS: i64 = 1_800_000_000_000;
-const NOTHING: Budget = Budget { tokens: 1, fixed_tokens: 1 };
+const NOTHING: Budget = Budget { tokens: 1, fixed_tokens: 1, whole: false };
 /// 40 messages of 10 tokens.
-const FORTY_ITEMS: Budget = Budget { tokens: 400, fixed_tokens: 0 };
+const FORTY_ITEMS: Budget = Budget { tokens: 400, fixed_tokens: 0, whole: false };
 const TURNS: usize = 20_000;
 
 fn main() {
@@ -137,11 +137,16 @@ fn begin(place: &Place, budget: Budget) -> BeginTurn {
         temperature: Some(0.95),
         max_tokens: 1_000,
         stream: true,
+        options: None,
+        shown: None,
+        whole_history: false,
     };
     BeginTurn {
         place: place.clone(),
         session: SessionUse::Create(24 * HOUR_MS),
         create_conversation: true,
+        hidden: false,
+        expected_items: None,
         turn: TurnId::fresh(&SystemIds, &SystemClock),
         request,
         idempotency: None,
@@ -156,12 +161,13 @@ fn finish(begin: BeginTurn, fence: u64, items: usize) -> FinishTurn {
     let text = "word ".repeat(75);
     let id = begin.request.answer_id;
     let mut all = begin.request.input;
-    let json = assistant_message(&id, &text, true);
+    let json = assistant_message(&id, &text, "", true);
     all.push(Item { id: id.clone(), turn: Some(begin.turn.clone()), json, tokens: 10, encoding: Encoding::O200k });
     all.truncate(items);
     let usage = Some(Usage { input_tokens: 20, output_tokens: 75, ..Usage::default() });
-    let answer = Answer { id, text, model: "gpt-4o-mini".into(), finish_reason: Some("stop".into()) };
-    let end = End { status: TurnStatus::Completed, answer: Some(answer), usage, fault: None };
+    let answer =
+        Answer { id, text, model: "gpt-4o-mini".into(), finish_reason: Some("stop".into()), output: Vec::new() };
+    let end = End { status: TurnStatus::Completed, answer: Some(answer), usage, fault: None, at_ms: 0 };
     FinishTurn {
         place: begin.place,
         turn: begin.turn,
@@ -170,6 +176,7 @@ fn finish(begin: BeginTurn, fence: u64, items: usize) -> FinishTurn {
         items: all,
         usage,
         fault: None,
+        answer: None,
         events: vec![Numbered { seq: 2, event: Event::Ended(Box::new(end)) }],
         keep_events_ms: HOUR_MS,
         now_ms: NOW_MS,

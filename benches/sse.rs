@@ -93,8 +93,15 @@ fn network() -> Result<(), Failure> {
 }
 
 fn call() -> Call {
-    let message = PromptMessage { role: Role::User, text: "Hello".into() };
-    Call { model: "gpt-4o".into(), messages: vec![message], temperature: None, max_tokens: 1000, stream: true }
+    let message = PromptMessage::new(Role::User, "Hello");
+    Call {
+        model: "gpt-4o".into(),
+        messages: vec![message],
+        temperature: None,
+        max_tokens: 1000,
+        stream: true,
+        options: None,
+    }
 }
 
 /// What a proxy does that only copies.

@@ -12,12 +12,15 @@ use crate::http::v1::key::Door;
 use crate::store::Store;
 use crate::tasks::Guests;
 use crate::turn::Turns;
+use crate::turn::scratch::Scratch;
 use crate::upstream::Upstream;
 
 /// The server's parts, put together once in `server.rs`.
 pub struct App {
     /// Begins, reads and stops turns.
     pub turns: Turns,
+    /// The same for turns that nobody keeps.
+    pub scratch: Scratch,
     /// For what needs no turn: reading history, readiness.
     pub store: Arc<dyn Store>,
     /// For requests that are passed on to the model as they are.

@@ -24,6 +24,7 @@ use crate::http::v1::key::Door;
 use crate::http::{guard, router};
 use crate::store::Store;
 use crate::tasks::{Guests, Tasks};
+use crate::turn::scratch::Scratch;
 use crate::turn::{OnCrash, TurnLimits, Turns};
 use crate::upstream::Upstream;
 
@@ -90,7 +91,7 @@ pub async fn run(
     app.ready.stop();
     tasks.stopping().cancel();
     let grace = config.limits.shutdown_grace;
-    tokio::join!(app.turns.shut_down(grace), app.guests.see_out(grace));
+    tokio::join!(app.turns.shut_down(grace), app.scratch.shut_down(grace), app.guests.see_out(grace));
     closing.cancel();
     let left = tasks.wait(CLOSE_WITHIN).await;
     parts.store.close().await;
@@ -113,7 +114,9 @@ fn app(config: &Config, parts: &Parts, tasks: &Tasks) -> Arc<App> {
     };
     let (store, upstream, clock) = (parts.store.clone(), parts.upstream.clone(), parts.clock.clone());
     let session = &config.session;
+    let scratch = Scratch::new(upstream.clone(), clock.clone(), parts.ids.clone(), &limits, tasks.clone());
     Arc::new(App {
+        scratch,
         turns: Turns::new(store.clone(), upstream.clone(), clock.clone(), &*parts.ids, limits, tasks.clone()),
         store,
         upstream,

@@ -14,6 +14,13 @@ pub enum Owner {
 }
 
 impl Owner {
+    /// Whoever runs the server: owns what is nobody's in particular, the API keys. No key can have this id, whose sign no
+    /// name may hold.
+    #[must_use]
+    pub fn operator() -> Self {
+        Self::ApiKey("@operator".to_owned())
+    }
+
     /// One string for both kinds, as stores keep it: `s:<session key>` or `k:<key id>`.
     #[must_use]
     pub fn tag(&self) -> String {

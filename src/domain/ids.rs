@@ -119,11 +119,6 @@ id_type!(
     "conv_"
 );
 id_type!(
-    /// An item of type `message`.
-    ItemId,
-    "msg_"
-);
-id_type!(
     /// One exchange: what was asked, and the answer to it.
     TurnId,
     "turn_"
@@ -133,6 +128,139 @@ id_type!(
     InstanceId,
     "inst_"
 );
+
+impl TurnId {
+    /// The turn as OpenAI's Responses name it: another prefix before the same digits.
+    #[must_use]
+    pub fn response_id(&self) -> String {
+        format!("{RESPONSE_PREFIX}{}", self.digits())
+    }
+
+    /// The turn behind a response's id; `None` where `text` is no such id.
+    #[must_use]
+    pub fn of_response(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix(RESPONSE_PREFIX)?;
+        Self::parse(&format!("{}{digits}", Self::PREFIX))
+    }
+
+    /// When it was minted, in milliseconds since the Unix epoch: the first 48 bits of a fresh id.
+    #[must_use]
+    pub fn minted_at_ms(&self) -> Option<i64> {
+        let digits = self.digits();
+        i64::from_str_radix(digits.get(..12).filter(|_| digits.len() == 32)?, 16).ok()
+    }
+
+    fn digits(&self) -> &str {
+        self.0.strip_prefix(Self::PREFIX).unwrap_or(&self.0)
+    }
+}
+
+/// What a response's id starts with.
+const RESPONSE_PREFIX: &str = "resp_";
+
+/// An item of a conversation: `msg_...` and the like, by its kind.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ItemId(String);
+
+/// The kinds of items, by what their ids start with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ItemKind {
+    /// Something said.
+    Message,
+    /// The model asks for a function to be called.
+    Call,
+    /// What a function gave.
+    CallOutput,
+    /// What the model thought.
+    Reasoning,
+    /// What is left of a longer history.
+    Compaction,
+}
+
+impl ItemKind {
+    const ALL: [Self; 5] = [Self::Message, Self::Call, Self::CallOutput, Self::Reasoning, Self::Compaction];
+
+    /// What ids of this kind start with.
+    #[must_use]
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Message => "msg_",
+            Self::Call => "fc_",
+            Self::CallOutput => "fco_",
+            Self::Reasoning => "rs_",
+            Self::Compaction => "cmp_",
+        }
+    }
+}
+
+impl ItemId {
+    /// A fresh id for a message.
+    #[must_use]
+    pub fn fresh(ids: &dyn Ids, clock: &dyn Clock) -> Self {
+        Self::fresh_of(ItemKind::Message, ids, clock)
+    }
+
+    /// A fresh id for an item of this kind.
+    #[must_use]
+    pub fn fresh_of(kind: ItemKind, ids: &dyn Ids, clock: &dyn Clock) -> Self {
+        Self(format!("{}{:032x}", kind.prefix(), ids.public(clock.now_ms())))
+    }
+
+    /// The id of an answer's message at the SDK door: it has its turn's digits, so that the turn is found by it.
+    #[must_use]
+    pub fn answer_of(turn: &TurnId) -> Self {
+        Self(format!("{}{}", ItemKind::Message.prefix(), turn.digits()))
+    }
+
+    /// The id of the item at `place` of what a turn at the SDK door was asked.
+    #[must_use]
+    pub fn input_of(turn: &TurnId, kind: ItemKind, place: usize) -> Self {
+        Self(format!("{}{}_in{place}", kind.prefix(), turn.digits()))
+    }
+
+    /// The turn that an item of the SDK door came with, by its digits.
+    #[must_use]
+    pub fn turn(&self) -> Option<TurnId> {
+        let (_, rest) = self.0.split_once('_')?;
+        let digits = rest.split_once('_').map_or(rest, |(digits, _)| digits);
+        TurnId::parse(&format!("{}{digits}", TurnId::PREFIX))
+    }
+
+    /// The id of another item of the same answer: it follows from the answer's own id and the item's place, so that every
+    /// instance gives it the same one.
+    #[must_use]
+    pub fn beside(&self, kind: ItemKind, place: usize) -> Self {
+        let digits = self.0.split_once('_').map_or(self.0.as_str(), |(_, digits)| digits);
+        Self(format!("{}{digits}_{place}", kind.prefix()))
+    }
+
+    /// Reads an id that a client sent: the prefix of a kind, then 1 to 80 ASCII letters, digits, `-` or `_`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let rest = ItemKind::ALL.iter().find_map(|kind| text.strip_prefix(kind.prefix()))?;
+        let plain = rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        ((1..=80).contains(&rest.len()) && plain).then(|| Self(text.to_owned()))
+    }
+
+    /// The id as it goes over the wire.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ItemId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ItemId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// A browser session as the store knows it: the SHA-256 of its secret, in hex. Whoever reads the store cannot make a
 /// cookie out of it.
@@ -189,6 +317,8 @@ mod tests {
         clock.advance(5);
         let second = TurnId::fresh(&SystemIds, &clock);
         assert!(first < second);
+        assert_eq!(second.minted_at_ms(), Some(1_005));
+        assert_eq!(TurnId::parse("turn_x").unwrap().minted_at_ms(), None);
         assert_eq!(TurnId::parse(first.as_str()), Some(first));
     }
 
@@ -198,6 +328,35 @@ mod tests {
             assert_eq!(TurnId::parse(bad), None, "{bad:?}");
         }
         assert_eq!(TurnId::parse(&format!("turn_{}", "a".repeat(65))), None);
+    }
+
+    #[test]
+    fn a_response_is_a_turn_by_another_name() {
+        let turn = TurnId::parse("turn_0a1b").unwrap();
+        assert_eq!(turn.response_id(), "resp_0a1b");
+        assert_eq!(TurnId::of_response("resp_0a1b"), Some(turn));
+        for bad in ["turn_0a1b", "resp_", "resp_a/b", ""] {
+            assert_eq!(TurnId::of_response(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn items_of_one_answer_have_ids_that_follow_from_it() {
+        let answer = ItemId::parse("msg_0a1b").unwrap();
+        assert_eq!(answer.beside(ItemKind::Call, 2).as_str(), "fc_0a1b_2");
+        for kind in ItemKind::ALL {
+            let fresh = ItemId::fresh_of(kind, &SystemIds, &ManualClock::at(1));
+            assert_eq!(ItemId::parse(fresh.beside(kind, 3).as_str()), Some(fresh.beside(kind, 3)));
+        }
+        let turn = TurnId::parse("turn_0a1b").unwrap();
+        let (said, asked) = (ItemId::answer_of(&turn), ItemId::input_of(&turn, ItemKind::CallOutput, 3));
+        assert_eq!((said.as_str(), asked.as_str()), ("msg_0a1b", "fco_0a1b_in3"));
+        for item in [&said, &asked, &said.beside(ItemKind::Reasoning, 1)] {
+            assert_eq!(item.turn().as_ref(), Some(&turn));
+        }
+        for bad in ["", "msg_", "xyz_1", "msg_a b", "fc", "resp_1"] {
+            assert_eq!(ItemId::parse(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// Instructions from the application, as newer models call them.
+    Developer,
 }
 
 impl Role {
@@ -29,6 +31,7 @@ impl Role {
             Self::System => "system",
             Self::User => "user",
             Self::Assistant => "assistant",
+            Self::Developer => "developer",
         }
     }
 }
@@ -66,39 +69,81 @@ pub struct StoredItem {
 pub struct Message {
     /// Who spoke.
     pub role: Role,
-    /// The text parts, joined.
+    /// The text parts and refusals, joined.
     pub text: String,
     /// False where an answer was cut short.
     pub complete: bool,
+    /// Whether it has parts that are no text: images, files.
+    pub has_more: bool,
 }
 
 /// The JSON of a message from the person.
 #[must_use]
 pub fn user_message(id: &ItemId, text: &str) -> String {
-    message(id, Role::User, "completed", "input_text", text, "")
+    let mut json = message(id, Role::User, "completed");
+    push_part(&mut json, "input_text", "text", text);
+    json.push_str("}]}");
+    json
 }
 
-/// The JSON of a message from the model; `complete` is false where the answer was cut short.
+/// The JSON of a message from the model; `refusal` is empty where it refuses nothing, `complete` false where the answer was
+/// cut short.
 #[must_use]
-pub fn assistant_message(id: &ItemId, text: &str, complete: bool) -> String {
-    let status = if complete { "completed" } else { "incomplete" };
-    message(id, Role::Assistant, status, "output_text", text, r#","annotations":[]"#)
+pub fn assistant_message(id: &ItemId, text: &str, refusal: &str, complete: bool) -> String {
+    let mut json = message(id, Role::Assistant, if complete { "completed" } else { "incomplete" });
+    if refusal.is_empty() || !text.is_empty() {
+        push_part(&mut json, "output_text", "text", text);
+        json.push_str(r#","annotations":[],"logprobs":[]}"#);
+    }
+    if !refusal.is_empty() {
+        json.push_str(if text.is_empty() { "" } else { "," });
+        push_part(&mut json, "refusal", "refusal", refusal);
+        json.push('}');
+    }
+    json.push_str("]}");
+    json
+}
+
+/// The JSON of a call of a function.
+#[must_use]
+pub fn call(id: &ItemId, call_id: &str, name: &str, arguments: &str) -> String {
+    let mut json = format!(r#"{{"type":"function_call","id":"{id}","status":"completed","call_id":"#);
+    push_json_string(&mut json, call_id);
+    json.push_str(r#","name":"#);
+    push_json_string(&mut json, name);
+    json.push_str(r#","arguments":"#);
+    push_json_string(&mut json, arguments);
+    json.push('}');
+    json
+}
+
+/// The JSON of what the model thought.
+#[must_use]
+pub fn reasoning(id: &ItemId, text: &str) -> String {
+    let mut json = format!(r#"{{"type":"reasoning","id":"{id}","summary":[{{"type":"summary_text","text":"#);
+    push_json_string(&mut json, text);
+    json.push_str("}]}");
+    json
 }
 
 /// Written by hand, because it is written twice a turn. All but the text is made of plain words.
-fn message(id: &ItemId, role: Role, status: &str, part: &str, text: &str, more: &str) -> String {
+fn message(id: &ItemId, role: Role, status: &str) -> String {
+    let mut json = String::with_capacity(512);
     let role = role.as_str();
-    let mut json = String::with_capacity(text.len() + text.len() / 8 + 200);
     for piece in [r#"{"type":"message","id":""#, id.as_str(), r#"","status":""#, status, r#"","role":""#, role] {
         json.push_str(piece);
     }
-    for piece in [r#"","content":[{"type":""#, part, r#"","text":"#] {
+    json.push_str(r#"","content":["#);
+    json
+}
+
+/// A part of a message, up to its text.
+fn push_part(json: &mut String, kind: &str, key: &str, text: &str) {
+    json.reserve(text.len() + text.len() / 8 + 96);
+    for piece in [r#"{"type":""#, kind, r#"",""#, key, r#"":"#] {
         json.push_str(piece);
     }
-    push_json_string(&mut json, text);
-    json.push_str(more);
-    json.push_str("}]}");
-    json
+    push_json_string(json, text);
 }
 
 #[derive(Deserialize)]
@@ -116,6 +161,8 @@ struct MessageShape<'a> {
 struct PartShape {
     #[serde(default)]
     text: Option<String>,
+    #[serde(default)]
+    refusal: Option<String>,
 }
 
 impl Item {
@@ -126,11 +173,12 @@ impl Item {
         if shape.kind != "message" {
             return None;
         }
-        let mut texts = shape.content.into_iter().filter_map(|part| part.text);
+        let has_more = shape.content.iter().any(|part| part.text.is_none() && part.refusal.is_none());
+        let mut texts = shape.content.into_iter().filter_map(|part| part.text.or(part.refusal));
         let first = texts.next().unwrap_or_default();
         let text = texts.fold(first, |all, more| all + &more);
         let complete = shape.status.is_none_or(|status| status != "incomplete");
-        Some(Message { role: shape.role?, text, complete })
+        Some(Message { role: shape.role?, text, complete, has_more })
     }
 }
 
@@ -149,8 +197,31 @@ mod tests {
         for text in ["", "hi", "quotes \" and \\ and {x}", "line\nline", "👌 ok", "\u{0}"] {
             let user = item(user_message(&id, text)).message().unwrap();
             assert_eq!((user.role, user.text.as_str()), (Role::User, text));
-            let model = item(assistant_message(&id, text, false)).message().unwrap();
+            let model = item(assistant_message(&id, text, "", false)).message().unwrap();
             assert_eq!((model.role, model.text.as_str()), (Role::Assistant, text));
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_a_part_of_its_own() {
+        let id = ItemId::parse("msg_1").unwrap();
+        for (text, parts) in [("", 1), ("Well.", 2)] {
+            let json = assistant_message(&id, text, "No \"way\".", true);
+            let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+            let content = value["content"].as_array().unwrap();
+            assert_eq!((content.len(), content[parts - 1]["refusal"].as_str()), (parts, Some("No \"way\".")));
+            assert_eq!(item(json).message().unwrap().text, format!("{text}No \"way\"."));
+        }
+    }
+
+    #[test]
+    fn calls_and_thoughts_are_json_whatever_is_in_them() {
+        let id = ItemId::parse("fc_1").unwrap();
+        for odd in ["", "{\"a\": 1}", "\"\n\\"] {
+            let value: serde_json::Value = serde_json::from_str(&call(&id, odd, odd, odd)).unwrap();
+            assert_eq!((value["call_id"].as_str(), value["arguments"].as_str()), (Some(odd), Some(odd)));
+            let value: serde_json::Value = serde_json::from_str(&reasoning(&id, odd)).unwrap();
+            assert_eq!(value["summary"][0]["text"].as_str(), Some(odd));
         }
     }
 

@@ -4,11 +4,13 @@
 
 pub mod clock;
 pub mod conversation;
+pub mod dialogue;
 pub mod event;
 pub mod ids;
 pub mod item;
 pub mod json;
 pub mod model;
+pub mod output;
 pub mod reply;
 pub mod tokens;
 pub mod turn;

@@ -2,8 +2,10 @@
 
 use super::event::{Answer, End, Event};
 use super::ids::{ItemId, TurnId};
-use super::item::{Item, assistant_message};
+use super::item::{Item, assistant_message, call, reasoning};
 use super::model;
+use super::output::{Output, Outputs};
+use super::tokens::Encoding;
 use super::turn::{Fault, FaultKind, TurnRequest, TurnStatus, Usage};
 
 /// The most text that an answer may have, in bytes. No model's answer comes near; a runaway upstream does.
@@ -16,6 +18,26 @@ pub enum Piece {
     Model(String),
     /// The text goes on.
     Text(String),
+    /// The model refuses.
+    Refusal(String),
+    /// The model thinks.
+    Reasoning(String),
+    /// The model asks for a function to be called.
+    Call {
+        /// Tells the calls of one answer apart.
+        index: u32,
+        /// The upstream's id for the call.
+        call_id: String,
+        /// The function.
+        name: String,
+    },
+    /// A call's arguments go on.
+    Arguments {
+        /// The call.
+        index: u32,
+        /// More of its JSON.
+        delta: String,
+    },
     /// The upstream's figures.
     Usage(Usage),
     /// The model has finished, for this reason.
@@ -26,7 +48,8 @@ pub enum Piece {
 #[derive(Debug, Clone)]
 pub struct Reply {
     id: ItemId,
-    text: String,
+    outputs: Outputs,
+    bytes: usize,
     model: String,
     finish_reason: Option<String>,
     usage: Option<Usage>,
@@ -38,7 +61,8 @@ impl Reply {
     pub fn to(request: &TurnRequest) -> Self {
         Self {
             id: request.answer_id.clone(),
-            text: String::new(),
+            outputs: Outputs::new(request.answer_id.clone()),
+            bytes: 0,
             model: request.model.clone(),
             finish_reason: None,
             usage: None,
@@ -50,26 +74,48 @@ impl Reply {
     /// # Errors
     /// When the answer grows past [`MAX_ANSWER_BYTES`].
     pub fn add(&mut self, piece: Piece) -> Result<Option<Event>, Fault> {
-        match piece {
-            Piece::Text(delta) if delta.is_empty() => {}
-            Piece::Text(delta) => {
-                if self.text.len() + delta.len() > MAX_ANSWER_BYTES {
-                    return Err(Fault::new(FaultKind::UpstreamGarbage, "the model's answer is too large to be one"));
-                }
-                self.text.push_str(&delta);
-                return Ok(Some(Event::Text { delta }));
+        let event = match piece {
+            Piece::Text(delta) => Event::Text { delta },
+            Piece::Refusal(delta) => Event::Refusal { delta },
+            Piece::Reasoning(delta) => Event::Reasoning { delta },
+            Piece::Call { index, call_id, name } => Event::Call { index, call_id, name },
+            Piece::Arguments { index, delta } => Event::Arguments { index, delta },
+            Piece::Model(model) => {
+                self.model = model;
+                return Ok(None);
             }
-            Piece::Model(model) => self.model = model,
-            Piece::Usage(usage) => self.usage = Some(usage),
-            Piece::Finish(reason) => self.finish_reason = Some(reason),
+            Piece::Usage(usage) => {
+                self.usage = Some(usage);
+                return Ok(None);
+            }
+            Piece::Finish(reason) => {
+                self.finish_reason = Some(reason);
+                return Ok(None);
+            }
+        };
+        Ok(self.show(&event)?.then_some(event))
+    }
+
+    /// Adds an event that was made of a piece; false where it says nothing.
+    ///
+    /// # Errors
+    /// When the answer grows past [`MAX_ANSWER_BYTES`].
+    pub fn show(&mut self, event: &Event) -> Result<bool, Fault> {
+        let size = event.size();
+        if size == 0 {
+            return Ok(false);
         }
-        Ok(None)
+        if self.bytes + size > MAX_ANSWER_BYTES {
+            return Err(Fault::new(FaultKind::UpstreamGarbage, "the model's answer is too large to be one"));
+        }
+        self.bytes += size;
+        Ok(self.outputs.add(event).is_some())
     }
 
     /// Whether anything was shown.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
+        self.outputs.list().is_empty()
     }
 
     /// How the turn ends with what has come. `prompt_tokens` is what was sent, for the case that the upstream gave no
@@ -77,26 +123,41 @@ impl Reply {
     #[must_use]
     pub fn end(&self, status: TurnStatus, fault: Option<Fault>, prompt_tokens: u64) -> End {
         let shown = status == TurnStatus::Completed || !self.is_empty();
-        let answer = shown.then(|| Answer {
+        let answer = shown.then(|| self.answer());
+        let usage = self.usage.or_else(|| shown.then(|| self.estimate(prompt_tokens)));
+        End { status, answer, usage, fault, at_ms: 0 }
+    }
+
+    fn answer(&self) -> Answer {
+        let list = self.outputs.list();
+        let text: String = list.iter().flat_map(Output::said).collect();
+        let is_plain = match list {
+            [] => true,
+            [Output::Message { refusal, .. }] => refusal.is_empty(),
+            _ => false,
+        };
+        Answer {
             id: self.id.clone(),
-            text: self.text.clone(),
+            text,
             model: self.model.clone(),
             finish_reason: self.finish_reason.clone(),
-        });
-        let usage = self.usage.or_else(|| shown.then(|| self.estimate(prompt_tokens)));
-        End { status, answer, usage, fault }
+            output: if is_plain { Vec::new() } else { list.to_vec() },
+        }
     }
 
     /// What an answer as far as this cost, by our own count.
     #[must_use]
     pub fn estimate(&self, prompt_tokens: u64) -> Usage {
-        let output_tokens = u64::from(model::profile(&self.model).encoding.count(&self.text));
+        let encoding = model::profile(&self.model).encoding;
+        let count = |output: &Output| u64::from(encoding.count(&output.cost()));
+        let output_tokens = self.outputs.list().iter().map(count).sum();
         Usage { input_tokens: prompt_tokens, output_tokens, estimated: true, ..Usage::default() }
     }
 }
 
 /// What the history gains by a turn that ends like this: the new items and the answer, or nothing where nothing was
-/// shown, so that the same request can simply be sent again.
+/// shown, so that the same request can simply be sent again. Calls that may not be whole are not for anybody to answer,
+/// so they stay out.
 #[must_use]
 pub fn history_of(turn: &TurnId, request: &TurnRequest, end: &End) -> Vec<Item> {
     let Some(answer) = &end.answer else {
@@ -105,12 +166,28 @@ pub fn history_of(turn: &TurnId, request: &TurnRequest, end: &End) -> Vec<Item> 
     let encoding = model::profile(&request.model).encoding;
     let complete = end.status == TurnStatus::Completed;
     let mut items = request.input.clone();
-    items.push(Item {
-        id: answer.id.clone(),
-        turn: Some(turn.clone()),
-        json: assistant_message(&answer.id, &answer.text, complete),
-        tokens: encoding.count_message(&answer.text),
-        encoding,
-    });
+    let mut gain = |output: &Output| items.extend(item_of(output, turn, encoding, complete));
+    if answer.output.is_empty() {
+        gain(&Output::message(answer.id.clone(), answer.text.clone()));
+    } else {
+        answer.output.iter().for_each(gain);
+    }
     items
+}
+
+/// An output as an item of its conversation; none for a call that may not be whole.
+#[must_use]
+pub fn item_of(output: &Output, turn: &TurnId, encoding: Encoding, complete: bool) -> Option<Item> {
+    let json = match output {
+        Output::Message { id, text, refusal } => assistant_message(id, text, refusal, complete),
+        Output::Reasoning { id, text } => reasoning(id, text),
+        Output::Call { id, call_id, name, arguments, .. } if complete => call(id, call_id, name, arguments),
+        Output::Call { .. } => return None,
+    };
+    let tokens = match output {
+        // Thoughts are not sent again.
+        Output::Reasoning { .. } => 0,
+        Output::Message { .. } | Output::Call { .. } => encoding.count_message(&output.cost()),
+    };
+    Some(Item { id: output.id().clone(), turn: Some(turn.clone()), json, tokens, encoding })
 }

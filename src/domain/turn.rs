@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::conversation::Place;
+use super::event::Answer;
 use super::ids::{ItemId, TurnId};
 use super::item::Item;
 
@@ -23,6 +24,15 @@ pub struct TurnRequest {
     pub max_tokens: u32,
     /// Whether to ask the upstream for a stream.
     pub stream: bool,
+    /// What else the upstream is asked for, as fields of Chat Completions: a JSON object's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<String>,
+    /// What the SDK door has to show of the request: a JSON object's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<String>,
+    /// Whether all of the history must go along, and the turn fails where it does not fit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole_history: bool,
 }
 
 impl TurnRequest {
@@ -214,4 +224,8 @@ pub struct TurnRecord {
     pub ended_at_ms: Option<i64>,
     /// The number of its last stored event.
     pub last_event: u64,
+    /// What the model said, where the turn is over and was to be kept as a response.
+    pub answer: Option<Answer>,
+    /// How many items its conversation had when it was over.
+    pub items_then: Option<u64>,
 }

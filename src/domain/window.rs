@@ -14,6 +14,8 @@ pub struct Budget {
     pub tokens: u32,
     /// Of these, what is spent before any history: system prompt, new prompt, overhead. At most `tokens`.
     pub fixed_tokens: u32,
+    /// Whether nothing may be left behind: all is loaded, and whether it fits is for whoever asked.
+    pub whole: bool,
 }
 
 impl Budget {
@@ -22,9 +24,18 @@ impl Budget {
     /// 0 while everything fits. Afterwards what is kept is at most the budget, and more than about three quarters of it.
     #[must_use]
     pub fn cut(&self, history_tokens: u64) -> u64 {
+        if self.whole {
+            return 0;
+        }
         let over = (history_tokens + u64::from(self.fixed_tokens)).saturating_sub(u64::from(self.tokens));
         let step = u64::from(self.tokens / 4).max(1);
         over.div_ceil(step) * step
+    }
+
+    /// The budget by which a store is to cut: without an end where nothing may be left behind.
+    #[must_use]
+    pub fn loaded_tokens(&self) -> u32 {
+        if self.whole { u32::MAX } else { self.tokens }
     }
 
     fn room(&self) -> u64 {
@@ -83,7 +94,7 @@ mod tests {
         let mut before = 0;
         let stored = |(i, &tokens): (usize, &u32)| {
             let id = ItemId::parse(&format!("msg_{i}")).unwrap();
-            let json = if i % 2 == 0 { user_message(&id, "hi") } else { assistant_message(&id, "hi", true) };
+            let json = if i % 2 == 0 { user_message(&id, "hi") } else { assistant_message(&id, "hi", "", true) };
             let item =
                 Item { id, turn: TurnId::parse(&format!("turn_{}", i / 2)), json, tokens, encoding: Encoding::O200k };
             let seq = i as u64 + 1;
@@ -103,13 +114,13 @@ mod tests {
 
     #[test]
     fn all_of_a_short_history_is_kept() {
-        let budget = Budget { tokens: 100, fixed_tokens: 20 };
+        let budget = Budget { tokens: 100, fixed_tokens: 20, whole: false };
         assert_eq!(window(&[10, 10, 30, 30], budget).len(), 4);
     }
 
     #[test]
     fn the_cut_stays_for_many_turns() {
-        let budget = Budget { tokens: 1_000, fixed_tokens: 50 };
+        let budget = Budget { tokens: 1_000, fixed_tokens: 50, whole: false };
         let starts: Vec<u64> =
             (1..200).map(|turns| window(&vec![10; turns * 2], budget).first().map_or(0, |item| item.seq)).collect();
         let moves = starts.windows(2).filter(|pair| pair[0] != pair[1]).count();
@@ -124,7 +135,7 @@ mod tests {
             budget in 1u32..3_000,
             fixed in 0u32..3_000,
         ) {
-            let budget = Budget { tokens: budget, fixed_tokens: fixed.min(budget) };
+            let budget = Budget { tokens: budget, fixed_tokens: fixed.min(budget), whole: false };
             let kept = window(&tokens, budget);
             let sum: u64 = kept.iter().map(|item| u64::from(item.item.tokens)).sum();
             prop_assert!(sum <= budget.room());

@@ -39,6 +39,17 @@ pub async fn object(request: Request, app: &App) -> Result<Bytes, ApiError> {
     Ok(bytes)
 }
 
+/// The same where a request may also have no body at all.
+///
+/// # Errors
+/// When there is one that is no JSON object, or too large, or too slow.
+pub async fn object_or_nothing(request: Request, app: &App) -> Result<Bytes, ApiError> {
+    if request.body().is_end_stream() && !request.headers().contains_key(header::CONTENT_TYPE) {
+        return Ok(Bytes::new());
+    }
+    object(request, app).await
+}
+
 fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let unsupported = |text: &str| ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text);
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {

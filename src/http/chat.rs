@@ -117,6 +117,8 @@ fn ask_for(app: &App, session: &Session, session_use: SessionUse, wanted: &Wante
         },
         session: session_use,
         create_conversation: !wanted.names_existing_conversation(),
+        hidden: false,
+        expected_items: None,
         request: wanted.turn_request(&turn, &*app.ids, &*app.clock),
         turn,
         idempotency: wanted.idempotency(),

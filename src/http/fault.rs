@@ -39,6 +39,7 @@ impl From<Refused> for ApiError {
             Refused::WaitedTooLong => {
                 busy("conversation_busy", "The conversation was busy with an earlier request for too long.")
             }
+            Refused::Moved => busy("conversation_busy", "The conversation has gone on meanwhile."),
             Refused::UnknownConversation => Self::not_found("There is no such conversation."),
             Refused::UnknownSession => Self::not_found("There is no such session."),
             Refused::KeyReused => Self::new(

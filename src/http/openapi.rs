@@ -21,6 +21,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
     tags(
         (name = "chat", description = "Talk, with memory by cookie."),
         (name = "turns", description = "Find a turn again, read it from any event on, stop it."),
+        (name = "responses", description = "OpenAI's Responses, with state, on any model."),
+        (name = "conversations", description = "OpenAI's Conversations; those of `/chat` are among them."),
         (name = "openai", description = "For OpenAI's SDKs: set their base URL to `/v1` here."),
         (name = "service", description = "For whoever runs the server.")
     )

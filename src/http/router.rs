@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::v1::{completions, models, pass};
+use super::v1::{completions, conversations, models, pass, responses};
 use super::{chat, error, health, openapi};
 use crate::app::App;
 
@@ -33,6 +33,16 @@ fn routes() -> OpenApiRouter<Arc<App>> {
 fn sdk_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(completions::create))
+        .routes(routes!(responses::create))
+        .routes(routes!(responses::tokens::count))
+        .routes(routes!(responses::compact::compact))
+        .routes(routes!(responses::stored::retrieve, responses::stored::delete))
+        .routes(routes!(responses::stored::cancel))
+        .routes(routes!(responses::stored::input_items))
+        .routes(routes!(conversations::create, conversations::list_all))
+        .routes(routes!(conversations::retrieve, conversations::update, conversations::delete))
+        .routes(routes!(conversations::items::create, conversations::items::list_all))
+        .routes(routes!(conversations::items::retrieve, conversations::items::delete))
         .routes(routes!(models::list))
         .routes(routes!(models::retrieve))
         .route("/v1/models/{owner}/{*rest}", get(models::retrieve_slashed))

@@ -2,6 +2,9 @@
 //!
 //! Several servers may share one, as they would share a Redis, so it keeps leases and sends notices like one.
 
+mod conversations;
+mod documents;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -9,14 +12,14 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use super::{
-    AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, HistoryPage, Notice,
-    SessionUse, Started, Store, StoreError, StoreInfo,
+    AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, HistoryPage, KeyRole,
+    Notice, SessionUse, Started, Store, StoreError, StoreInfo,
 };
 use crate::domain::clock::Clock;
 use crate::domain::conversation::{Conversation, Owner, Place};
 use crate::domain::event::{Event, Numbered};
 use crate::domain::ids::{ConversationId, InstanceId, TurnId};
-use crate::domain::item::StoredItem;
+use crate::domain::item::{Item, StoredItem};
 use crate::domain::turn::{TurnRecord, TurnStatus};
 use crate::domain::window::Budget;
 
@@ -33,12 +36,15 @@ struct State {
     conversations: HashMap<ConversationId, ConversationRow>,
     turns: BTreeMap<TurnId, TurnRow>,
     keys: HashMap<(Owner, String), KeyRow>,
+    documents: documents::Rows,
 }
 
 struct ConversationRow {
     owner: Owner,
     head: Conversation,
     items: Vec<StoredItem>,
+    metadata: String,
+    hidden: bool,
 }
 
 struct TurnRow {
@@ -113,7 +119,7 @@ impl State {
     }
 
     fn known_key(&self, begin: &BeginTurn) -> Option<Begun> {
-        let asked = begin.idempotency.as_ref()?;
+        let asked = begin.idempotency.as_ref().filter(|asked| asked.role == KeyRole::Join)?;
         let row = self.keys.get(&(begin.place.owner.clone(), asked.key.clone()))?;
         if row.until_ms <= begin.now_ms {
             return None;
@@ -124,21 +130,23 @@ impl State {
         })
     }
 
+    /// Whether the conversation, there or to be made, has another number of items than expected, or is about to.
+    fn is_moved(&self, begin: &BeginTurn) -> bool {
+        let Some(count) = begin.expected_items else { return false };
+        match self.conversations.get(&begin.place.conversation) {
+            Some(row) if row.owner == begin.place.owner => row.head.running.is_some() || row.head.item_count != count,
+            Some(_) => false,
+            None => begin.create_conversation && count != 0,
+        }
+    }
+
     fn find_or_create(&mut self, begin: &BeginTurn) -> Option<&mut ConversationRow> {
         let id = &begin.place.conversation;
         if !self.conversations.contains_key(id) {
             if !begin.create_conversation {
                 return None;
             }
-            let head = Conversation {
-                id: id.clone(),
-                version: 0,
-                item_count: 0,
-                total_tokens: 0,
-                created_at_ms: begin.now_ms,
-                running: None,
-            };
-            let row = ConversationRow { owner: begin.place.owner.clone(), head, items: Vec::new() };
+            let row = ConversationRow::new(&begin.place, begin.now_ms, begin.hidden);
             self.conversations.insert(id.clone(), row);
         }
         self.conversations.get_mut(id).filter(|row| row.owner == begin.place.owner)
@@ -157,6 +165,8 @@ impl State {
             created_at_ms: begin.now_ms,
             ended_at_ms: None,
             last_event: 1,
+            answer: None,
+            items_then: None,
         };
         let events = vec![Numbered { seq: 1, event: Event::Started { attempt: 1 } }];
         let row = TurnRow { record, lease_until_ms, cancel_requested: false, events, events_until_ms: None };
@@ -177,6 +187,7 @@ impl State {
         self.conversations.retain(|_, row| row.owner != *owner);
         self.turns.retain(|_, row| row.record.place.owner != *owner);
         self.keys.retain(|(of, _), _| of != owner);
+        self.documents.forget(owner);
     }
 }
 
@@ -192,26 +203,38 @@ impl TurnRow {
 }
 
 impl ConversationRow {
+    fn new(place: &Place, now_ms: i64, hidden: bool) -> Self {
+        let head = Conversation {
+            id: place.conversation.clone(),
+            version: 0,
+            item_count: 0,
+            total_tokens: 0,
+            created_at_ms: now_ms,
+            running: None,
+        };
+        Self { owner: place.owner.clone(), head, items: Vec::new(), metadata: "{}".into(), hidden }
+    }
+
     fn window(&self, budget: Budget) -> Vec<StoredItem> {
         let cut = budget.cut(self.head.total_tokens);
         let from = self.items.partition_point(|item| item.tokens_before < cut);
-        self.items[from..].to_vec()
+        self.items[from..].iter().filter(|item| is_there(item)).cloned().collect()
     }
 
-    fn append(&mut self, finish: &FinishTurn) {
-        for item in &finish.items {
-            self.head.item_count += 1;
-            self.items.push(StoredItem {
-                seq: self.head.item_count,
-                tokens_before: self.head.total_tokens,
-                created_at_ms: finish.now_ms,
-                item: item.clone(),
-            });
-            self.head.total_tokens += u64::from(item.tokens);
-        }
-        self.head.version += 1;
-        self.head.running = None;
+    fn push(&mut self, item: Item, now_ms: i64) -> StoredItem {
+        let tokens = u64::from(item.tokens);
+        let (seq, tokens_before) = (self.items.len() as u64 + 1, self.head.total_tokens);
+        let stored = StoredItem { seq, tokens_before, created_at_ms: now_ms, item };
+        self.items.push(stored.clone());
+        self.head.item_count = seq;
+        self.head.total_tokens += tokens;
+        stored
     }
+}
+
+/// Whether it is an item, and not what is left of one that was removed.
+fn is_there(stored: &StoredItem) -> bool {
+    !stored.item.json.is_empty()
 }
 
 #[async_trait]
@@ -232,6 +255,9 @@ impl Store for Memory {
         }
         if let Some(known) = state.known_key(&begin) {
             return Ok(known);
+        }
+        if state.is_moved(&begin) {
+            return Ok(Begun::Moved);
         }
         let Some(conversation) = state.find_or_create(&begin) else {
             return Ok(Begun::UnknownConversation);
@@ -275,9 +301,19 @@ impl Store for Memory {
         row.record.fault = finish.fault.clone();
         row.record.ended_at_ms = Some(finish.now_ms);
         row.events_until_ms = Some(clock_ms + finish.keep_events_ms);
+        row.record.answer = finish.answer.take();
         row.push_events(std::mem::take(&mut finish.events));
+        let mut items_then = None;
         if let Some(conversation) = state.conversations.get_mut(&finish.place.conversation) {
-            conversation.append(&finish);
+            for item in std::mem::take(&mut finish.items) {
+                conversation.push(item, finish.now_ms);
+            }
+            conversation.head.version += 1;
+            conversation.head.running = None;
+            items_then = Some(conversation.head.item_count);
+        }
+        if let Some(row) = state.turns.get_mut(&finish.turn) {
+            row.record.items_then = items_then;
         }
         drop(state);
         self.notify(Notice::Events(finish.turn));
@@ -382,10 +418,12 @@ impl Store for Memory {
             return Ok(None);
         };
         let end = conversation.items.partition_point(|item| before.is_none_or(|before| item.seq < before));
-        let start = end.saturating_sub(limit);
+        let mut newest = conversation.items[..end].iter().rev().filter(|item| is_there(item));
+        let mut items: Vec<StoredItem> = newest.by_ref().take(limit).cloned().collect();
+        items.reverse();
         Ok(Some(HistoryPage {
-            items: conversation.items[start..end].to_vec(),
-            has_more: start > 0,
+            items,
+            has_more: newest.next().is_some(),
             session_expires_at_ms: state.sessions.get(&place.owner).copied(),
         }))
     }

@@ -8,6 +8,8 @@
 //! Everything belongs to an [`Owner`]. An id that belongs to another owner is answered exactly like one that does not
 //! exist.
 
+pub mod conversations;
+pub mod documents;
 pub mod memory;
 pub mod redis;
 pub mod sqlite;
@@ -15,8 +17,10 @@ pub mod sqlite;
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
+use self::conversations::Conversations;
+use self::documents::Documents;
 use crate::domain::conversation::{Conversation, Owner, Place};
-use crate::domain::event::Numbered;
+use crate::domain::event::{Answer, Numbered};
 use crate::domain::ids::{ConversationId, InstanceId, TurnId};
 use crate::domain::item::{Item, StoredItem};
 use crate::domain::turn::{Fault, TurnRecord, TurnRequest, TurnStatus, Usage};
@@ -67,6 +71,17 @@ pub struct IdempotencyKey {
     pub fingerprint: String,
     /// How long the key counts, in milliseconds.
     pub keep_ms: i64,
+    /// What it is for.
+    pub role: KeyRole,
+}
+
+/// What an idempotency key is for in this request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyRole {
+    /// Where a turn has this key, the request joins it.
+    Join,
+    /// The turn gets this key, whoever had it before, so that a later request can join it.
+    Remember,
 }
 
 /// What [`Store::begin_turn`] is told.
@@ -78,6 +93,10 @@ pub struct BeginTurn {
     pub session: SessionUse,
     /// Whether the conversation is made where it does not exist.
     pub create_conversation: bool,
+    /// Whether a conversation that is made is hidden: it holds a chain of responses, and lists leave it out.
+    pub hidden: bool,
+    /// How many items the conversation must have for this turn to be what it is meant to be.
+    pub expected_items: Option<u64>,
     /// The new turn's id.
     pub turn: TurnId,
     /// What it needs to run.
@@ -115,6 +134,8 @@ pub enum Begun {
     },
     /// The idempotency key was used already, with another body.
     KeyReused,
+    /// The conversation does not have the expected number of items, or a turn is running that will change it.
+    Moved,
     /// There is no such conversation of this owner.
     UnknownConversation,
     /// There is no such session, or it has expired.
@@ -176,6 +197,8 @@ pub struct FinishTurn {
     pub usage: Option<Usage>,
     /// Why it failed.
     pub fault: Option<Fault>,
+    /// What the record keeps of the answer, for those that are read as responses.
+    pub answer: Option<Answer>,
     /// The events that are not stored yet; the last one is the end.
     pub events: Vec<Numbered>,
     /// How long the turn's events are kept, in milliseconds.
@@ -247,14 +270,14 @@ pub enum Notice {
 
 /// The contract. See the module's words on atomicity.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Conversations + Documents {
     /// What this store is.
     fn info(&self) -> StoreInfo;
 
     /// Answers when the store can read and write.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// Looks at the session, the idempotency key, the conversation and its running turn, in that order; where nothing
+    /// Looks at the session, the idempotency key, the conversation, its items and its running turn; where nothing
     /// stands in the way, stores the turn as running and loads what it needs.
     async fn begin_turn(&self, begin: BeginTurn) -> Result<Begun, StoreError>;
 
@@ -278,7 +301,7 @@ pub trait Store: Send + Sync + 'static {
     /// A turn's record; `None` where this owner has no such turn.
     async fn turn(&self, owner: &Owner, turn: &TurnId) -> Result<Option<TurnRecord>, StoreError>;
 
-    /// A conversation's newest turns, the one that began last first; `None` where this owner has no such conversation.
+    /// A conversation's newest turns that are not deleted, the one that began last first; `None` where this owner has no such conversation.
     async fn turns(&self, place: &Place, limit: usize) -> Result<Option<Vec<TurnRecord>>, StoreError>;
 
     /// Asks whoever runs the turn to cancel it.
@@ -313,7 +336,7 @@ pub trait Store: Send + Sync + 'static {
     /// Renews a session, and with it all that it owns; false where it is unknown or expired.
     async fn renew_session(&self, owner: &Owner, max_age_ms: i64, now_ms: i64) -> Result<bool, StoreError>;
 
-    /// Deletes an owner's session, conversations, turns, events and keys. Nothing of it remains. Deleting what is not
+    /// Deletes an owner's session, conversations, turns, events, keys and documents. Nothing of it remains. Deleting what is not
     /// there is no error.
     async fn delete_owner(&self, owner: &Owner) -> Result<(), StoreError>;
 

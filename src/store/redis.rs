@@ -5,7 +5,11 @@
 
 mod codec;
 mod connection;
+mod conversations;
+mod deleting;
+mod documents;
 mod faults;
+mod items;
 mod keys;
 mod notices;
 mod reading;

@@ -4,6 +4,7 @@
 //! connections of their own (`readers`). The tables explain themselves in `sqlite/migrations/`.
 
 mod begin;
+mod conversations;
 mod expiry;
 mod fail;
 mod files;

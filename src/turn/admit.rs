@@ -14,7 +14,7 @@ use crate::domain::conversation::Place;
 use crate::domain::event::{Event, Numbered};
 use crate::domain::ids::TurnId;
 use crate::domain::window::Budget;
-use crate::store::{BeginTurn, Begun, Started, StoreError};
+use crate::store::{BeginTurn, Begun, KeyRole, Started, StoreError};
 
 type Answer = oneshot::Sender<Result<Accepted, Refused>>;
 
@@ -38,7 +38,8 @@ impl Turns {
 
     async fn admit(self, ask: Ask, budget: Budget, answer: Answer, admission: TaskTrackerToken) {
         let deadline = Instant::now() + self.0.limits.max_wait;
-        let admitted = match ask.idempotency.is_some() {
+        let joins = ask.idempotency.as_ref().is_some_and(|key| key.role == KeyRole::Join);
+        let admitted = match joins {
             true => self.0.admit_once(&ask, budget, deadline, &answer).await,
             false => self.0.admit_in_order(&ask, budget, deadline, &answer).await,
         };
@@ -71,6 +72,7 @@ impl Turns {
                 return tell(answer, Ok(accepted(&turn, conversation)));
             }
             Begun::KeyReused => Refused::KeyReused,
+            Begun::Moved => Refused::Moved,
             Begun::UnknownConversation => Refused::UnknownConversation,
             Begun::UnknownSession => Refused::UnknownSession,
             Begun::Busy { .. } if ask.on_busy == OnBusy::Reject => Refused::Busy,
@@ -184,6 +186,8 @@ impl Inner {
             place: ask.place.clone(),
             session: ask.session,
             create_conversation: ask.create_conversation,
+            hidden: ask.hidden,
+            expected_items: ask.expected_items,
             turn: ask.turn.clone(),
             request: ask.request.clone(),
             idempotency: ask.idempotency.clone(),

@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::hub::{Hub, HubState, Stop};
-use super::run::{self, Job};
+use super::run::{self, Ending, Job};
 use super::{Inner, OnCrash, Turns, guarded, prompt};
 use crate::domain::event::{Event, Numbered};
-use crate::domain::reply::{Piece, Reply, history_of};
+use crate::domain::reply::Reply;
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::domain::turn::{Fault, FaultKind, TurnRecord, TurnStatus, Usage};
 use crate::domain::window::Budget;
-use crate::store::{AppendEvents, Appended, EventsPage, FinishTurn, StoreError};
+use crate::store::{AppendEvents, Appended, EventsPage, StoreError};
 
 /// How many turns are taken over at once; the next ones follow when these run.
 const AT_ONCE: usize = 32;
@@ -137,17 +137,11 @@ impl Inner {
             let Some(last) = events.last() else { break };
             after = last.seq;
             for Numbered { event, .. } in events {
-                match event {
-                    Event::Started { .. } => {
-                        attempts.push(Reply::to(&orphan.request));
-                    }
-                    // What was shown was within bounds when it was shown.
-                    Event::Text { delta } => {
-                        let shown = attempts.last_mut().map(|reply| reply.add(Piece::Text(delta)));
-                        drop(shown);
-                    }
-                    Event::Ended(_) => {}
+                if let Event::Started { .. } = event {
+                    attempts.push(Reply::to(&orphan.request));
                 }
+                // What was shown was within bounds when it was shown.
+                drop(attempts.last_mut().map(|reply| reply.show(&event)));
             }
         }
         let estimates = attempts.iter().map(|reply| reply.estimate(prompt_tokens(orphan)));
@@ -173,20 +167,8 @@ impl Inner {
     async fn end(&self, orphan: &TurnRecord, hub: &Hub, remains: Remains, status: TurnStatus, fault: Option<Fault>) {
         let mut end = remains.shown.end(status, fault, prompt_tokens(orphan));
         end.usage = Some(remains.spent);
-        let items = history_of(&orphan.id, &orphan.request, &end);
-        let (usage, fault) = (end.usage, end.fault.clone());
-        let finish = FinishTurn {
-            place: orphan.place.clone(),
-            turn: orphan.id.clone(),
-            fence: orphan.fence,
-            status,
-            items,
-            usage,
-            fault,
-            events: vec![Numbered { seq: orphan.last_event + 1, event: Event::Ended(Box::new(end)) }],
-            keep_events_ms: self.limits.keep_events_ms(),
-            now_ms: self.clock.now_ms(),
-        };
+        let ending = Ending { place: &orphan.place, turn: &orphan.id, fence: orphan.fence, request: &orphan.request };
+        let finish = ending.finish(self, end, |event| vec![Numbered { seq: orphan.last_event + 1, event }]);
         run::store_end(self, hub, finish).await;
     }
 }

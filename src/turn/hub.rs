@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use crate::domain::conversation::Place;
-use crate::domain::event::{Event, Numbered};
+use crate::domain::event::Numbered;
 use crate::domain::ids::TurnId;
 
 /// How many events a reader is given at once.
@@ -147,9 +147,7 @@ pub(super) fn portion(events: impl Iterator<Item = Arc<Numbered>>) -> Vec<Arc<Nu
     let mut bytes = 0;
     let within = |event: &Arc<Numbered>| {
         let fits = bytes < PORTION_BYTES;
-        if let Event::Text { delta } = &event.event {
-            bytes += delta.len();
-        }
+        bytes += event.event.size();
         fits
     };
     events.take(PORTION).take_while(within).collect()

@@ -50,13 +50,14 @@ impl EventLog {
 
     /// Adds an event.
     pub(super) fn push(&mut self, event: Event) {
-        if let Event::Text { delta } = &event
-            && self.waiting.len() > self.sealed
-            && let Some(Numbered { event: Event::Text { delta: last }, .. }) = self.waiting.last_mut()
-        {
-            last.push_str(delta);
-            return;
-        }
+        let is_open = self.waiting.len() > self.sealed;
+        let event = match self.waiting.last_mut().filter(|_| is_open) {
+            Some(last) => match last.event.join(event) {
+                Ok(()) => return,
+                Err(event) => event,
+            },
+            None => event,
+        };
         self.waiting.push(Numbered { seq: self.next_seq, event });
         self.next_seq += 1;
     }

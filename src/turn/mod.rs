@@ -10,6 +10,7 @@ mod log;
 pub mod prompt;
 pub mod reader;
 mod run;
+pub mod scratch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +75,10 @@ pub struct Ask {
     pub session: SessionUse,
     /// Whether the conversation is made where it does not exist.
     pub create_conversation: bool,
+    /// Whether a conversation that is made is hidden: see [`crate::store::conversations`].
+    pub hidden: bool,
+    /// How many items the conversation must have; where it has others, the turn is refused as [`Refused::Moved`].
+    pub expected_items: Option<u64>,
     /// What is asked.
     pub request: TurnRequest,
     /// The id that the turn will have.
@@ -123,6 +128,9 @@ pub enum Refused {
     /// The turns before this one took too long.
     #[error("the conversation was busy for too long")]
     WaitedTooLong,
+    /// The conversation has other items than expected, or is about to.
+    #[error("the conversation has gone on")]
+    Moved,
     /// There is no such conversation.
     #[error("no such conversation")]
     UnknownConversation,
@@ -208,6 +216,18 @@ impl Turns {
         self.0.store.delete_owner(owner).await?;
         self.0.stop_owner(&owner.tag());
         Ok(())
+    }
+
+    /// Deletes a conversation, and stops its running turn, here and on other instances; false where there is none.
+    ///
+    /// # Errors
+    /// When the store cannot do it; nothing is promised then, and it can be repeated.
+    pub async fn delete_conversation(&self, place: &Place) -> Result<bool, StoreError> {
+        let gone = self.0.store.delete_conversation(place).await?;
+        if gone {
+            self.0.hubs.select(|hub| hub.place == *place).iter().for_each(|hub| hub.stop(Stop::Deleted));
+        }
+        Ok(gone)
     }
 
     /// Passes on what other instances tell, until the server stops.

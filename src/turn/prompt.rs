@@ -1,9 +1,10 @@
 //! From what was asked to what is sent: the budget, the window, the call.
 
+use crate::domain::dialogue;
 use crate::domain::item::{Role, StoredItem};
 use crate::domain::model::{self, Profile};
 use crate::domain::tokens::REQUEST_OVERHEAD;
-use crate::domain::turn::TurnRequest;
+use crate::domain::turn::{Fault, FaultKind, TurnRequest};
 use crate::domain::window::{self, Budget};
 use crate::upstream::{Call, PromptMessage};
 
@@ -16,18 +17,34 @@ pub struct TooLong {
     pub limit: u64,
 }
 
+impl TooLong {
+    /// The same as the reason why a turn fails.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        let Self { tokens, limit } = self;
+        let message = format!("the conversation takes {tokens} tokens, and there is room for {limit}");
+        Fault::new(FaultKind::ContextTooLong, message)
+    }
+}
+
 /// How much room this request leaves to its history.
 ///
 /// # Errors
 /// [`TooLong`] where it does not even fit alone.
 pub fn budget(request: &TurnRequest, history_max_tokens: u32) -> Result<Budget, TooLong> {
     let profile = model::profile(&request.model);
-    let tokens = room(&profile, request.max_tokens).min(history_max_tokens);
+    let tokens = match request.whole_history {
+        // Where nobody knows how much the model takes, its server says when it is too much.
+        true if profile.estimated => u32::MAX,
+        true => room(&profile, request.max_tokens),
+        false => room(&profile, request.max_tokens).min(history_max_tokens),
+    };
     let fixed = u64::from(instruction_tokens(request, &profile))
         + u64::from(request.input_tokens())
+        + options_tokens(request)
         + u64::from(REQUEST_OVERHEAD);
     match u32::try_from(fixed) {
-        Ok(fixed_tokens) if fixed_tokens <= tokens => Ok(Budget { tokens, fixed_tokens }),
+        Ok(fixed_tokens) if fixed_tokens <= tokens => Ok(Budget { tokens, fixed_tokens, whole: request.whole_history }),
         _ => Err(TooLong { tokens: fixed, limit: u64::from(tokens) }),
     }
 }
@@ -45,6 +62,11 @@ fn instruction_tokens(request: &TurnRequest, profile: &Profile) -> u32 {
     }
 }
 
+/// About what the tools and schemas of a request take: they are JSON, of which four bytes make a token or less.
+fn options_tokens(request: &TurnRequest) -> u64 {
+    request.options.as_ref().map_or(0, |options| options.len() as u64 / 4)
+}
+
 /// What goes upstream, and how many tokens of prompt that is by our own count.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prompt {
@@ -55,22 +77,31 @@ pub struct Prompt {
 }
 
 /// The call for a request, with what the store loaded of its history.
-#[must_use]
-pub fn compose(request: &TurnRequest, budget: &Budget, loaded: Vec<StoredItem>) -> Prompt {
+///
+/// # Errors
+/// Where all of the history must go along and does not fit.
+pub fn compose(request: &TurnRequest, budget: &Budget, loaded: Vec<StoredItem>) -> Result<Prompt, TooLong> {
     let encoding = model::profile(&request.model).encoding;
-    let history = window::select(loaded, budget, encoding);
-    let history_tokens: u64 = history.iter().map(|item| u64::from(item.item.tokens)).sum();
-    let instructions = PromptMessage { role: Role::System, text: request.instructions.clone() };
+    let tokens_of = |history: &[StoredItem]| history.iter().map(|item| u64::from(item.item.tokens)).sum::<u64>();
+    let history = match budget.whole {
+        true => loaded,
+        false => window::select(loaded, budget, encoding),
+    };
+    let tokens = tokens_of(&history) + u64::from(budget.fixed_tokens);
+    if budget.whole && tokens > u64::from(budget.tokens) {
+        return Err(TooLong { tokens, limit: u64::from(budget.tokens) });
+    }
+    let instructions = PromptMessage::new(Role::System, request.instructions.clone());
     let system = (!request.instructions.is_empty()).then_some(instructions);
-    let items = history.iter().map(|stored| &stored.item).chain(&request.input);
-    let spoken =
-        items.filter_map(|item| item.message()).map(|message| PromptMessage { role: message.role, text: message.text });
+    let old = history.iter().map(|stored| (&stored.item, false));
+    let spoken = dialogue::messages(old.chain(request.input.iter().map(|item| (item, true))));
     let call = Call {
         model: request.model.clone(),
         messages: system.into_iter().chain(spoken).collect(),
         temperature: request.temperature,
         max_tokens: request.max_tokens,
         stream: request.stream,
+        options: request.options.clone(),
     };
-    Prompt { call, tokens: history_tokens + u64::from(budget.fixed_tokens) }
+    Ok(Prompt { call, tokens })
 }

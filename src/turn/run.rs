@@ -12,7 +12,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::hub::{Hub, HubState, Stop};
 use super::log::EventLog;
 use super::{Inner, OnCrash, line, prompt};
-use crate::domain::event::Event;
+use crate::domain::conversation::Place;
+use crate::domain::event::{End, Event, Numbered};
 use crate::domain::ids::TurnId;
 use crate::domain::item::StoredItem;
 use crate::domain::reply::{Reply, history_of};
@@ -58,12 +59,12 @@ enum Outcome {
 pub(super) async fn run(inner: Arc<Inner>, job: Job) {
     let Job { turn, fence, attempt, request, budget, history, hub, next_seq, spent, line } = job;
     let prompt = prompt::compose(&request, &budget, history);
-    let prompt_tokens = prompt.tokens;
+    let prompt_tokens = prompt.as_ref().map_or(0, |prompt| prompt.tokens);
     let mut log = EventLog::new(inner.store.clone(), hub.clone(), turn.clone(), fence, inner.limits.lease, next_seq);
     let mut reply = Reply::to(&request);
     let upstream = inner.upstream.clone();
-    let call = prompt.call;
-    let pieces = async move { upstream.call(call).await }.into_stream().try_flatten();
+    let call = prompt.map(|prompt| prompt.call).map_err(|too_long| too_long.fault());
+    let pieces = async move { upstream.call(call?).await }.into_stream().try_flatten();
     // A defect there fails this turn; it must not leave it running for nobody.
     let id = turn.clone();
     let pieces = AssertUnwindSafe(pieces).catch_unwind().map(move |batch| batch.unwrap_or_else(|_| Err(defect(&id))));
@@ -81,21 +82,11 @@ pub(super) async fn run(inner: Arc<Inner>, job: Job) {
             if let Some(spent) = spent {
                 end.usage = Some(end.usage.unwrap_or_default().plus(spent));
             }
-            let items = history_of(&turn, &request, &end);
-            let (usage, fault) = (end.usage, end.fault.clone());
-            log.push(Event::Ended(Box::new(end)));
-            let finish = FinishTurn {
-                place: hub.place.clone(),
-                turn: turn.clone(),
-                fence,
-                status,
-                items,
-                usage,
-                fault,
-                events: log.into_unstored(),
-                keep_events_ms: inner.limits.keep_events_ms(),
-                now_ms: inner.clock.now_ms(),
-            };
+            let ending = Ending { place: &hub.place, turn: &turn, fence, request: &request };
+            let finish = ending.finish(&inner, end, |last| {
+                log.push(last);
+                log.into_unstored()
+            });
             store_end(&inner, &hub, finish).await;
         }
         Outcome::Fenced => hub.leave(HubState::Moved),
@@ -108,6 +99,36 @@ pub(super) async fn run(inner: Arc<Inner>, job: Job) {
     }
     inner.hubs.remove(&turn, &hub);
     drop(line);
+}
+
+/// A turn that ends.
+pub(super) struct Ending<'a> {
+    pub(super) place: &'a Place,
+    pub(super) turn: &'a TurnId,
+    pub(super) fence: u64,
+    pub(super) request: &'a TurnRequest,
+}
+
+impl Ending<'_> {
+    /// What the store is told; `events` numbers the last event and gives it with those that are not stored yet.
+    pub(super) fn finish(self, inner: &Inner, mut end: End, events: impl FnOnce(Event) -> Vec<Numbered>) -> FinishTurn {
+        let now_ms = inner.clock.now_ms();
+        end.at_ms = now_ms;
+        FinishTurn {
+            place: self.place.clone(),
+            turn: self.turn.clone(),
+            fence: self.fence,
+            status: end.status,
+            items: history_of(self.turn, self.request, &end),
+            usage: end.usage,
+            fault: end.fault.clone(),
+            // A turn of the cookie door is read in its history; a response is read by itself, long after its events are gone.
+            answer: end.answer.clone().filter(|_| self.request.shown.is_some()),
+            events: events(Event::Ended(Box::new(end))),
+            keep_events_ms: inner.limits.keep_events_ms(),
+            now_ms,
+        }
+    }
 }
 
 fn defect(turn: &TurnId) -> Fault {

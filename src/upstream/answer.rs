@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::refusal::{self, Told};
 use super::sse::{Event, SseError};
 use super::template::Template;
-use super::wire::{Choice, Completion};
+use super::wire::{Choice, Completion, Said, ToolCall};
 use crate::domain::reply::Piece;
 use crate::domain::turn::{Fault, FaultKind};
 
@@ -19,6 +19,8 @@ pub struct Answer {
     begun: bool,
     finished: bool,
     done: bool,
+    /// The calls of functions that have begun.
+    calls: Vec<u32>,
     template: Template,
 }
 
@@ -87,11 +89,8 @@ impl Answer {
     }
 
     fn choice(&mut self, choice: &Choice<'_>, pieces: &mut Vec<Piece>) -> Result<(), Fault> {
-        let said = choice.delta.as_ref().or(choice.message.as_ref());
-        for text in said.into_iter().flat_map(|said| [&said.content.0, &said.refusal.0]) {
-            if !text.is_empty() {
-                pieces.push(Piece::Text(text.as_ref().to_owned()));
-            }
+        if let Some(said) = choice.delta.as_ref().or(choice.message.as_ref()) {
+            self.said(said, pieces);
         }
         match choice.finish_reason.0.as_ref() {
             "" => {}
@@ -103,6 +102,37 @@ impl Answer {
             }
         }
         Ok(())
+    }
+
+    fn said(&mut self, said: &Said<'_>, pieces: &mut Vec<Piece>) {
+        let thoughts = if said.reasoning_content.0.is_empty() { &said.reasoning.0 } else { &said.reasoning_content.0 };
+        let texts: [(&str, fn(String) -> Piece); 3] =
+            [(thoughts, Piece::Reasoning), (&said.content.0, Piece::Text), (&said.refusal.0, Piece::Refusal)];
+        for (text, piece) in texts {
+            if !text.is_empty() {
+                pieces.push(piece(text.to_owned()));
+            }
+        }
+        let calls = said.tool_calls.iter().flatten();
+        for (place, call) in (0u32..).zip(calls) {
+            self.call(call.index.unwrap_or(place), call, pieces);
+        }
+    }
+
+    /// A call begins with the part that names its function; some servers leave its id out.
+    fn call(&mut self, index: u32, call: &ToolCall<'_>, pieces: &mut Vec<Piece>) {
+        let Some(function) = &call.function else { return };
+        if !function.name.0.is_empty() && !self.calls.contains(&index) {
+            self.calls.push(index);
+            let call_id = match call.id.0.as_ref() {
+                "" => format!("call_{index}"),
+                id => id.to_owned(),
+            };
+            pieces.push(Piece::Call { index, call_id, name: function.name.0.as_ref().to_owned() });
+        }
+        if !function.arguments.0.is_empty() {
+            pieces.push(Piece::Arguments { index, delta: function.arguments.0.as_ref().to_owned() });
+        }
     }
 
     /// The model has finished: what may still come are the figures and the end mark.

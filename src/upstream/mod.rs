@@ -25,18 +25,9 @@ use bytes::Bytes;
 use futures::Stream;
 
 use self::forward::{Ask, Completed, Passage, Passed, Rejected};
-use crate::domain::item::Role;
+pub use crate::domain::dialogue::PromptMessage;
 use crate::domain::reply::Piece;
 use crate::domain::turn::Fault;
-
-/// One message of a prompt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PromptMessage {
-    /// Who speaks.
-    pub role: Role,
-    /// What is said.
-    pub text: String,
-}
 
 /// A call, in terms that every model understands; the upstream knows how its models want it said.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +42,8 @@ pub struct Call {
     pub max_tokens: u32,
     /// Whether pieces are wanted as they come, or the answer in one.
     pub stream: bool,
+    /// Further fields, as Chat Completions take them: a JSON object's text.
+    pub options: Option<String>,
 }
 
 /// Pieces as they arrive, all that came together in one batch. The stream ends after the answer's proper end; an answer

@@ -43,13 +43,29 @@ fn push_messages(object: &mut String, messages: &[PromptMessage]) {
     object.pop();
     object.push_str(r#","messages":["#);
     for (number, message) in messages.iter().enumerate() {
-        object.push_str(if number == 0 { r#"{"role":""# } else { r#",{"role":""# });
+        object.push_str(if number == 0 { "" } else { "," });
+        if let Some(json) = &message.json {
+            object.push_str(json);
+            continue;
+        }
+        object.push_str(r#"{"role":""#);
         object.push_str(message.role.as_str());
         object.push_str(r#"","content":"#);
         push_json_string(object, &message.text);
         object.push('}');
     }
     object.push_str("]}");
+}
+
+/// Adds the fields of another object, given as text, to an object that is whole.
+fn push_options(object: &mut String, options: &str) {
+    let fields = options.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim();
+    if !fields.is_empty() {
+        object.pop();
+        object.push(',');
+        object.push_str(fields);
+        object.push('}');
+    }
 }
 
 /// The body of a call, in the words that its model takes.
@@ -70,8 +86,10 @@ pub fn request(call: &Call) -> Result<Bytes, serde_json::Error> {
         stream: call.stream,
         stream_options: call.stream.then_some(StreamOptions { include_usage: true }),
     };
-    let texts: usize = call.messages.iter().map(|message| message.text.len() + 40).sum();
+    let size = |message: &PromptMessage| message.json.as_ref().unwrap_or(&message.text).len() + 40;
+    let texts: usize = call.messages.iter().map(size).sum();
     let mut body = serde_json::to_string(&request)?;
+    call.options.iter().for_each(|options| push_options(&mut body, options));
     body.reserve(texts + texts / 8);
     push_messages(&mut body, &call.messages);
     Ok(body.into())
@@ -122,6 +140,57 @@ pub struct Said<'a> {
     /// The text of a refusal.
     #[serde(borrow)]
     pub refusal: Text<'a>,
+    /// What the model thinks, as DeepSeek, vLLM and llama.cpp call it.
+    #[serde(borrow)]
+    pub reasoning_content: Text<'a>,
+    /// The same, as OpenRouter and newer vLLM call it.
+    #[serde(borrow)]
+    pub reasoning: Text<'a>,
+    /// Functions that are to be called.
+    #[serde(borrow)]
+    pub tool_calls: Option<Vec<ToolCall<'a>>>,
+}
+
+/// A call of a function, or a part of one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ToolCall<'a> {
+    /// Tells calls of one answer apart; whole answers leave it out.
+    pub index: Option<u32>,
+    /// In a stream, only the first part of a call has it.
+    #[serde(borrow)]
+    pub id: Text<'a>,
+    /// What to call.
+    #[serde(borrow)]
+    pub function: Option<Function<'a>>,
+}
+
+/// A function's name and arguments.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Function<'a> {
+    /// In a stream, only the first part of a call has it.
+    #[serde(borrow)]
+    pub name: Text<'a>,
+    /// JSON as text; some servers send the object itself.
+    #[serde(borrow)]
+    pub arguments: Arguments<'a>,
+}
+
+/// Arguments as text, whether they came as text or as JSON.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Arguments<'a>(pub Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Arguments<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let text = match raw.as_bytes().first() {
+            Some(b'"') => serde_json::from_str::<String>(raw).map_err(D::Error::custom)?.into(),
+            Some(b'{' | b'[') => Cow::Borrowed(raw),
+            _ => Cow::default(),
+        };
+        Ok(Self(text))
+    }
 }
 
 /// Token counts.

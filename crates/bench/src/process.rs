@@ -141,14 +141,20 @@ pub fn proxy(upstream: &Process) -> Result<Process, Failure> {
     Process::start(Command::new(program("bare-proxy")?).arg(base_url(upstream)))
 }
 
-/// The server in front of `upstream`; everything it keeps is in `folder`, or in `redis`.
+/// The server, or the one without an event log.
+pub const SERVER: &str = "openai-backend";
+/// See its file.
+pub const UNLOGGED: &str = "unlogged";
+
+/// One of the two in front of `upstream`; everything it keeps is in `folder`, or in `redis`.
 pub fn server(
+    name: &str,
     upstream: &Process,
     folder: &Path,
     redis: Option<&Process>,
     settings: &[(&str, &str)],
 ) -> Result<Process, Failure> {
-    let mut command = Command::new(program("openai-backend")?);
+    let mut command = Command::new(program(name)?);
     command
         .env_clear()
         .current_dir(folder)

@@ -32,15 +32,24 @@ impl System {
 
     /// The server on the store of this column.
     pub fn server(column: Column, upstream: &Process, settings: &[(&str, &str)]) -> Result<Self, Failure> {
+        Self::of(process::SERVER, column, upstream, settings)
+    }
+
+    /// The server without its event log.
+    pub fn unlogged(column: Column, upstream: &Process) -> Result<Self, Failure> {
+        Self::of(process::UNLOGGED, column, upstream, &[])
+    }
+
+    fn of(name: &str, column: Column, upstream: &Process, settings: &[(&str, &str)]) -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;
         let redis = (column == Column::Redis).then(|| Process::start_redis(folder.path())).transpose()?;
-        let process = process::server(upstream, folder.path(), redis.as_ref(), settings)?;
+        let process = process::server(name, upstream, folder.path(), redis.as_ref(), settings)?;
         Ok(Self { column, shape: Shape::Chat, process, redis, folder })
     }
 
     /// A second server on the same Redis.
     pub fn sibling(&self, upstream: &Process, settings: &[(&str, &str)]) -> Result<Process, Failure> {
-        process::server(upstream, self.folder.path(), self.redis.as_ref(), settings)
+        process::server(process::SERVER, upstream, self.folder.path(), self.redis.as_ref(), settings)
     }
 
     /// A load on it.

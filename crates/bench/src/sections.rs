@@ -1,6 +1,7 @@
 //! What is measured, in the order of the table.
 
 mod history;
+mod log;
 mod plain;
 mod readers;
 mod resume;
@@ -12,7 +13,7 @@ use crate::table::Table;
 use crate::{Failure, Options};
 
 /// The sections, each of which can be run by itself.
-pub const NAMES: &[&str] = &["plain", "streams", "start", "history", "resume", "readers", "siblings"];
+pub const NAMES: &[&str] = &["plain", "streams", "log", "start", "history", "resume", "readers", "siblings"];
 
 /// Runs those that are wanted.
 pub async fn run(options: &Options, table: &mut Table) -> Result<(), Failure> {
@@ -20,6 +21,7 @@ pub async fn run(options: &Options, table: &mut Table) -> Result<(), Failure> {
         match *name {
             "plain" => plain::run(options, table).await?,
             "streams" => streams::run(options, table).await?,
+            "log" => log::run(options, table).await?,
             "start" => start::run(options, table).await?,
             "history" => history::run(options, table).await?,
             "resume" => resume::run(options, table).await?,

@@ -281,7 +281,11 @@ impl Projection {
                 let data = json!({"turn": self.turn, "conversationId": self.conversation, "attempt": attempt});
                 sse::frame(out, id, "restarted", &data.to_string());
             }
-            Event::Text { delta } => sse::frame(out, id, "delta", &json_of(&Delta { content: delta })),
+            Event::Text { delta } | Event::Refusal { delta } => {
+                sse::frame(out, id, "delta", &json_of(&Delta { content: delta }));
+            }
+            // This door offers no tools and shows no thoughts.
+            Event::Reasoning { .. } | Event::Call { .. } | Event::Arguments { .. } => {}
             Event::Ended(end) => match self.answer_of(end) {
                 Ok(answer) => sse::frame(out, id, "completed", &json_of(&answer)),
                 Err(error) => sse::frame(out, id, "error", &json_of(&error.body)),

@@ -15,7 +15,7 @@ use crate::domain::model;
 use crate::domain::turn::TurnRequest;
 use crate::http::error::ApiError;
 use crate::http::session::Session;
-use crate::store::IdempotencyKey;
+use crate::store::{IdempotencyKey, KeyRole};
 use crate::turn::OnBusy;
 
 /// The longest model name that is looked at, in bytes.
@@ -197,7 +197,7 @@ pub fn idempotency_key(headers: &HeaderMap, body: &[u8]) -> Result<Option<Idempo
         key.to_str().ok().filter(|key| (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
     let key = key.ok_or_else(|| ApiError::invalid("`Idempotency-Key` is 1 to 255 visible ASCII characters."))?;
     let fingerprint = URL_SAFE_NO_PAD.encode(Sha256::digest(body));
-    Ok(Some(IdempotencyKey { key: key.to_owned(), fingerprint, keep_ms: IDEMPOTENCY_MS }))
+    Ok(Some(IdempotencyKey { key: key.to_owned(), fingerprint, keep_ms: IDEMPOTENCY_MS, role: KeyRole::Join }))
 }
 
 fn check_length(field: &str, text: &str, least: usize, most: usize) -> Result<(), ApiError> {
@@ -278,6 +278,9 @@ impl Wanted {
             temperature: self.temperature,
             max_tokens: self.max_tokens,
             stream: self.streamed,
+            options: None,
+            shown: None,
+            whole_history: false,
         }
     }
 }

@@ -86,15 +86,43 @@ impl OpenAiError {
         self
     }
 
+    /// Come back after this long.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// Whether an SDK should send the same again, where its own rules would be wrong.
+    #[must_use]
+    pub fn should_retry(mut self, should: bool) -> Self {
+        self.should_retry = Some(should);
+        self
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn object(&self) -> &OpenAiErrorObject {
+        &self.error
+    }
+
     /// The last event of a stream that fails after it began.
     #[must_use]
     pub fn event(self) -> String {
         format!("data: {}\n\n", self.json())
     }
 
-    fn json(self) -> String {
+    /// The body of the failure.
+    #[must_use]
+    pub fn json(&self) -> String {
         // Four strings always have a JSON.
-        serde_json::to_string(&OpenAiErrorBody { error: self.error }).unwrap_or_default()
+        serde_json::to_string(&OpenAiErrorBody { error: self.error.clone() }).unwrap_or_default()
     }
 }
 

@@ -1,8 +1,13 @@
 //! The SDK door: what an OpenAI client finds below `/v1`.
 
 pub mod completions;
+pub mod conversations;
 pub mod error;
+pub mod fields;
+pub mod items;
 pub mod key;
 pub mod models;
+pub mod page;
 pub mod pass;
+pub mod responses;
 pub mod upload;

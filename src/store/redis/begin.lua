@@ -1,11 +1,12 @@
 -- Begins a turn: looks at the session, the idempotency key, the conversation and its running turn, in that order.
--- KEYS session, turns, head, items, order, events, own, [idempotency key]
--- ARGV see scripts.rs
+-- KEYS session, turns, head, items, order, events, [idempotency key]
+-- ARGV see begin_call in writing.rs
 
 local base, use, max_age, now = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local create, again, turn, conversation = ARGV[5] == '1', ARGV[6] == '1', ARGV[7], ARGV[8]
+-- Whether a conversation is made where there is none: 0, 1, or h for a hidden one.
+local create, again, turn, conversation = ARGV[5] ~= '0', ARGV[6] == '1', ARGV[7], ARGV[8]
 local by = ARGV[10]
-local session, turns, head, items, order, events, own = unpack(KEYS, 1, 7)
+local session, turns, head, items, order, events, key = unpack(KEYS, 1, 7)
 local clock = clock_ms()
 
 -- Whoever asked was told that it failed: a turn that began now would be nobody's, and in the way until its lease ends.
@@ -26,12 +27,12 @@ if use ~= 'k' then
   end
 end
 
-if KEYS[8] then
-  local known = redis.call('GET', KEYS[8])
+if key and ARGV[20] == 'join' then
+  local known = redis.call('GET', key)
   if known then
     local ends, used_by, where, fingerprint = string.match(known, '^(%-?%d+) (%S+) (%S+) (.*)$')
     if tonumber(ends) > now and not (again and used_by == turn) then
-      if fingerprint == ARGV[17] then return 'D' .. used_by .. ' ' .. where end
+      if fingerprint == ARGV[18] then return 'D' .. used_by .. ' ' .. where end
       return 'K'
     end
   end
@@ -40,7 +41,11 @@ end
 local found = redis.call('HMGET', head, 'created', 'version', 'tokens', 'turn', 'lease', 'fence', 'by', 'waits')
 local created, version, tokens, running = found[1], found[2], found[3], found[4]
 if not created and not create then return 'U' end
-if running and not (again and running == turn) then
+local is_ours = again and running == turn
+if ARGV[16] ~= '' and not is_ours then
+  if running or redis.call('LLEN', items) ~= tonumber(ARGV[16]) then return 'M' end
+end
+if running and not is_ours then
   -- The end of that turn is then told to the other servers. Where memory is full it is not, and they look by themselves.
   if found[7] ~= by and not found[8] then redis.pcall('HSET', head, 'waits', 1) end
   return (tonumber(found[5]) <= clock and 'O' or 'B') .. found[6] .. ' ' .. running
@@ -50,26 +55,26 @@ if not running then
   local lease = string.format('%.0f', clock + tonumber(ARGV[9]))
   redis.call('HSET', head, 'turn', turn, 'fence', 1, 'attempt', 1, 'lease', lease, 'by', by)
   redis.call('HSET', turns, turn, conversation .. ' ' .. ARGV[4], turn .. '?', ARGV[14])
-  redis.call('RPUSH', order, turn)
+  local is_first = redis.call('RPUSH', order, turn) == 1
   redis.call('RPUSH', events, ARGV[13])
   if not created then
     redis.call('HSET', head, 'created', ARGV[4], 'version', 0, 'tokens', 0)
-    if use ~= 'k' then redis.call('SADD', own, conversation) end
+    if ARGV[5] == 'h' then redis.call('HSET', head, 'hidden', 1) end
+    if kept then redis.call('PEXPIREAT', head, kept) end
+    if use ~= 'k' then enlist(base, conversation, ARGV[5] == 'h', ARGV[4], kept) end
   end
   if kept then
     redis.call('PEXPIREAT', events, kept)
-    if not created then
-      redis.call('PEXPIREAT', head, kept)
+    if is_first then
       redis.call('PEXPIREAT', order, kept)
-      redis.call('PEXPIREAT', own, kept)
       redis.call('PEXPIREAT', turns, kept)
     end
   end
-  if KEYS[8] then
-    local until_ms = string.format('%.0f', now + tonumber(ARGV[18]))
-    local value = until_ms .. ' ' .. turn .. ' ' .. conversation .. ' ' .. ARGV[17]
-    redis.call('SET', KEYS[8], value, 'PX', ARGV[18])
-    redis.call('HSET', turns, turn .. '#', ARGV[16])
+  if key then
+    local until_ms = string.format('%.0f', now + tonumber(ARGV[19]))
+    local value = until_ms .. ' ' .. turn .. ' ' .. conversation .. ' ' .. ARGV[18]
+    redis.call('SET', key, value, 'PX', ARGV[19])
+    redis.call('HSET', turns, turn .. '#', ARGV[17])
   end
 end
 

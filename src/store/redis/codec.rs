@@ -2,6 +2,7 @@
 //!
 //! Everything is plain text that `redis-cli` shows as it is. An item is `<tokens before> <tokens> <created> <encoding>
 //! <id> <turn or -> <json>`, the JSON byte for byte as it came; the script adds the tokens before it, which only it knows.
+//! What is left of one that was removed is `<tokens before> <tokens> gone`.
 
 use std::io::Write as _;
 
@@ -16,7 +17,7 @@ use crate::domain::tokens::Encoding;
 use crate::domain::turn::{Fault, TurnRecord, TurnStatus, Usage};
 use crate::store::{FinishTurn, StoreError};
 
-/// An item as `finish.lua` takes it.
+/// An item as `push.lua` takes it.
 pub(super) struct ItemArg<'a> {
     pub(super) item: &'a Item,
     pub(super) created_at_ms: i64,
@@ -128,17 +129,22 @@ impl Items {
         Ok(Self { entries, line })
     }
 
-    /// The items, of which the first has the number `first`.
+    /// The items that are there, of which the first entry has the number `first`.
     pub(super) fn numbered(self, first: u64) -> Result<Vec<StoredItem>, StoreError> {
-        self.entries.into_iter().zip(first..).map(|(entry, seq)| item(bytes(entry)?, seq)).collect()
+        let items = self.entries.into_iter().zip(first..).map(|(entry, seq)| item(bytes(entry)?, seq));
+        items.filter_map(Result::transpose).collect()
     }
 }
 
-fn item(entry: Vec<u8>, seq: u64) -> Result<StoredItem, StoreError> {
+/// The item in an entry; `None` where it was removed.
+pub(super) fn item(entry: Vec<u8>, seq: u64) -> Result<Option<StoredItem>, StoreError> {
     let mut text = String::from_utf8(entry).map_err(|_| faults::unreadable())?;
     let mut rest = text.as_str();
     let tokens_before = take_number(&mut rest, ' ')?;
     let tokens = take_number(&mut rest, ' ')?;
+    if rest == "gone" {
+        return Ok(None);
+    }
     let created_at_ms = take_number(&mut rest, ' ')?;
     let encoding = Encoding::parse(take(&mut rest, ' ')?).ok_or_else(faults::unreadable)?;
     let id = ItemId::parse(take(&mut rest, ' ')?).ok_or_else(faults::unreadable)?;
@@ -149,7 +155,7 @@ fn item(entry: Vec<u8>, seq: u64) -> Result<StoredItem, StoreError> {
     // The reply's own memory goes on as the JSON.
     let head = text.len() - rest.len();
     text.drain(..head);
-    Ok(StoredItem { seq, tokens_before, created_at_ms, item: Item { id, turn, json: text, tokens, encoding } })
+    Ok(Some(StoredItem { seq, tokens_before, created_at_ms, item: Item { id, turn, json: text, tokens, encoding } }))
 }
 
 /// The events in one string, a line each, of which the first has the number `seq`.
@@ -163,8 +169,8 @@ pub(super) fn events(text: &str, seq: u64) -> Result<Vec<Numbered>, StoreError> 
 
 /// A turn as `state.lua` gives it.
 pub(super) fn record(owner: &Owner, value: Value) -> Result<TurnRecord, StoreError> {
-    let fields: [String; 5] = strings(value)?.try_into().map_err(|_| faults::unreadable())?;
-    let [turn, whence, request, end, running] = &fields;
+    let fields: [String; 6] = strings(value)?.try_into().map_err(|_| faults::unreadable())?;
+    let [turn, whence, request, end, answer, running] = &fields;
     let mut record = fresh_record(owner, turn, whence, request)?;
     if end.is_empty() {
         let mut running = running.as_str();
@@ -173,7 +179,10 @@ pub(super) fn record(owner: &Owner, value: Value) -> Result<TurnRecord, StoreErr
         record.last_event = parse(running)?;
         return Ok(record);
     }
-    let mut end = end.as_str();
+    let (mut end, items_then) = match end.split_once('\n') {
+        Some((end, count)) => (end, Some(parse(count)?)),
+        None => (end.as_str(), None),
+    };
     record.fence = take_number(&mut end, ' ')?;
     record.attempt = take_number(&mut end, ' ')?;
     record.last_event = take_number(&mut end, ' ')?;
@@ -181,6 +190,10 @@ pub(super) fn record(owner: &Owner, value: Value) -> Result<TurnRecord, StoreErr
     record.ended_at_ms = Some(take_number(&mut end, ' ')?);
     record.usage = json::<Option<Usage>>(take(&mut end, ' ')?)?;
     record.fault = json::<Option<Fault>>(end)?;
+    record.items_then = items_then;
+    if !answer.is_empty() {
+        record.answer = Some(json(answer)?);
+    }
     Ok(record)
 }
 
@@ -207,6 +220,8 @@ fn fresh_record(owner: &Owner, turn: &str, whence: &str, request: &str) -> Resul
         created_at_ms: parse(created)?,
         ended_at_ms: None,
         last_event: 1,
+        answer: None,
+        items_then: None,
     })
 }
 
@@ -255,6 +270,17 @@ mod tests {
         let back = read.numbered(7).unwrap();
         assert_eq!(back.iter().map(|item| item.item.clone()).collect::<Vec<_>>(), stored);
         assert_eq!((back[3].seq, back[3].tokens_before, back[3].created_at_ms), (10, 1 << 40, -5));
+    }
+
+    #[test]
+    fn what_was_removed_is_left_out_and_keeps_its_number() {
+        let id = ItemId::parse("msg_1").unwrap();
+        // However much it looks like one that was removed.
+        let stored = Item { id, turn: None, json: "gone".into(), tokens: 1, encoding: Encoding::O200k };
+        let entries = [b"5 1 gone".to_vec(), packed(&stored, 6), b"7 1 gone".to_vec(), b"line".to_vec()];
+        let reply = Value::Array(entries.into_iter().map(Value::BulkString).collect());
+        let read = Items::read(reply).unwrap().numbered(3).unwrap();
+        assert_eq!(read.iter().map(|item| (item.seq, item.item.json.as_str())).collect::<Vec<_>>(), [(4, "-")]);
     }
 
     #[test]

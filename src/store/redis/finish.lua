@@ -1,7 +1,7 @@
 -- Ends a turn: history, usage, status and last events.
 -- KEYS head, items, turns, events
 -- ARGV turn, conversation, fence, end, how long events are kept in ms, this server, channel, number of the first event,
---      number of items, items ..., events ...
+--      number of items, answer (or nothing), items ..., events ...
 -- Gives 1 where it is stored (now, or before under the same fence), 0 where it is not this fence's to write, -2 where
 -- events are missing.
 
@@ -14,27 +14,22 @@ if found[1] ~= turn then
 end
 if found[2] ~= fence then return 0 end
 
-local first_event = 10 + count
+local first_event = 11 + count
 local stored = redis.call('LLEN', events)
 local from = first_event + stored - (tonumber(ARGV[8]) - 1)
 local last = math.max(stored, tonumber(ARGV[8]) - 1 + #ARGV - first_event + 1)
 if #ARGV >= first_event and from < first_event then return -2 end
 
-local tokens = tonumber(found[5])
-for start = 1, count, 1000 do
-  local packed = {}
-  for i = start, math.min(start + 999, count) do
-    packed[#packed + 1] = string.format('%.0f ', tokens) .. ARGV[9 + i]
-    tokens = tokens + tonumber(string.match(ARGV[9 + i], '^%d+'))
-  end
-  if redis.call('RPUSH', items, unpack(packed)) == #packed then
-    local left = redis.call('PTTL', head)
-    if left > 0 then redis.call('PEXPIRE', items, left) end
-  end
-end
+local tokens, items_then = push(head, items, tonumber(found[5]), 11, 10 + count)
 redis.call('HSET', head, 'version', string.format('%.0f', found[4] + 1), 'tokens', string.format('%.0f', tokens))
 redis.call('HDEL', head, 'turn', 'fence', 'attempt', 'lease', 'by', 'cancel', 'watch', 'waits')
-redis.call('HSET', turns, turn .. '+', fence .. ' ' .. found[3] .. ' ' .. string.format('%.0f ', last) .. ARGV[4])
+local record = fence .. ' ' .. found[3] .. ' ' .. string.format('%.0f ', last) .. ARGV[4]
+record = record .. '\n' .. (items_then or redis.call('LLEN', items))
+if ARGV[10] == '' then
+  redis.call('HSET', turns, turn .. '+', record)
+else
+  redis.call('HSET', turns, turn .. '+', record, turn .. '!', ARGV[10])
+end
 for start = from, #ARGV, 1000 do
   redis.call('RPUSH', events, unpack(ARGV, start, math.min(start + 999, #ARGV)))
 end

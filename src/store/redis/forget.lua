@@ -1,10 +1,11 @@
 -- Deletes all that is in one slot of an owner: a session, or one conversation of an API key.
--- KEYS session, own, turns
--- ARGV base, notice and channel (or nothing), conversations ... (where they are not in `own`)
+-- KEYS session, list, hidden, turns, documents, their order
+-- ARGV base, notice and channel (or nothing), conversations ... (where they are not in the list)
 -- Gives the turns that were running: fence, turn, conversation.
 
-local base, running, keys = ARGV[1], {}, { KEYS[1], KEYS[2], KEYS[3] }
-local conversations = redis.call('SMEMBERS', KEYS[2])
+local base, running, keys = ARGV[1], {}, { unpack(KEYS) }
+local conversations = redis.call('ZRANGE', KEYS[2], 0, -1)
+for _, hidden in ipairs(redis.call('SMEMBERS', KEYS[3])) do conversations[#conversations + 1] = hidden end
 for i = 4, #ARGV do conversations[#conversations + 1] = ARGV[i] end
 for _, conversation in ipairs(conversations) do
   local head = base .. ':c:' .. conversation
@@ -14,11 +15,11 @@ for _, conversation in ipairs(conversations) do
   keys[#keys + 1] = head .. ':i'
   keys[#keys + 1] = head .. ':t'
 end
-for _, field in ipairs(redis.call('HKEYS', KEYS[3])) do
+for _, field in ipairs(redis.call('HKEYS', KEYS[4])) do
   local kind = string.sub(field, -1)
   if kind == '#' and ARGV[2] ~= '' then
-    keys[#keys + 1] = redis.call('HGET', KEYS[3], field)
-  elseif kind ~= '?' and kind ~= '+' and kind ~= '#' then
+    keys[#keys + 1] = redis.call('HGET', KEYS[4], field)
+  elseif not string.find(kind, '[?+!#]') then
     keys[#keys + 1] = base .. ':t:' .. field .. ':e'
   end
 end

@@ -9,13 +9,11 @@ if ARGV[1] == '1' then
   ends = string.match(stored, '^%S+')
   if tonumber(ends) <= tonumber(ARGV[2]) then return false end
 end
-if redis.call('EXISTS', KEYS[2]) == 0 then return false end
+local found = redis.call('HMGET', KEYS[2], 'created', 'gaps')
+if not found[1] then return false end
 
 local stop = redis.call('LLEN', KEYS[3])
 if ARGV[3] ~= '' then stop = math.max(math.min(stop, tonumber(ARGV[3]) - 1), 0) end
-local start = math.max(stop - tonumber(ARGV[4]), 0)
-local page = {}
-if start < stop then page = redis.call('LRANGE', KEYS[3], start, stop - 1) end
-local more = start > 0 and '1' or '0'
-page[#page + 1] = ends .. ' ' .. more .. ' ' .. (start + 1)
-return page
+local entries, first, more = page(KEYS[3], 1, stop, tonumber(ARGV[4]), true, found[2])
+entries[#entries + 1] = ends .. (more and ' 1 ' or ' 0 ') .. first
+return entries

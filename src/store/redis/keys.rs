@@ -7,16 +7,21 @@
 //! |---|---|---|
 //! | `B` = `P{s:<session>}` or `P{k:<api key>/<conversation>}` | | what the next ones begin with |
 //! | `B:session` | string | until when the session lasts (caller's clock), until when its keys are kept (Redis's) |
-//! | `B:own` | set | the session's conversations |
+//! | `B:list` | sorted set | the session's conversations by their age |
+//! | `B:hidden` | set | the session's conversations that no list shows |
 //! | `B:c:<conversation>` | hash | the head, and the state of the turn that is running |
-//! | `B:c:<conversation>:i` | list | the items, oldest first |
+//! | `B:c:<conversation>:i` | list | the items, oldest first; a number among newer ones is kept when its item is removed |
 //! | `B:c:<conversation>:t` | list | the turns, in the order in which they began |
-//! | `B:turns` | hash | a turn: `<turn>` place and age, `<turn>?` request, `<turn>+` end, `<turn>#` idempotency key |
+//! | `B:turns` | hash | a turn: `<turn>` place and age, `<turn>?` request, `<turn>+` end, `<turn>!` answer, `<turn>#` idempotency key |
 //! | `B:t:<turn>:e` | list | the turn's events; event 1 is the first |
 //! | `B:k:<key>` | string | a session's idempotency key |
+//! | `B:docs` | hash | a session's documents: `<kind> <id>` place, age, JSON |
+//! | `B:docs:o` | sorted set | the same in order: `<kind> <place> <id>`, all with one score |
+//! | `P{k:<api key>/d}:docs`, `P{k:<api key>/d}:docs:o` | | an API key's documents, likewise |
 //! | `P{k:<api key>/k/<key>}` | string | an API key's idempotency key |
 //! | `P{k:<api key>/t/<turn>}` | string | the conversation of an API key's turn |
-//! | `P{k:<api key>}` | set | an API key's conversations |
+//! | `P{k:<api key>}:list` | sorted set | an API key's conversations by their age; may name some that were never made |
+//! | `P{k:<api key>}:hidden` | set | those that no list shows, likewise |
 //! | `Pleases` | sorted set | running turns by the end of their lease; only says where to look |
 //! | `Pping` | string | nothing, for a millisecond |
 //! | `Pnotices` | channel | |
@@ -24,7 +29,7 @@
 use std::fmt::Write as _;
 
 use crate::domain::conversation::{Owner, Place};
-use crate::domain::ids::{ConversationId, TurnId};
+use crate::domain::ids::{ConversationId, SessionKey, TurnId};
 
 /// Makes keys with one prefix.
 #[derive(Debug, Clone)]
@@ -44,9 +49,13 @@ impl Keys {
 
     pub(super) fn base(&self, owner: &Owner, conversation: &ConversationId) -> Base {
         match owner {
-            Owner::Session(key) => Base(format!("{}{{s:{}}}", self.prefix, key.as_str())),
+            Owner::Session(key) => self.of_session(key),
             Owner::ApiKey(id) => Base(format!("{}{{k:{}/{conversation}}}", self.prefix, Escaped(id))),
         }
+    }
+
+    fn of_session(&self, key: &SessionKey) -> Base {
+        Base(format!("{}{{s:{}}}", self.prefix, key.as_str()))
     }
 
     pub(super) fn base_of(&self, place: &Place) -> Base {
@@ -56,7 +65,7 @@ impl Keys {
     /// The base of a session, whose conversations share it.
     pub(super) fn session_base(&self, owner: &Owner) -> Option<Base> {
         match owner {
-            Owner::Session(key) => Some(Base(format!("{}{{s:{}}}", self.prefix, key.as_str()))),
+            Owner::Session(key) => Some(self.of_session(key)),
             Owner::ApiKey(_) => None,
         }
     }
@@ -73,9 +82,20 @@ impl Keys {
         format!("{}{{k:{}/t/{turn}}}", self.prefix, Escaped(api_key))
     }
 
-    /// The conversations of an API key.
-    pub(super) fn conversations(&self, api_key: &str) -> String {
-        format!("{}{{k:{}}}", self.prefix, Escaped(api_key))
+    /// What the keys of an owner's documents begin with.
+    pub(super) fn documents_base(&self, owner: &Owner) -> Base {
+        match owner {
+            Owner::Session(key) => self.of_session(key),
+            Owner::ApiKey(id) => Base(format!("{}{{k:{}/d}}", self.prefix, Escaped(id))),
+        }
+    }
+
+    /// What the keys that lead to an owner's conversations begin with.
+    pub(super) fn lists_base(&self, owner: &Owner) -> Base {
+        match owner {
+            Owner::Session(key) => self.of_session(key),
+            Owner::ApiKey(id) => Base(format!("{}{{k:{}}}", self.prefix, Escaped(id))),
+        }
     }
 
     pub(super) fn leases(&self) -> String {
@@ -100,8 +120,20 @@ impl Base {
         self.with(&[":session"])
     }
 
-    pub(super) fn own(&self) -> String {
-        self.with(&[":own"])
+    pub(super) fn list(&self) -> String {
+        self.with(&[":list"])
+    }
+
+    pub(super) fn hidden(&self) -> String {
+        self.with(&[":hidden"])
+    }
+
+    pub(super) fn documents(&self) -> String {
+        self.with(&[":docs"])
+    }
+
+    pub(super) fn documents_order(&self) -> String {
+        self.with(&[":docs:o"])
     }
 
     pub(super) fn turns(&self) -> String {

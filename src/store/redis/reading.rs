@@ -19,7 +19,7 @@ const LARGEST: u64 = 1 << 53;
 
 impl Redis {
     /// Where a turn lives. A session's turns are all in its own slot; an API key's have to be looked up.
-    async fn base_of_turn(&self, owner: &Owner, turn: &TurnId) -> Result<Option<Base>, StoreError> {
+    pub(super) async fn base_of_turn(&self, owner: &Owner, turn: &TurnId) -> Result<Option<Base>, StoreError> {
         let Owner::ApiKey(id) = owner else { return Ok(self.keys.session_base(owner)) };
         match self.command(redis::cmd("GET").arg(self.keys.pointer(id, turn.as_str()))).await? {
             Value::Nil => Ok(None),
@@ -152,7 +152,7 @@ impl Redis {
             let conversation = &place.conversation;
             let keys = [base.session(), base.head(conversation), base.items(conversation)];
             let mut call = SCRIPTS.read_window.call(&keys, 64);
-            call.arg(is_session(&place.owner)).arg(budget.tokens).arg(budget.fixed_tokens);
+            call.arg(is_session(&place.owner)).arg(budget.loaded_tokens()).arg(budget.fixed_tokens);
             Request::One(call)
         };
         let items = Items::read(self.connection.call(Again::Yes, make).await?)?;
@@ -161,7 +161,7 @@ impl Redis {
     }
 }
 
-fn is_session(owner: &Owner) -> u8 {
+pub(super) fn is_session(owner: &Owner) -> u8 {
     u8::from(matches!(owner, Owner::Session(_)))
 }
 

@@ -1,4 +1,4 @@
--- How a session lives on, and its keys with it: a part of begin.lua and renew.lua.
+-- How a session lives on, and its keys with it: a part of begin.lua, create.lua, put_document.lua and renew.lua.
 -- The session's own key expires on time. The others are kept a little longer, so that they need to be touched only when
 -- what they have left has fallen behind: a request renews one key, and all of them once in a while.
 
@@ -8,16 +8,31 @@ local function clock_ms()
 end
 
 local function keep_all(base, at)
-  redis.call('PEXPIREAT', base .. ':own', at)
-  redis.call('PEXPIREAT', base .. ':turns', at)
-  for _, conversation in ipairs(redis.call('SMEMBERS', base .. ':own')) do
-    local head = base .. ':c:' .. conversation
-    local running = redis.call('HGET', head, 'turn')
-    redis.call('PEXPIREAT', head, at)
-    redis.call('PEXPIREAT', head .. ':i', at)
-    redis.call('PEXPIREAT', head .. ':t', at)
-    if running then redis.call('PEXPIREAT', base .. ':t:' .. running .. ':e', at) end
+  for _, key in ipairs({ ':list', ':hidden', ':turns', ':docs', ':docs:o' }) do
+    redis.call('PEXPIREAT', base .. key, at)
   end
+  local shown, hidden = redis.call('ZRANGE', base .. ':list', 0, -1), redis.call('SMEMBERS', base .. ':hidden')
+  for _, conversations in ipairs({ shown, hidden }) do
+    for _, conversation in ipairs(conversations) do
+      local head = base .. ':c:' .. conversation
+      local running = redis.call('HGET', head, 'turn')
+      redis.call('PEXPIREAT', head, at)
+      redis.call('PEXPIREAT', head .. ':i', at)
+      redis.call('PEXPIREAT', head .. ':t', at)
+      if running then redis.call('PEXPIREAT', base .. ':t:' .. running .. ':e', at) end
+    end
+  end
+end
+
+-- Puts a conversation among the session's.
+local function enlist(base, conversation, hidden, created, kept)
+  local key = base .. (hidden and ':hidden' or ':list')
+  if hidden then
+    redis.call('SADD', key, conversation)
+  else
+    redis.call('ZADD', key, created, conversation)
+  end
+  if kept then redis.call('PEXPIREAT', key, kept) end
 end
 
 local function parse_session(stored)

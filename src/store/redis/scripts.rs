@@ -1,4 +1,4 @@
-//! The scripts, each one operation, and the commands that call them.
+//! The scripts, each one operation out of one file or several, and the commands that call them.
 
 use std::sync::LazyLock;
 
@@ -10,68 +10,62 @@ pub(super) struct Script {
     digest: String,
 }
 
-/// All scripts.
-pub(super) struct Scripts {
-    pub(super) begin: Script,
-    pub(super) append: Script,
-    pub(super) finish: Script,
-    pub(super) read_events: Script,
-    pub(super) cancel: Script,
-    pub(super) read_turn: Script,
-    pub(super) read_turns: Script,
-    pub(super) history: Script,
-    pub(super) read_window: Script,
-    pub(super) renew: Script,
-    pub(super) expired: Script,
-    pub(super) adopt: Script,
-    pub(super) release: Script,
-    pub(super) forget: Script,
-}
+macro_rules! scripts {
+    ($($name:ident: $($part:literal),+;)+) => {
+        /// All scripts.
+        pub(super) struct Scripts {
+            $(pub(super) $name: Script,)+
+        }
 
-macro_rules! script {
-    ($($part:literal),+) => {
-        Script::new(concat!($(include_str!($part)),+))
+        pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
+            $($name: Script::new(concat!($(include_str!($part)),+)),)+
+        });
+
+        impl Scripts {
+            fn all(&self) -> impl Iterator<Item = &Script> {
+                [$(&self.$name),+].into_iter()
+            }
+        }
     };
 }
 
-pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
-    begin: script!("renewal.lua", "window.lua", "begin.lua"),
-    append: script!("append.lua"),
-    finish: script!("finish.lua"),
-    read_events: script!("read_events.lua"),
-    cancel: script!("cancel.lua"),
-    read_turn: script!("state.lua", "read_turn.lua"),
-    read_turns: script!("state.lua", "read_turns.lua"),
-    history: script!("history.lua"),
-    read_window: script!("window.lua", "read_window.lua"),
-    renew: script!("renewal.lua", "renew.lua"),
-    expired: script!("expired.lua"),
-    adopt: script!("adopt.lua"),
-    release: script!("release.lua"),
-    forget: script!("forget.lua"),
-});
+scripts! {
+    begin: "renewal.lua", "window.lua", "begin.lua";
+    append: "append.lua";
+    finish: "push.lua", "finish.lua";
+    read_events: "read_events.lua";
+    cancel: "cancel.lua";
+    read_turn: "state.lua", "read_turn.lua";
+    read_turns: "state.lua", "read_turns.lua";
+    delete_turn: "forget_turns.lua", "delete_turn.lua";
+    history: "gaps.lua", "history.lua";
+    read_window: "window.lua", "read_window.lua";
+    renew: "renewal.lua", "renew.lua";
+    expired: "expired.lua";
+    adopt: "adopt.lua";
+    release: "release.lua";
+    forget: "forget.lua";
+    forget_key: "forget_key.lua";
+    create: "renewal.lua", "push.lua", "create.lua";
+    read_head: "read_head.lua";
+    list: "list.lua";
+    describe: "describe.lua";
+    delete_conversation: "forget_turns.lua", "delete_conversation.lua";
+    add: "push.lua", "find.lua", "add.lua";
+    read_item: "find.lua", "read_item.lua";
+    read_items: "gaps.lua", "find.lua", "read_items.lua";
+    remove_item: "gaps.lua", "find.lua", "remove_item.lua";
+    put_document: "renewal.lua", "put_document.lua";
+    read_document: "read_document.lua";
+    read_documents: "read_documents.lua";
+    delete_document: "delete_document.lua";
+}
 
 impl Scripts {
     /// One pipeline that makes all of them known to the server.
     pub(super) fn load(&self) -> Pipeline {
-        let all = [
-            &self.begin,
-            &self.append,
-            &self.finish,
-            &self.read_events,
-            &self.cancel,
-            &self.read_turn,
-            &self.read_turns,
-            &self.history,
-            &self.read_window,
-            &self.renew,
-            &self.expired,
-            &self.adopt,
-            &self.release,
-            &self.forget,
-        ];
-        let mut pipeline = Pipeline::with_capacity(all.len());
-        for script in all {
+        let mut pipeline = Pipeline::new();
+        for script in self.all() {
             pipeline.cmd("SCRIPT").arg("LOAD").arg(script.source);
         }
         pipeline

@@ -1,8 +1,8 @@
 -- A turn as it stands: a part of read_turn.lua and read_turns.lua.
 
--- Gives the turn's id, place and age, request, end, and while it runs: fence, attempt and last event.
+-- Gives the turn's id, place and age, request, end, answer, and while it runs: fence, attempt and last event.
 local function state(base, turns, turn)
-  local found = redis.call('HMGET', turns, turn, turn .. '?', turn .. '+')
+  local found = redis.call('HMGET', turns, turn, turn .. '?', turn .. '+', turn .. '!')
   if not found[1] then return false end
   local running = ''
   if not found[3] then
@@ -11,5 +11,5 @@ local function state(base, turns, turn)
       running = head[2] .. ' ' .. head[3] .. ' ' .. redis.call('LLEN', base .. ':t:' .. turn .. ':e')
     end
   end
-  return { turn, found[1], found[2], found[3] or '', running }
+  return { turn, found[1], found[2], found[3] or '', found[4] or '', running }
 end

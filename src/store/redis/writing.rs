@@ -1,4 +1,4 @@
-//! A turn's life: begun, written to, ended; and the end of all that an owner has.
+//! A turn's life: begun, written to, ended.
 
 use redis::{Cmd, Pipeline, Value};
 
@@ -10,7 +10,7 @@ use super::{Redis, faults};
 use crate::domain::conversation::{Conversation, Owner, Place};
 use crate::domain::event::Event;
 use crate::store::{
-    AppendEvents, Appended, BeginTurn, Begun, FinishTurn, Finished, Notice, SessionUse, Started, StoreError,
+    AppendEvents, Appended, BeginTurn, Begun, FinishTurn, Finished, KeyRole, Notice, SessionUse, Started, StoreError,
 };
 
 /// The longest time that Redis is asked to keep something: 300 years, which leaves its own sums room.
@@ -40,7 +40,7 @@ impl Redis {
                 let conversation = begin.place.conversation.as_str();
                 pipeline.cmd("SET").arg(self.keys.pointer(id, begin.turn.as_str())).arg(conversation);
                 if begin.create_conversation {
-                    pipeline.cmd("SADD").arg(self.keys.conversations(id)).arg(conversation);
+                    self.enlist(&mut pipeline, &begin.place, begin.hidden, begin.now_ms);
                 }
             }
             pipeline.add_command(self.begin_call(begin, &base, session, again, given_up_ms));
@@ -74,7 +74,6 @@ impl Redis {
             base.items(conversation),
             base.order(conversation),
             base.events(&begin.turn),
-            base.own(),
         ];
         let key = begin.idempotency.as_ref().map(|asked| self.keys.idempotency(base, &begin.place.owner, &asked.key));
         keys.extend(key.clone());
@@ -82,13 +81,26 @@ impl Redis {
         let size = request.instructions.len() + request.input.iter().map(|item| item.json.len() + 256).sum::<usize>();
         let mut call = SCRIPTS.begin.call(&keys, 1024 + size);
         call.arg(base.as_str()).arg(session).arg(max_age_ms).arg(begin.now_ms);
-        call.arg(u8::from(begin.create_conversation)).arg(u8::from(again));
+        call.arg(match (begin.create_conversation, begin.hidden) {
+            (false, _) => "0",
+            (true, false) => "1",
+            (true, true) => "h",
+        });
+        call.arg(u8::from(again));
         call.arg(begin.turn.as_str()).arg(conversation.as_str());
         call.arg(begin.lease_ms.min(LONGEST_MS)).arg(&self.server);
-        call.arg(begin.budget.tokens).arg(begin.budget.fixed_tokens);
+        call.arg(begin.budget.loaded_tokens()).arg(begin.budget.fixed_tokens);
         call.arg(Event::Started { attempt: 1 }.to_json()).arg(JsonArg(request)).arg(given_up_ms);
+        match begin.expected_items {
+            Some(count) => call.arg(count),
+            None => call.arg(""),
+        };
         if let (Some(asked), Some(key)) = (&begin.idempotency, &key) {
             call.arg(key).arg(&asked.fingerprint).arg(duration_ms(asked.keep_ms));
+            call.arg(match asked.role {
+                KeyRole::Join => "join",
+                KeyRole::Remember => "remember",
+            });
         }
         call
     }
@@ -96,11 +108,15 @@ impl Redis {
     /// The turn was not begun, so nobody needs to look for it; and where another one stands in the way that nobody
     /// runs, it is made sure that it is found. Failing is harmless: what says where to look is checked before use.
     async fn take_back(&self, begin: &BeginTurn, lease: &str, answer: &str) {
+        let made_nothing = begin.create_conversation && self.is_missing(&begin.place).await;
         let make = |_| {
-            let mut pipeline = Pipeline::with_capacity(3);
+            let mut pipeline = Pipeline::with_capacity(4);
             pipeline.cmd("ZREM").arg(&self.leases).arg(lease);
             if let Owner::ApiKey(id) = &begin.place.owner {
                 pipeline.cmd("DEL").arg(self.keys.pointer(id, begin.turn.as_str()));
+            }
+            if made_nothing {
+                self.delist(&mut pipeline, &begin.place);
             }
             if let Some((fence, orphan)) = answer.strip_prefix('O').and_then(|orphan| orphan.split_once(' ')) {
                 pipeline.cmd("ZADD").arg(&self.leases).arg(0).arg(lease_entry(fence, orphan, &begin.place));
@@ -162,6 +178,10 @@ impl Redis {
         call.arg(finish.turn.as_str()).arg(conversation.as_str()).arg(finish.fence).arg(EndArg(finish));
         call.arg(finish.keep_events_ms.min(LONGEST_MS)).arg(&self.server).arg(&self.channel);
         call.arg(finish.events.first().map_or(1, |event| event.seq)).arg(finish.items.len());
+        match &finish.answer {
+            Some(answer) => call.arg(JsonArg(answer)),
+            None => call.arg(""),
+        };
         for item in &finish.items {
             call.arg(ItemArg { item, created_at_ms: finish.now_ms });
         }
@@ -179,92 +199,6 @@ impl Redis {
             Request::One(call)
         };
         Ok(codec::number(&self.connection.call(Again::Yes, make).await?)? == 1)
-    }
-
-    pub(super) async fn forget(&self, owner: &Owner) -> Result<(), StoreError> {
-        let tag = owner.tag();
-        let message = format!("{} o {tag}", self.server);
-        match owner {
-            Owner::Session(_) => {
-                if let Some(base) = self.keys.session_base(owner) {
-                    let running = self.forget_slot(&base, &message, None).await?;
-                    self.forget_leases(&running, &tag, Pipeline::new()).await?;
-                }
-            }
-            Owner::ApiKey(id) => self.forget_api_key(id, &tag, &message).await?,
-        }
-        self.notices.tell(Notice::OwnerGone(tag));
-        Ok(())
-    }
-
-    /// Gives the turns that were running there: fence, turn, conversation.
-    async fn forget_slot(
-        &self,
-        base: &Base,
-        message: &str,
-        conversation: Option<&str>,
-    ) -> Result<Vec<String>, StoreError> {
-        let make = |_| {
-            let mut call = SCRIPTS.forget.call(&[base.session(), base.own(), base.turns()], 256);
-            call.arg(base.as_str()).arg(message).arg(&self.channel).arg(conversation);
-            Request::One(call)
-        };
-        codec::strings(self.connection.call(Again::Yes, make).await?)
-    }
-
-    async fn forget_leases(&self, running: &[String], tag: &str, mut rest: Pipeline) -> Result<(), StoreError> {
-        for turn in running {
-            rest.cmd("ZREM").arg(&self.leases).arg(format!("{turn} {tag}"));
-        }
-        if rest.is_empty() {
-            return Ok(());
-        }
-        self.connection.call(Again::Yes, |_| Request::All(rest.clone())).await.map(drop)
-    }
-
-    /// An API key's conversations lie in many slots, and go one after another. The list of them goes last, so that a
-    /// deletion that was cut off can be repeated.
-    async fn forget_api_key(&self, id: &str, tag: &str, message: &str) -> Result<(), StoreError> {
-        let list = self.keys.conversations(id);
-        loop {
-            let some = codec::strings(self.command(redis::cmd("SRANDMEMBER").arg(&list).arg(100)).await?)?;
-            if some.is_empty() {
-                break;
-            }
-            for conversation in some {
-                let base = self.keys.base(&Owner::ApiKey(id.to_owned()), &codec::conversation_id(&conversation)?);
-                self.forget_pointers(id, &base).await?;
-                let running = self.forget_slot(&base, "", Some(&conversation)).await?;
-                let mut rest = Pipeline::with_capacity(2);
-                rest.cmd("SREM").arg(&list).arg(&conversation);
-                self.forget_leases(&running, tag, rest).await?;
-            }
-        }
-        self.command(redis::cmd("PUBLISH").arg(&self.channel).arg(message)).await.map(drop)
-    }
-
-    /// Removes what leads to a conversation's turns from other slots.
-    async fn forget_pointers(&self, id: &str, base: &Base) -> Result<(), StoreError> {
-        let fields = codec::strings(self.command(redis::cmd("HKEYS").arg(base.turns())).await?)?;
-        for some in fields.chunks(500) {
-            let mut remove = Pipeline::with_capacity(some.len());
-            for field in some {
-                match field.strip_suffix('#') {
-                    Some(_) => {
-                        let key = self.command(redis::cmd("HGET").arg(base.turns()).arg(field)).await?;
-                        remove.cmd("DEL").arg(codec::bytes(key)?);
-                    }
-                    None if field.ends_with(['?', '+']) => {}
-                    None => {
-                        remove.cmd("DEL").arg(self.keys.pointer(id, field));
-                    }
-                }
-            }
-            if !remove.is_empty() {
-                self.connection.call(Again::Yes, |_| Request::All(remove.clone())).await?;
-            }
-        }
-        Ok(())
     }
 
     /// A plain command that can be repeated.
@@ -298,6 +232,7 @@ fn refused(answer: &str) -> Result<Begun, StoreError> {
             Ok(Begun::Duplicate { turn, conversation: codec::conversation_id(rest)? })
         }
         "K" => Ok(Begun::KeyReused),
+        "M" => Ok(Begun::Moved),
         "U" => Ok(Begun::UnknownConversation),
         "X" => Ok(Begun::UnknownSession),
         "L" => Err(StoreError::Unavailable("redis came to the call too late".into())),

@@ -215,6 +215,8 @@ pub(super) fn turn_row(db: &Connection, row: &Row<'_>) -> Result<TurnRow, Fail> 
         created_at_ms: row.get(9)?,
         ended_at_ms: row.get(10)?,
         last_event,
+        answer: None,
+        items_then: None,
     };
     Ok(TurnRow { previous: row.get(1)?, record })
 }

@@ -72,6 +72,8 @@ impl Bench {
             },
             session: SessionUse::None,
             create_conversation: true,
+            hidden: false,
+            expected_items: None,
             turn: TurnId::fresh(&self.ids, &*self.clock),
             request: TurnRequest {
                 model: "demo".into(),
@@ -81,9 +83,12 @@ impl Bench {
                 temperature: None,
                 max_tokens: 10,
                 stream: false,
+                options: None,
+                shown: None,
+                whole_history: false,
             },
             idempotency: None,
-            budget: Budget { tokens: 1_000, fixed_tokens: 0 },
+            budget: Budget { tokens: 1_000, fixed_tokens: 0, whole: false },
             holder: InstanceId::fresh(&self.ids, &*self.clock),
             lease_ms: 1_000,
             now_ms: self.clock.now_ms(),
@@ -91,7 +96,7 @@ impl Bench {
     }
 
     fn finish(&self, begin: &BeginTurn) -> FinishTurn {
-        let end = End { status: TurnStatus::Completed, answer: None, usage: None, fault: None };
+        let end = End { status: TurnStatus::Completed, answer: None, usage: None, fault: None, at_ms: 0 };
         FinishTurn {
             place: begin.place.clone(),
             turn: begin.turn.clone(),
@@ -100,6 +105,7 @@ impl Bench {
             items: begin.request.input.clone(),
             usage: None,
             fault: None,
+            answer: None,
             events: vec![Numbered { seq: 2, event: Event::Ended(Box::new(end)) }],
             keep_events_ms: 1_000,
             now_ms: self.clock.now_ms(),

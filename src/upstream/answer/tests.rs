@@ -64,7 +64,7 @@ fn an_answer_is_unfinished_until_it_says_so() {
 #[test]
 fn a_refusal_is_said_too() {
     let (pieces, ..) = read(&chunk(&json!({"content": null, "refusal": "No."}), Some("stop")));
-    assert_eq!(pieces[1], text("No."));
+    assert_eq!(pieces[1], Piece::Refusal("No.".into()));
 }
 
 #[test]
@@ -72,11 +72,47 @@ fn what_is_not_said_is_read_over() {
     let stream = [
         "event: ping\ndata: {\"type\":\"ping\"}\n\n".to_owned(),
         "data:\n\ndata: {}\n\n".to_owned(),
-        chunk(&json!({"reasoning_content": "hm", "tool_calls": [{"index": 0}]}), None),
+        chunk(&json!({"audio": {"id": "a"}, "tool_calls": [{"index": 0}]}), None),
         r#"data: {"choices":[],"prompt_filter_results":[{"prompt_index":0}]}"#.to_owned() + "\n\n",
     ];
     let (pieces, _, fault) = read(&stream.concat());
     assert_eq!((pieces, fault), (vec![Piece::Model("m".into())], None));
+}
+
+#[test]
+fn thoughts_have_two_names() {
+    for key in ["reasoning_content", "reasoning"] {
+        let (pieces, ..) = read(&chunk(&json!({key: "hm", "content": "So."}), Some("stop")));
+        assert_eq!(pieces[1..3], [Piece::Reasoning("hm".into()), text("So.")]);
+    }
+}
+
+#[test]
+fn calls_of_functions_are_put_together_from_their_parts() {
+    let call =
+        |index: u32, call_id: &str, name: &str| Piece::Call { index, call_id: call_id.into(), name: name.into() };
+    let arguments = |index: u32, delta: &str| Piece::Arguments { index, delta: delta.into() };
+    let stream = [
+        chunk(
+            &json!({"tool_calls": [{"index": 0, "id": "call_a", "type": "function",
+            "function": {"name": "f", "arguments": ""}}]}),
+            None,
+        ),
+        chunk(&json!({"tool_calls": [{"index": 0, "function": {"arguments": "{\"x\""}}]}), None),
+        chunk(&json!({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": ":1}"}}]}), None),
+        chunk(&json!({"tool_calls": [{"index": 1, "function": {"name": "g", "arguments": {"y": 2}}}]}), None),
+        chunk(&json!({}), Some("tool_calls")),
+    ];
+    let (pieces, ..) = read(&stream.concat());
+    let wanted = [
+        call(0, "call_a", "f"),
+        arguments(0, "{\"x\""),
+        arguments(0, ":1}"),
+        call(1, "call_1", "g"),
+        arguments(1, r#"{"y":2}"#),
+        Piece::Finish("tool_calls".into()),
+    ];
+    assert_eq!(pieces[1..], wanted);
 }
 
 #[test]

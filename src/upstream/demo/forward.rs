@@ -52,6 +52,7 @@ impl Demo {
             temperature: None,
             max_tokens: u32::MAX,
             stream: ask.stream,
+            options: None,
         };
         let answer = answer(&call);
         let usage = usage_json(&usage(&call, &answer));
@@ -101,7 +102,7 @@ fn prompt_message(message: &Message<'_>) -> PromptMessage {
         "assistant" => Role::Assistant,
         _ => Role::System,
     };
-    PromptMessage { role, text: message.content.0.as_ref().to_owned() }
+    PromptMessage::new(role, message.content.0.as_ref())
 }
 
 fn no_messages() -> Rejected {

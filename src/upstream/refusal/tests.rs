@@ -105,7 +105,7 @@ fn keys_are_taken_out_of_other_words() {
 
 #[test]
 fn words_that_quote_the_prompt_are_not_passed_on() {
-    let said = |text: &str| vec![PromptMessage { role: Role::User, text: text.to_owned() }];
+    let said = |text: &str| vec![PromptMessage::new(Role::User, text)];
     let words = "Invalid content: 'my mother's maiden name is canary' in messages[3].";
     for text in ["Hello! My dear, my mother's maiden name is canary, thanks", "canary"] {
         let message = passed_on(words, Private { key: None, prompt: Prompt::Messages(&said(text)) });

@@ -6,13 +6,14 @@ use super::*;
 use crate::domain::item::Role;
 
 fn call(model: &str) -> Call {
-    let message = |role, text: &str| PromptMessage { role, text: text.to_owned() };
+    let message = |role, text: &str| PromptMessage::new(role, text);
     Call {
         model: model.to_owned(),
         messages: vec![message(Role::System, "Be \"kind\"."), message(Role::User, "Hi 👌\n{x}")],
         temperature: Some(0.95),
         max_tokens: 1000,
         stream: false,
+        options: None,
     }
 }
 

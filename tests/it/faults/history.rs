@@ -93,7 +93,8 @@ async fn remember(rig: &Rig, browser: &Client, messages: usize) -> usize {
     let message = |n: usize| {
         let id = ItemId::fresh(&ids, &clock);
         let words = format!("message {n} of a long conversation");
-        let json = if n.is_multiple_of(2) { user_message(&id, &words) } else { assistant_message(&id, &words, true) };
+        let json =
+            if n.is_multiple_of(2) { user_message(&id, &words) } else { assistant_message(&id, &words, "", true) };
         Item { id, turn: None, json, tokens: 12, encoding: Encoding::Cl100k }
     };
     let turn = TurnId::fresh(&ids, &clock);
@@ -106,21 +107,26 @@ async fn remember(rig: &Rig, browser: &Client, messages: usize) -> usize {
         temperature: None,
         max_tokens: 10,
         stream: false,
+        options: None,
+        shown: None,
+        whole_history: false,
     };
     let begin = BeginTurn {
         place: place.clone(),
         session: SessionUse::Renew(60_000),
         create_conversation: false,
+        hidden: false,
+        expected_items: None,
         turn: turn.clone(),
         request,
         idempotency: None,
-        budget: Budget { tokens: 1_000, fixed_tokens: 100 },
+        budget: Budget { tokens: 1_000, fixed_tokens: 100, whole: false },
         holder: InstanceId::fresh(&ids, &clock),
         lease_ms: 60_000,
         now_ms: clock.now_ms(),
     };
     let Begun::Started(started) = store.begin_turn(begin).await.unwrap() else { panic!("the turn does not begin") };
-    let end = End { status: TurnStatus::Completed, answer: None, usage: None, fault: None };
+    let end = End { status: TurnStatus::Completed, answer: None, usage: None, fault: None, at_ms: 0 };
     let finish = FinishTurn {
         place,
         turn,
@@ -129,6 +135,7 @@ async fn remember(rig: &Rig, browser: &Client, messages: usize) -> usize {
         items: (0..messages).map(message).collect(),
         usage: None,
         fault: None,
+        answer: None,
         events: vec![Numbered { seq: 2, event: Event::Ended(Box::new(end)) }],
         keep_events_ms: 60_000,
         now_ms: clock.now_ms(),

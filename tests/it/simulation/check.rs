@@ -91,6 +91,10 @@ async fn turn(world: &World, record: &TurnRecord, answer: Option<(String, bool)>
                 }
             }
             Event::Text { delta } => shown.push_str(delta),
+            other
+            @ (Event::Refusal { .. } | Event::Reasoning { .. } | Event::Call { .. } | Event::Arguments { .. }) => {
+                wrong(format!("P11: the model never said {other:?}"));
+            }
             Event::Ended(ended) => {
                 end = Some((**ended).clone());
                 if place + 1 != events.len() {

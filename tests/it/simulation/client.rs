@@ -8,7 +8,7 @@ use openai_backend::domain::conversation::Place;
 use openai_backend::domain::event::Event;
 use openai_backend::domain::ids::TurnId;
 use openai_backend::domain::turn::TurnStatus;
-use openai_backend::store::{IdempotencyKey, SessionUse, Store as _};
+use openai_backend::store::{IdempotencyKey, KeyRole, SessionUse, Store as _};
 use openai_backend::turn::cancel::Cancelled;
 use openai_backend::turn::reader::{Next, Reader};
 use openai_backend::turn::{Accepted, Ask, OnBusy, Refused};
@@ -103,12 +103,15 @@ impl Person<'_> {
         let idempotency = question.key.as_ref().map(|key| IdempotencyKey {
             key: key.clone(),
             fingerprint: question.prompt.clone(),
+            role: KeyRole::Join,
             keep_ms: DAY_MS,
         });
         Ask {
             place: question.place.clone(),
             session: SessionUse::None,
             create_conversation: true,
+            hidden: false,
+            expected_items: None,
             request: self.world.request(&turn, &question.prompt),
             turn,
             idempotency,

@@ -220,6 +220,9 @@ impl World {
             temperature: None,
             max_tokens: 1_000,
             stream: true,
+            options: None,
+            shown: None,
+            whole_history: false,
         }
     }
 

@@ -6,11 +6,16 @@
 //! be gone is given a step.
 
 pub mod begin;
+pub mod conversations;
+pub mod documents;
 pub mod events;
 pub mod finish;
 pub mod history;
+pub mod items;
 pub mod leases;
 pub mod model;
+pub mod reopening;
+pub mod responses;
 pub mod sessions;
 
 /// Makes a test of every case, for the store that `$fresh` (an async function without arguments) makes.
@@ -77,6 +82,55 @@ macro_rules! contract {
                 of_programs_need_no_session,
                 swept_leave_the_living_alone,
                 a_store_answers_and_says_what_it_is,
+            }
+            conversations {
+                are_made_with_items_and_metadata,
+                may_be_made_empty,
+                made_by_a_turn_are_like_others,
+                are_not_made_twice,
+                are_listed_newest_first,
+                that_are_hidden_are_in_no_list,
+                have_their_metadata_replaced,
+                deleted_take_everything_along,
+                deleted_tell_the_turn_that_runs,
+                of_others_look_unknown,
+                of_sessions_that_expired_are_gone,
+                need_a_session_that_lives,
+            }
+            items {
+                that_are_added_count_on,
+                that_are_added_count_as_a_change,
+                are_kept_byte_for_byte,
+                wait_for_the_turn_that_runs,
+                come_in_pages_both_ways,
+                are_found_by_their_ids,
+                that_were_newest_go_without_a_trace,
+                from_the_middle_leave_their_numbers,
+                take_along_what_was_left_before_them,
+                that_are_gone_are_in_no_window,
+                may_go_while_a_turn_runs,
+            }
+            responses {
+                keep_their_answers,
+                begin_where_the_items_are_as_expected,
+                that_do_not_begin_make_nothing,
+                of_eight_that_expect_the_same_one_begins,
+                take_a_key_over_to_remember_it,
+                can_be_forgotten,
+                forgotten_one_by_one_leave_the_others,
+                that_are_the_last_take_a_hidden_conversation_along,
+            }
+            documents {
+                come_back_byte_for_byte,
+                put_again_keep_their_place_and_time,
+                come_in_pages_both_ways,
+                are_deleted_once,
+                of_others_look_unknown,
+                go_with_their_owner,
+                of_sessions_that_expired_are_gone,
+            }
+            reopening {
+                finds_everything_again,
             }
         }
 

@@ -6,7 +6,9 @@ mod outages;
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use openai_backend::domain::ids::{Ids as _, SystemIds};
+use openai_backend::store::Store;
 use openai_backend::store::redis::Redis;
 
 use super::rig::{Rig, Time};
@@ -26,8 +28,13 @@ async fn fresh() -> Rig {
 async fn rig_on(server: Arc<RedisServer>) -> Rig {
     let settings = server.settings(&prefix());
     let store = Redis::connect(settings.clone()).await.unwrap();
-    let peer = Redis::connect(settings).await.unwrap();
-    Rig::new(Arc::new(store), Arc::new(peer), Time::Real { unit_ms: 400 }).keeping(server)
+    let peer = Redis::connect(settings.clone()).await.unwrap();
+    let reopen = move || -> BoxFuture<'static, Arc<dyn Store>> {
+        let settings = settings.clone();
+        Box::pin(async { Arc::new(Redis::connect(settings).await.unwrap()) as _ })
+    };
+    let rig = Rig::new(Arc::new(store), Arc::new(peer), Time::Real { unit_ms: 400 });
+    rig.reopened_by(Box::new(reopen)).keeping(server)
 }
 
 contract!(fresh);

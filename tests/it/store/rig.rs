@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use openai_backend::domain::clock::{Clock, ManualClock, SystemClock};
 use openai_backend::domain::conversation::{Owner, Place};
 use openai_backend::domain::event::{Answer, End, Event, Numbered};
@@ -13,8 +14,9 @@ use openai_backend::domain::item::{Item, assistant_message, user_message};
 use openai_backend::domain::tokens::Encoding;
 use openai_backend::domain::turn::{TurnRequest, TurnStatus, Usage};
 use openai_backend::domain::window::Budget;
+use openai_backend::store::conversations::{Created, NewConversation};
 use openai_backend::store::{
-    AppendEvents, Appended, BeginTurn, Begun, EventsPage, FinishTurn, Finished, HistoryPage, IdempotencyKey,
+    AppendEvents, Appended, BeginTurn, Begun, EventsPage, FinishTurn, Finished, HistoryPage, IdempotencyKey, KeyRole,
     SessionUse, Started, Store,
 };
 
@@ -22,7 +24,7 @@ use openai_backend::store::{
 pub const EPOCH_MS: i64 = 1_800_000_000_000;
 pub const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// A budget that nothing here fills.
-pub const AMPLE: Budget = Budget { tokens: 1_000_000, fixed_tokens: 0 };
+pub const AMPLE: Budget = Budget { tokens: 1_000_000, fixed_tokens: 0, whole: false };
 
 /// How time passes for a store.
 pub enum Time {
@@ -33,6 +35,9 @@ pub enum Time {
     Real { unit_ms: i64 },
 }
 
+/// Opens a store again, as the next run of a server would.
+pub type Reopen = Box<dyn Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync>;
+
 /// One store for one case.
 pub struct Rig {
     pub store: Arc<dyn Store>,
@@ -41,6 +46,7 @@ pub struct Rig {
     time: Time,
     ids: SeededIds,
     holder: InstanceId,
+    reopen: Option<Reopen>,
     kept: Vec<Box<dyn Any + Send + Sync>>,
 }
 
@@ -50,7 +56,24 @@ impl Rig {
         // Ids count up, so that the order of turns is known; from a random start, so that stores may be shared.
         let [a, b, c, d, ..] = SystemIds.secret();
         let ids = SeededIds::new(u64::from(u32::from_be_bytes([a, b, c, d])) << 31);
-        Self { store, peer, time, ids, holder, kept: Vec::new() }
+        Self { store, peer, time, ids, holder, reopen: None, kept: Vec::new() }
+    }
+
+    /// For a store that outlives its process: how the next one finds it.
+    pub fn reopened_by(mut self, reopen: Reopen) -> Self {
+        self.reopen = Some(reopen);
+        self
+    }
+
+    /// Closes the store and opens it again; one that ends with its process is given as it is.
+    pub async fn reopened(&self) -> Arc<dyn Store> {
+        match &self.reopen {
+            None => self.store.clone(),
+            Some(reopen) => {
+                self.store.close().await;
+                reopen().await
+            }
+        }
     }
 
     /// Keeps `thing` (a folder, a server) for as long as the store is in use.
@@ -117,6 +140,8 @@ impl Rig {
             place: who.place.clone(),
             session: who.session_use(),
             create_conversation: true,
+            hidden: false,
+            expected_items: None,
             turn: self.turn_id(),
             request: request("What is a joke?"),
             idempotency: None,
@@ -129,7 +154,8 @@ impl Rig {
 
     /// [`Rig::begin`] with an idempotency key.
     pub fn begin_with_key(&self, who: &Caller, key: &str, body: &str) -> BeginTurn {
-        let idempotency = IdempotencyKey { key: key.into(), fingerprint: body.into(), keep_ms: DAY_MS };
+        let idempotency =
+            IdempotencyKey { key: key.into(), fingerprint: body.into(), role: KeyRole::Join, keep_ms: DAY_MS };
         BeginTurn { idempotency: Some(idempotency), ..self.begin(who) }
     }
 
@@ -152,7 +178,7 @@ impl Rig {
         let answer = Item {
             id: answer_id.clone(),
             turn: Some(begun.turn.clone()),
-            json: assistant_message(&answer_id, text, true),
+            json: assistant_message(&answer_id, text, "", true),
             tokens: 7,
             encoding: Encoding::O200k,
         };
@@ -164,9 +190,11 @@ impl Rig {
                 text: text.into(),
                 model: "demo-1".into(),
                 finish_reason: Some("stop".into()),
+                output: Vec::new(),
             }),
             usage: Some(usage),
             fault: None,
+            at_ms: 0,
         };
         let mut items = begun.request.input.clone();
         items.iter_mut().for_each(|item| item.turn = Some(begun.turn.clone()));
@@ -179,6 +207,7 @@ impl Rig {
             items,
             usage: Some(usage),
             fault: None,
+            answer: None,
             events: vec![Numbered { seq: end_seq, event: Event::Ended(Box::new(end)) }],
             keep_events_ms: DAY_MS,
             now_ms: self.now_ms(),
@@ -205,6 +234,32 @@ impl Rig {
         let items = tokens.iter().map(item).collect();
         let finish = FinishTurn { items, ..self.finish(&begin, fence, 2, "") };
         assert_eq!(self.store.finish_turn(finish).await.unwrap(), Finished::Stored);
+    }
+
+    /// A browser whose session lives and a program, each in a conversation that does not exist yet.
+    pub async fn callers(&self) -> [Caller; 2] {
+        let browser = Caller::browser();
+        self.turn(&browser, "hi").await;
+        [browser.elsewhere(), Caller::program()]
+    }
+
+    /// A conversation that is to be made by itself.
+    pub fn new_conversation(&self, who: &Caller, items: &[Item]) -> NewConversation {
+        NewConversation {
+            place: who.place.clone(),
+            hidden: false,
+            metadata: "{}".into(),
+            items: items.to_vec(),
+            now_ms: self.now_ms(),
+        }
+    }
+
+    /// Makes a conversation whose items have these many tokens.
+    pub async fn created(&self, who: &Caller, tokens: &[u32]) -> Vec<Item> {
+        let items = notes(tokens);
+        let created = self.store.create_conversation(self.new_conversation(who, &items)).await.unwrap();
+        assert_eq!(created, Created::Created);
+        items
     }
 
     pub async fn history(&self, who: &Caller) -> Option<HistoryPage> {
@@ -258,6 +313,11 @@ impl Caller {
         Self { place: Place { owner: self.place.owner.clone(), conversation: id }, session_minted: minted }
     }
 
+    /// The same name, as if for the first time: where it is a browser, its session is to be minted.
+    pub fn again(&self) -> Self {
+        Self::new(self.place.owner.clone(), self.place.conversation.clone())
+    }
+
     /// This owner, with another's conversation id.
     pub fn intruding(&self, other: &Self) -> Self {
         let minted = AtomicBool::new(self.session_minted.load(Ordering::SeqCst));
@@ -286,7 +346,20 @@ pub fn request(text: &str) -> TurnRequest {
         temperature: Some(0.95),
         max_tokens: 1_000,
         stream: true,
+        options: None,
+        shown: None,
+        whole_history: false,
     }
+}
+
+/// Items that came with no turn, of so many tokens each.
+pub fn notes(tokens: &[u32]) -> Vec<Item> {
+    let note = |&tokens: &u32| {
+        let id = ItemId::fresh(&SystemIds, &SystemClock);
+        let json = user_message(&id, "a \"note\" 👌");
+        Item { id, turn: None, json, tokens, encoding: Encoding::O200k }
+    };
+    tokens.iter().map(note).collect()
 }
 
 /// Text events numbered on from `first`.

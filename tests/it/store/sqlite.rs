@@ -5,16 +5,23 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use openai_backend::domain::clock::ManualClock;
 use openai_backend::domain::turn::TurnStatus;
 use openai_backend::store::sqlite::Sqlite;
-use openai_backend::store::{Appended, BeginTurn, Begun, Finished, StoreError};
+use openai_backend::store::{Appended, BeginTurn, Begun, Finished, Store, StoreError};
 
 use super::rig::{Caller, DAY_MS, EPOCH_MS, Rig, Time, texts};
 
 async fn fresh() -> Rig {
     let folder = tempfile::tempdir().unwrap();
-    open(folder.path()).keeping(folder)
+    let rig = open(folder.path());
+    let (path, clock) = (folder.path().to_owned(), rig.clock().unwrap());
+    let reopen = move || -> BoxFuture<'static, Arc<dyn Store>> {
+        let store = Sqlite::open(&path, clock.clone()).unwrap();
+        Box::pin(async { Arc::new(store) as _ })
+    };
+    rig.reopened_by(Box::new(reopen)).keeping(folder)
 }
 
 fn open(folder: &Path) -> Rig {

@@ -6,10 +6,14 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use async_trait::async_trait;
 use fake_openai::Gate;
 use openai_backend::domain::conversation::{Owner, Place};
-use openai_backend::domain::ids::{InstanceId, TurnId};
-use openai_backend::domain::item::StoredItem;
+use openai_backend::domain::ids::{ConversationId, InstanceId, ItemId, TurnId};
+use openai_backend::domain::item::{Item, StoredItem};
 use openai_backend::domain::turn::TurnRecord;
 use openai_backend::domain::window::Budget;
+use openai_backend::store::conversations::{
+    Added, ConversationInfo, ConversationsPage, Created, ItemsPage, ItemsQuery, NewConversation, Removed,
+};
+use openai_backend::store::documents::{Document, DocumentKind, DocumentsPage, DocumentsQuery};
 use openai_backend::store::{
     AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, HistoryPage, Notice,
     Store, StoreError, StoreInfo,
@@ -60,6 +64,10 @@ impl Faulty {
         Arc::new(Self { inner, how: AtomicU8::new(WELL), begins: begins.clone() })
     }
 
+    fn sdk_store(&self) -> Result<&dyn Store, StoreError> {
+        self.well()
+    }
+
     fn well(&self) -> Result<&dyn Store, StoreError> {
         match self.how.load(Ordering::SeqCst) {
             AWAY => Err(StoreError::Unavailable("the test took it away".into())),
@@ -69,6 +77,8 @@ impl Faulty {
         }
     }
 }
+
+crate::delegate_conversations_and_documents!([] Faulty);
 
 #[async_trait]
 impl Store for Faulty {

@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use openai_backend::domain::conversation::{Owner, Place};
-use openai_backend::domain::ids::{InstanceId, TurnId};
-use openai_backend::domain::item::StoredItem;
+use openai_backend::domain::ids::{ConversationId, InstanceId, ItemId, TurnId};
+use openai_backend::domain::item::{Item, StoredItem};
 use openai_backend::domain::turn::TurnRecord;
 use openai_backend::domain::window::Budget;
+use openai_backend::store::conversations::{
+    Added, ConversationInfo, ConversationsPage, Created, ItemsPage, ItemsQuery, NewConversation, Removed,
+};
+use openai_backend::store::documents::{Document, DocumentKind, DocumentsPage, DocumentsQuery};
 use openai_backend::store::{
     AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, HistoryPage, Notice,
     Store, StoreError, StoreInfo,
@@ -63,6 +67,10 @@ impl<M: Meddler> Meddled<M> {
         Arc::new(Self { inner, meddler })
     }
 
+    fn sdk_store(&self) -> Result<&dyn Store, StoreError> {
+        Ok(&*self.inner)
+    }
+
     async fn around<T>(
         &self,
         op: Op,
@@ -89,6 +97,8 @@ impl Meddler for Deaf {
         self.0.subscribe()
     }
 }
+
+crate::delegate_conversations_and_documents!([M: Meddler] Meddled<M>);
 
 #[async_trait]
 impl<M: Meddler> Store for Meddled<M> {

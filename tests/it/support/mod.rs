@@ -1,6 +1,7 @@
 //! What tests are made of: a server on a free port, a client that keeps cookies, a reader of event streams.
 
 pub mod client;
+pub mod delegate;
 pub mod dice;
 pub mod faulty;
 pub mod instance;
@@ -8,6 +9,7 @@ pub mod meddled;
 pub mod process;
 pub mod raw;
 pub mod redis_server;
+pub mod schema;
 pub mod script;
 pub mod scripted;
 pub mod server;

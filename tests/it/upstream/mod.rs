@@ -63,13 +63,14 @@ fn open(settings: OpenAiSettings) -> OpenAi {
 }
 
 fn plain() -> Call {
-    let message = |role, text: &str| PromptMessage { role, text: text.to_owned() };
+    let message = |role, text: &str| PromptMessage::new(role, text);
     Call {
         model: "gpt-3.5-turbo".to_owned(),
         messages: vec![message(Role::System, "Be kind."), message(Role::User, PROMPT)],
         temperature: Some(0.95),
         max_tokens: 1000,
         stream: false,
+        options: None,
     }
 }
 
@@ -82,6 +83,8 @@ fn streamed() -> Call {
 struct Heard {
     text: String,
     deltas: usize,
+    /// Thoughts, refusals and calls, a line each.
+    more: Vec<String>,
     model: String,
     finish: Option<String>,
     usage: Option<Usage>,
@@ -112,6 +115,10 @@ impl Heard {
                 self.text.push_str(&text);
                 self.deltas += 1;
             }
+            Piece::Refusal(text) => self.more.push(format!("refusal {text}")),
+            Piece::Reasoning(text) => self.more.push(format!("reasoning {text}")),
+            Piece::Call { index, call_id, name } => self.more.push(format!("call {index} {call_id} {name}")),
+            Piece::Arguments { index, delta } => self.more.push(format!("arguments {index} {delta}")),
             Piece::Model(model) => self.model = model,
             Piece::Finish(reason) => self.finish = Some(reason),
             Piece::Usage(usage) => self.usage = Some(usage),

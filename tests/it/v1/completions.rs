@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{Rig, ask, failed, hasty};
 use crate::support::SOON;
+use crate::support::schema::{Spec, check};
 use crate::support::server::{Setup, TestServer};
 
 #[tokio::test]
@@ -158,6 +159,7 @@ async fn the_demo_answers_too() {
     let body =
         json!({"model": "gpt-4o", "messages": [{"role": "user", "content": [{"type": "text", "text": "Ahoy"}]}]});
     let plain = client.post("/v1/chat/completions", &body).await.ok();
+    check(Spec::OpenAi, "CreateChatCompletionResponse", &plain);
     assert_eq!((&plain["object"], &plain["model"]), (&json!("chat.completion"), &json!("demo")));
     assert!(plain["choices"][0]["message"]["content"].as_str().unwrap().contains("Ahoy"), "{plain}");
     assert!(plain["usage"]["total_tokens"].as_u64().unwrap() > 0 && plain["created"].as_u64().unwrap() > 0);

@@ -20,6 +20,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};
+use crate::support::schema::{Spec, check};
 use crate::support::server::{Setup, TestServer};
 
 /// The client's key, and the server's.
@@ -97,6 +98,7 @@ fn failed(answer: &Answer, status: u16) -> Value {
 
 #[track_caller]
 fn assert_shape(body: &Value) {
+    check(Spec::OpenAi, "ErrorResponse", body);
     let error = body["error"].as_object().unwrap_or_else(|| panic!("no error object: {body}"));
     let mut keys: Vec<&str> = error.keys().map(String::as_str).collect();
     keys.sort_unstable();

@@ -4,6 +4,7 @@ use fake_openai::Reply;
 use serde_json::{Value, json};
 
 use super::{Rig, failed};
+use crate::support::schema::{Spec, check};
 use crate::support::server::{Setup, TestServer};
 
 fn names(list: &Value) -> Vec<&str> {
@@ -42,8 +43,11 @@ async fn the_upstreams_list_is_kept_to_what_requests_may_name() {
 async fn where_there_is_no_list_the_settings_are_one() {
     for list in [Reply::raw(404, "text/html", "no"), Reply::json(501, &json!({})), Reply::json(200, &json!([1]))] {
         let rig = rig(list).await;
-        assert_eq!(names(&rig.get("/v1/models").await.ok()), ["gpt-4o", "org/one"]);
+        let list = rig.get("/v1/models").await.ok();
+        check(Spec::OpenAi, "ListModelsResponse", &list);
+        assert_eq!(names(&list), ["gpt-4o", "org/one"]);
         let model = rig.get("/v1/models/gpt-4o").await.ok();
+        check(Spec::OpenAi, "Model", &model);
         assert_eq!(model, json!({"id": "gpt-4o", "object": "model", "created": 0, "owned_by": "openai-backend"}));
         failed(&rig.get("/v1/models/gpt-4.1").await, 404);
     }
@@ -63,6 +67,8 @@ async fn an_upstream_that_fails_is_no_empty_list() {
 #[tokio::test]
 async fn the_demo_is_a_model() {
     let client = TestServer::demo().await;
-    assert_eq!(names(&client.client().get("/v1/models").await.ok()), ["demo"]);
-    assert_eq!(client.client().get("/v1/models/demo").await.ok()["object"], "model");
+    let list = client.client().get("/v1/models").await.ok();
+    check(Spec::OpenAi, "ListModelsResponse", &list);
+    assert_eq!(names(&list), ["demo"]);
+    check(Spec::OpenAi, "Model", &client.client().get("/v1/models/demo").await.ok());
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Rig, ask, assert_shape, data, failed, hasty};
 use crate::support::SOON;
+use crate::support::schema::{Spec, check};
 use crate::support::server::{Setup, TestServer};
 
 #[tokio::test]
@@ -61,7 +62,12 @@ async fn a_sound_stream_is_left_alone_byte_for_byte() {
 }
 
 fn chunks(text: &str) -> Vec<Value> {
-    data(text).iter().filter(|data| **data != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
+    let chunks = data(text).into_iter().filter(|data| *data != "[DONE]");
+    let chunks: Vec<Value> = chunks.map(|data| serde_json::from_str(data).unwrap()).collect();
+    for chunk in &chunks {
+        check(Spec::OpenAi, "CreateChatCompletionStreamResponse", chunk);
+    }
+    chunks
 }
 
 #[tokio::test]

@@ -7,10 +7,10 @@ use crate::rig::Rig;
 use crate::table::{Column, Table, show, show_beside};
 use crate::{Failure, Options};
 
-const TOKENS: usize = 200;
+pub(super) const TOKENS: usize = 200;
 
 /// How chunks come, the flags for that, and the connections that read them.
-const WAYS: [(&str, &[&str], usize); 4] = [
+pub(super) const WAYS: [(&str, &[&str], usize); 4] = [
     ("chunks at once", &[], 16),
     ("a write a chunk", &["--flush-each"], 16),
     ("a chunk every 10 ms", &["--delay-ms", "10"], 1),

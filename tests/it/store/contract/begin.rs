@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use openai_backend::domain::event::{Event, Numbered};
 use openai_backend::domain::turn::TurnStatus;
-use openai_backend::store::{BeginTurn, Begun, CancelRequest, EventsPage, IdempotencyKey, SessionUse};
+use openai_backend::store::{BeginTurn, Begun, CancelRequest, EventsPage, IdempotencyKey, KeyRole, SessionUse};
 
 use crate::store::rig::{AMPLE, Caller, DAY_MS, Rig};
 
@@ -85,7 +85,8 @@ pub async fn a_key_belongs_to_its_owner(rig: &Rig) {
 
 pub async fn a_key_lapses(rig: &Rig) {
     let who = Caller::browser();
-    let idempotency = IdempotencyKey { key: "key".into(), fingerprint: "body".into(), keep_ms: rig.unit_ms() };
+    let idempotency =
+        IdempotencyKey { key: "key".into(), fingerprint: "body".into(), role: KeyRole::Join, keep_ms: rig.unit_ms() };
     let first = BeginTurn { idempotency: Some(idempotency), ..rig.begin(&who) };
     let fence = rig.started(&first).await.fence;
     rig.store.finish_turn(rig.finish(&first, fence, 2, "hi")).await.unwrap();
@@ -105,6 +106,8 @@ pub async fn the_order_of_looking_is_session_key_conversation_turn(rig: &Rig) {
     let begin = BeginTurn {
         session: SessionUse::Renew(DAY_MS),
         create_conversation: false,
+        hidden: false,
+        expected_items: None,
         ..rig.begin_with_key(&stranger.intruding(&who), "key", "body")
     };
     assert_eq!(rig.store.begin_turn(begin).await.unwrap(), Begun::UnknownSession, "session before all");

@@ -100,7 +100,8 @@ pub async fn are_told_of(rig: &Rig) {
     expect(&mut notices, &Notice::OwnerGone(who.place.owner.tag())).await;
 }
 
-async fn expect(notices: &mut Receiver<Notice>, wanted: &Notice) {
+/// Waits for this notice.
+pub async fn expect(notices: &mut Receiver<Notice>, wanted: &Notice) {
     while notices.recv().await.unwrap() != *wanted {}
 }
 

@@ -75,7 +75,7 @@ pub async fn without_items_frees_the_conversation(rig: &Rig) {
     let fence = rig.started(&begin).await.fence;
     let fault =
         Fault { retry_after_ms: Some(1_500), ..Fault::new(FaultKind::RateLimited, "the model's \"provider\" 👌") };
-    let end = End { status: TurnStatus::Failed, answer: None, usage: None, fault: Some(fault.clone()) };
+    let end = End { status: TurnStatus::Failed, answer: None, usage: None, fault: Some(fault.clone()), at_ms: 0 };
     let finish = FinishTurn {
         status: TurnStatus::Failed,
         items: vec![],
@@ -131,7 +131,6 @@ pub async fn keeps_text_byte_for_byte(rig: &Rig) {
         "{ \"type\" : \"function_call\",\n\t\"arguments\":\"{\\\"x\\\": 1.10}\", \"n\": 1.0e+2, \"n\": 3 }".to_owned(),
         "[1, 2 ,3]".to_owned(),
         "not even JSON \u{0} after NUL".to_owned(),
-        String::new(),
         user_message(&ItemId::parse("msg_1").unwrap(), ugly),
     ];
     let begin = BeginTurn { request: crate::store::rig::request(ugly), ..rig.begin(&who) };

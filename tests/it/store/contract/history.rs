@@ -86,7 +86,7 @@ pub async fn window_begins_at_the_cut(rig: &Rig) {
     }
     let all = rig.history(&who).await.unwrap().items;
     for (tokens, fixed_tokens) in [(1, 0), (1, 1), (100, 0), (100, 100), (999, 17), (1_000, 0), (1_001, 1)] {
-        let budget = Budget { tokens, fixed_tokens };
+        let budget = Budget { tokens, fixed_tokens, whole: false };
         let cut = budget.cut(1_000);
         let expected: Vec<_> = all.iter().filter(|item| item.tokens_before >= cut).cloned().collect();
         assert_eq!(rig.peer.window(&who.place, budget).await.unwrap(), expected, "{budget:?}");

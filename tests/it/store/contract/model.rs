@@ -10,7 +10,9 @@ use openai_backend::domain::tokens::Encoding;
 use openai_backend::domain::turn::{TurnRecord, TurnStatus};
 use openai_backend::domain::window::Budget;
 use openai_backend::store::memory::Memory;
-use openai_backend::store::{AppendEvents, BeginTurn, Begun, FinishTurn, IdempotencyKey, SessionUse, Started, Store};
+use openai_backend::store::{
+    AppendEvents, BeginTurn, Begun, FinishTurn, IdempotencyKey, KeyRole, SessionUse, Started, Store,
+};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use tokio::runtime::Handle;
@@ -171,13 +173,16 @@ impl Play {
         let key = key.map(|(key, body)| IdempotencyKey {
             key: key.to_string(),
             fingerprint: body.to_string(),
+            role: KeyRole::Join,
             keep_ms: 7 * HOUR_MS,
         });
         let begin = BeginTurn {
             session,
             create_conversation,
+            hidden: false,
+            expected_items: None,
             idempotency: key,
-            budget: Budget { tokens: budget.0, fixed_tokens: budget.1 },
+            budget: Budget { tokens: budget.0, fixed_tokens: budget.1, whole: false },
             lease_ms: 10_000 * DAY_MS,
             now_ms: self.now_ms(),
             ..self.rig.begin(who)
@@ -290,7 +295,7 @@ impl Play {
                 format!("{:?}", store.history(person(who), before, limit, now_ms).await.unwrap())
             }
             Op::Window { who, budget: (tokens, fixed_tokens) } => {
-                format!("{:?}", store.window(person(who), Budget { tokens, fixed_tokens }).await.unwrap())
+                format!("{:?}", store.window(person(who), Budget { tokens, fixed_tokens, whole: false }).await.unwrap())
             }
             Op::Cancel { who, turn } => {
                 format!("{:?}", store.request_cancel(&person(who).owner, &self.turn_id(turn)).await.unwrap())
@@ -329,7 +334,7 @@ pub fn any_window_is_the_same(fresh: impl AsyncFn() -> Rig) {
                 rig.turn_of_tokens(&who, tokens).await;
             }
             for (tokens, fixed_tokens) in budgets {
-                assert_window(&rig, &who, Budget { tokens, fixed_tokens }).await;
+                assert_window(&rig, &who, Budget { tokens, fixed_tokens, whole: false }).await;
             }
             rig.store.close().await;
         });

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use openai_backend::domain::window::Budget;
 use openai_backend::store::redis::{Redis, RedisSettings};
-use openai_backend::store::{BeginTurn, FinishTurn, IdempotencyKey, SessionUse, Store, StoreError};
+use openai_backend::store::{BeginTurn, FinishTurn, IdempotencyKey, KeyRole, SessionUse, Store, StoreError};
 use redis::aio::MultiplexedConnection;
 
 use super::instances::calls;
@@ -142,7 +142,8 @@ async fn all_keys_of_a_session_expire_and_none_before_it() {
 async fn what_has_expired_leaves_no_key() {
     let mut look = Looked::at(RedisServer::shared()).await;
     let who = Caller::browser();
-    let idempotency = Some(IdempotencyKey { key: "key".into(), fingerprint: "body".into(), keep_ms: 300 });
+    let idempotency =
+        Some(IdempotencyKey { key: "key".into(), fingerprint: "body".into(), role: KeyRole::Join, keep_ms: 300 });
     let begin = BeginTurn { session: SessionUse::Create(400), idempotency, ..look.rig.begin(&who) };
     let fence = look.rig.started(&begin).await.fence;
     let finish = FinishTurn { keep_events_ms: 300, ..look.rig.finish(&begin, fence, 2, "hi") };
@@ -229,7 +230,8 @@ async fn a_long_history_costs_a_turn_no_more_than_a_short_one() {
     for _ in 0..20 {
         look.rig.turn_of_tokens(&who, &tokens).await;
         let before = look.calls("lrange").await;
-        let begin = BeginTurn { budget: Budget { tokens: 300, fixed_tokens: 20 }, ..look.rig.begin(&who) };
+        let begin =
+            BeginTurn { budget: Budget { tokens: 300, fixed_tokens: 20, whole: false }, ..look.rig.begin(&who) };
         let started = look.rig.started(&begin).await;
         assert!((20..=28).contains(&started.history.len()), "{}", started.history.len());
         costs.push(look.calls("lrange").await - before);
@@ -253,7 +255,8 @@ async fn the_cut_is_exact_for_large_numbers() {
     };
     let tokens: Vec<u32> = (0..3_000).map(|i| if i % 3 == 0 { u32::MAX } else { random() }).collect();
     look.rig.turn_of_tokens(&who, &tokens).await;
-    let all = look.rig.store.window(&who.place, Budget { tokens: u32::MAX, fixed_tokens: 0 }).await.unwrap();
+    let all =
+        look.rig.store.window(&who.place, Budget { tokens: u32::MAX, fixed_tokens: 0, whole: false }).await.unwrap();
     assert!(all.len() < 10, "{}", all.len());
     let all = look.rig.store.history(&who.place, None, 3_000, look.rig.now_ms()).await.unwrap().unwrap().items;
     let total: u64 = tokens.iter().map(|&tokens| u64::from(tokens)).sum();
@@ -264,7 +267,7 @@ async fn the_cut_is_exact_for_large_numbers() {
             _ => u32::MAX - random() % 4,
         };
         let fixed_tokens = if budget == 0 { 0 } else { random() % budget };
-        let budget = Budget { tokens: budget, fixed_tokens };
+        let budget = Budget { tokens: budget, fixed_tokens, whole: false };
         let from = all.partition_point(|item| item.tokens_before < budget.cut(total));
         assert_eq!(look.rig.store.window(&who.place, budget).await.unwrap(), all[from..], "{budget:?}");
     }

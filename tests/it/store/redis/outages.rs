@@ -29,7 +29,7 @@ fn every_call<'a>(rig: &'a Rig, who: &'a Caller, begun: &'a BeginTurn) -> Vec<Bo
     let append = rig.append(begun, 1, texts(2, &["a"]));
     let finish = rig.finish(begun, 1, 2, "hi");
     let holder = rig.holder();
-    let budget = Budget { tokens: 100, fixed_tokens: 0 };
+    let budget = Budget { tokens: 100, fixed_tokens: 0, whole: false };
     vec![
         store.ping().boxed(),
         async move { store.begin_turn(begin).await.map(drop) }.boxed(),

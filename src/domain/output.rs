@@ -1,0 +1,252 @@
+//! What an answer is made of: messages, thoughts and calls of functions, folded out of a turn's events.
+//!
+//! The engine folds what it stores, and every reader of a stream folds the same events again, so both must come to the
+//! same outputs with the same ids.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::event::Event;
+use super::ids::{ItemId, ItemKind};
+
+/// One part of an answer; an item of OpenAI's Responses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "o", rename_all = "snake_case")]
+pub enum Output {
+    /// Something said.
+    Message {
+        /// Its item's id.
+        id: ItemId,
+        /// What is said.
+        text: String,
+        /// With what words the model refuses; empty where it does not.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        refusal: String,
+    },
+    /// What the model thought.
+    Reasoning {
+        /// Its item's id.
+        id: ItemId,
+        /// Its thoughts.
+        text: String,
+    },
+    /// A function that is to be called.
+    Call {
+        /// Its item's id.
+        id: ItemId,
+        /// The upstream's number for it.
+        index: u32,
+        /// What its output will name.
+        call_id: String,
+        /// The function.
+        name: String,
+        /// JSON, as the model wrote it.
+        arguments: String,
+    },
+}
+
+impl Output {
+    /// A message that refuses nothing.
+    #[must_use]
+    pub fn message(id: ItemId, text: String) -> Self {
+        Self::Message { id, text, refusal: String::new() }
+    }
+
+    /// Its item's id.
+    #[must_use]
+    pub fn id(&self) -> &ItemId {
+        match self {
+            Self::Message { id, .. } | Self::Reasoning { id, .. } | Self::Call { id, .. } => id,
+        }
+    }
+
+    /// What a person would read: text, or refusal; nothing of thoughts and calls.
+    #[must_use]
+    pub fn said(&self) -> [&str; 2] {
+        match self {
+            Self::Message { text, refusal, .. } => [text, refusal],
+            Self::Reasoning { .. } | Self::Call { .. } => ["", ""],
+        }
+    }
+
+    /// All its text, for counting what it cost.
+    #[must_use]
+    pub fn cost(&self) -> Cow<'_, str> {
+        let (text, more) = match self {
+            Self::Message { text, refusal, .. } => (text, refusal.as_str()),
+            Self::Reasoning { text, .. } => (text, ""),
+            Self::Call { name, arguments, .. } => (name, arguments.as_str()),
+        };
+        if more.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(format!("{text}{more}")) }
+    }
+}
+
+/// The outputs so far.
+#[derive(Debug, Clone)]
+pub struct Outputs {
+    answer: ItemId,
+    list: Vec<Output>,
+    /// The message or the thoughts that still grow. Calls grow until the end: some models write several at once.
+    open: Option<usize>,
+}
+
+/// What an event did to the outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// The output that grew.
+    pub place: usize,
+    /// Whether it is new.
+    pub is_new: bool,
+    /// The output that will not grow any more.
+    pub closed: Option<usize>,
+}
+
+impl Outputs {
+    /// None yet; the first message will have the id `answer`, from which the other ids follow.
+    #[must_use]
+    pub fn new(answer: ItemId) -> Self {
+        Self { answer, list: Vec::new(), open: None }
+    }
+
+    /// In the order in which they began.
+    #[must_use]
+    pub fn list(&self) -> &[Output] {
+        &self.list
+    }
+
+    /// The same, without the fold.
+    #[must_use]
+    pub fn into_list(self) -> Vec<Output> {
+        self.list
+    }
+
+    /// Whether an output may still grow.
+    #[must_use]
+    pub fn is_open(&self, place: usize) -> bool {
+        self.open == Some(place) || matches!(self.list.get(place), Some(Output::Call { .. }))
+    }
+
+    /// Adds an event; `None` where it says nothing of the outputs, or names a call that nobody began.
+    pub fn add(&mut self, event: &Event) -> Option<Change> {
+        match event {
+            Event::Text { delta } => {
+                if let Some(place) = self.open
+                    && let Some(Output::Message { text, refusal, .. }) = self.list.get_mut(place)
+                    && refusal.is_empty()
+                {
+                    text.push_str(delta);
+                    return Some(grown(place));
+                }
+                Some(self.begin_message(delta.clone(), String::new()))
+            }
+            Event::Refusal { delta } => {
+                if let Some(place) = self.open
+                    && let Some(Output::Message { refusal, .. }) = self.list.get_mut(place)
+                {
+                    refusal.push_str(delta);
+                    return Some(grown(place));
+                }
+                Some(self.begin_message(String::new(), delta.clone()))
+            }
+            Event::Reasoning { delta } => {
+                if let Some(place) = self.open
+                    && let Some(Output::Reasoning { text, .. }) = self.list.get_mut(place)
+                {
+                    text.push_str(delta);
+                    return Some(grown(place));
+                }
+                let id = self.answer.beside(ItemKind::Reasoning, self.list.len());
+                Some(self.begin(Output::Reasoning { id, text: delta.clone() }, true))
+            }
+            Event::Call { index, call_id, name } => {
+                let id = self.answer.beside(ItemKind::Call, self.list.len());
+                let (call_id, name) = (call_id.clone(), name.clone());
+                Some(self.begin(Output::Call { id, index: *index, call_id, name, arguments: String::new() }, false))
+            }
+            Event::Arguments { index, delta } => {
+                let is_it = |output: &Output| matches!(output, Output::Call { index: known, .. } if known == index);
+                let place = self.list.iter().rposition(is_it)?;
+                if let Some(Output::Call { arguments, .. }) = self.list.get_mut(place) {
+                    arguments.push_str(delta);
+                }
+                Some(grown(place))
+            }
+            Event::Started { .. } | Event::Ended(_) => None,
+        }
+    }
+
+    fn begin_message(&mut self, text: String, refusal: String) -> Change {
+        let is_first = !self.list.iter().any(|output| matches!(output, Output::Message { .. }));
+        let id = match is_first {
+            true => self.answer.clone(),
+            false => self.answer.beside(ItemKind::Message, self.list.len()),
+        };
+        self.begin(Output::Message { id, text, refusal }, true)
+    }
+
+    fn begin(&mut self, output: Output, open: bool) -> Change {
+        let place = self.list.len();
+        self.list.push(output);
+        let closed = std::mem::replace(&mut self.open, open.then_some(place));
+        Change { place, is_new: true, closed }
+    }
+}
+
+fn grown(place: usize) -> Change {
+    Change { place, is_new: false, closed: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(delta: &str) -> Event {
+        Event::Text { delta: delta.into() }
+    }
+
+    fn fold(events: &[Event]) -> Outputs {
+        let mut outputs = Outputs::new(ItemId::parse("msg_a").unwrap());
+        for event in events {
+            outputs.add(event);
+        }
+        outputs
+    }
+
+    #[test]
+    fn text_that_goes_on_is_one_message_with_the_answers_id() {
+        let outputs = fold(&[Event::Started { attempt: 1 }, text("Hel"), text("lo")]);
+        assert_eq!(outputs.list(), [Output::message(ItemId::parse("msg_a").unwrap(), "Hello".into())]);
+        assert!(outputs.is_open(0));
+    }
+
+    #[test]
+    fn thoughts_text_and_calls_are_apart_and_in_order() {
+        let call = |index, name: &str| Event::Call { index, call_id: format!("call_{index}"), name: name.into() };
+        let arguments = |index, delta: &str| Event::Arguments { index, delta: delta.into() };
+        let outputs = fold(&[
+            Event::Reasoning { delta: "hm".into() },
+            text("Let me see."),
+            call(0, "f"),
+            call(1, "g"),
+            arguments(0, "{"),
+            arguments(1, "[]"),
+            arguments(0, "}"),
+            arguments(7, "of nobody"),
+            text("There."),
+        ]);
+        let ids: Vec<&str> = outputs.list().iter().map(|output| output.id().as_str()).collect();
+        assert_eq!(ids, ["rs_a_0", "msg_a", "fc_a_2", "fc_a_3", "msg_a_4"]);
+        let texts: Vec<String> = outputs.list().iter().map(|output| output.cost().into_owned()).collect();
+        assert_eq!(texts, ["hm", "Let me see.", "f{}", "g[]", "There."]);
+        assert!(!outputs.is_open(0) && !outputs.is_open(1) && outputs.is_open(2) && outputs.is_open(4));
+    }
+
+    #[test]
+    fn text_after_a_refusal_is_another_message() {
+        let refusal = Event::Refusal { delta: "No.".into() };
+        let outputs = fold(&[text("Well. "), refusal, text("But")]);
+        assert_eq!(outputs.list().len(), 2);
+        assert_eq!(outputs.list()[0].said(), ["Well. ", "No."]);
+    }
+}

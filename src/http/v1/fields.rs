@@ -1,0 +1,275 @@
+//! A request's JSON object, taken apart key by key: each failure names the parameter, as OpenAI's do.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::error::OpenAiError;
+
+/// The most pairs that metadata may have, and the most characters of their keys and values.
+const METADATA_PAIRS: usize = 16;
+const METADATA_KEY: usize = 64;
+const METADATA_VALUE: usize = 512;
+
+/// What is left of the object.
+#[derive(Debug)]
+pub struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// Reads a body; an empty one is an empty object.
+    ///
+    /// # Errors
+    /// When it is no JSON object.
+    pub fn read(body: &[u8]) -> Result<Self, OpenAiError> {
+        if body.trim_ascii().is_empty() {
+            return Ok(Self(Map::new()));
+        }
+        let value = serde_json::from_slice(body).map_err(|error| crate::http::body::explain(&error))?;
+        Self::of(value, "")
+    }
+
+    /// The fields of `value`, which stands at `param`.
+    ///
+    /// # Errors
+    /// When it is no object.
+    pub fn of(value: Value, param: &str) -> Result<Self, OpenAiError> {
+        match value {
+            Value::Object(map) => Ok(Self(map)),
+            other => Err(wrong_type(param, "an object", &other)),
+        }
+    }
+
+    /// Takes a value out; null counts as missing.
+    pub fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Takes a text.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn text(&mut self, name: &str) -> Result<Option<String>, OpenAiError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(wrong_type(name, "a string", &other)),
+        }
+    }
+
+    /// Takes a text of at most `most` characters.
+    ///
+    /// # Errors
+    /// When it is none, or longer.
+    pub fn short_text(&mut self, name: &str, most: usize) -> Result<Option<String>, OpenAiError> {
+        let text = self.text(name)?;
+        match &text {
+            Some(text) if text.chars().count() > most => {
+                let message = format!("Invalid '{name}': it may have at most {most} characters.");
+                Err(OpenAiError::invalid(name, "string_above_max_length", message))
+            }
+            _ => Ok(text),
+        }
+    }
+
+    /// Takes a truth value.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn flag(&mut self, name: &str) -> Result<Option<bool>, OpenAiError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(other) => Err(wrong_type(name, "a boolean", &other)),
+        }
+    }
+
+    /// Takes a number from `least` to `most`.
+    ///
+    /// # Errors
+    /// When it is none, or outside.
+    pub fn number(&mut self, name: &str, least: f64, most: f64) -> Result<Option<f64>, OpenAiError> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let number = value.as_f64().ok_or_else(|| wrong_type(name, "a number", &value))?;
+        if number < least {
+            return Err(below(name, "decimal", least));
+        }
+        if number > most {
+            return Err(above(name, "decimal", most));
+        }
+        Ok(Some(number))
+    }
+
+    /// Takes a whole number from `least` to `most`.
+    ///
+    /// # Errors
+    /// When it is none, or outside.
+    pub fn whole(&mut self, name: &str, least: u32, most: u32) -> Result<Option<u32>, OpenAiError> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let Some(number) = value.as_i64() else { return Err(wrong_type(name, "an integer", &value)) };
+        if number < i64::from(least) {
+            return Err(below(name, "integer", least));
+        }
+        match u32::try_from(number) {
+            Ok(number) if number <= most => Ok(Some(number)),
+            _ => Err(above(name, "integer", most)),
+        }
+    }
+
+    /// Takes a list.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn list(&mut self, name: &str) -> Result<Option<Vec<Value>>, OpenAiError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Array(list)) => Ok(Some(list)),
+            Some(other) => Err(wrong_type(name, "an array", &other)),
+        }
+    }
+
+    /// Takes metadata: up to 16 pairs of strings, keys of up to 64 characters and values of up to 512.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn metadata(&mut self) -> Result<Option<Map<String, Value>>, OpenAiError> {
+        let map = match self.take("metadata") {
+            None => return Ok(None),
+            Some(Value::Object(map)) => map,
+            Some(other) => return Err(wrong_type("metadata", "an object", &other)),
+        };
+        if map.len() > METADATA_PAIRS {
+            let message = format!("Invalid 'metadata': it may have at most {METADATA_PAIRS} pairs.");
+            return Err(OpenAiError::invalid("metadata", "object_above_max_properties", message));
+        }
+        for (key, value) in &map {
+            let Value::String(text) = value else { return Err(wrong_type("metadata", "an object of strings", value)) };
+            if key.chars().count() > METADATA_KEY || text.chars().count() > METADATA_VALUE {
+                let message = format!(
+                    "Invalid 'metadata': keys may have at most {METADATA_KEY} characters, values {METADATA_VALUE}."
+                );
+                return Err(OpenAiError::invalid("metadata", "string_above_max_length", message));
+            }
+        }
+        Ok(Some(map))
+    }
+
+    /// Whatever is left is something that nobody here knows.
+    ///
+    /// # Errors
+    /// When anything is, with its name.
+    pub fn end(self) -> Result<(), OpenAiError> {
+        self.end_within("")
+    }
+
+    /// The same for an object at `param`.
+    ///
+    /// # Errors
+    /// When anything is left, with its name.
+    pub fn end_within(self, param: &str) -> Result<(), OpenAiError> {
+        // A null changes nothing, whatever it would be.
+        match self.0.into_iter().find(|(_, value)| !value.is_null()) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let name: String = name.chars().take(64).collect();
+                let param = if param.is_empty() { name } else { format!("{param}.{name}") };
+                Err(OpenAiError::invalid(&param, "unknown_parameter", format!("Unknown parameter: '{param}'.")))
+            }
+        }
+    }
+}
+
+/// A value of another type than it should be. Nothing of the value is quoted.
+#[must_use]
+pub fn wrong_type(param: &str, wanted: &str, got: &Value) -> OpenAiError {
+    let got = match got {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    };
+    let what = if param.is_empty() { "the body".to_owned() } else { format!("'{param}'") };
+    OpenAiError::invalid(param, "invalid_type", format!("Invalid type for {what}: expected {wanted}, but got {got}."))
+}
+
+/// A value that is none of those that it may be. What it was is not quoted.
+#[must_use]
+pub fn wrong_value(param: &str, allowed: &[&str]) -> OpenAiError {
+    let allowed = allowed.join("', '");
+    let message = format!("Invalid value for '{param}'. Supported values are: '{allowed}'.");
+    OpenAiError::invalid(param, "invalid_value", message)
+}
+
+/// Something that OpenAI has and this server has not.
+#[must_use]
+pub fn unsupported(param: &str, message: impl Into<String>) -> OpenAiError {
+    OpenAiError::invalid(param, "unsupported_parameter", message)
+}
+
+/// A parameter that must be there.
+#[must_use]
+pub fn missing(param: &str) -> OpenAiError {
+    let message = format!("Missing required parameter: '{param}'.");
+    OpenAiError::invalid(param, "missing_required_parameter", message)
+}
+
+fn below(param: &str, kind: &str, least: impl std::fmt::Display) -> OpenAiError {
+    let message = format!("Invalid '{param}': {kind} below minimum value. Expected a value >= {least}.");
+    OpenAiError::invalid(param, &format!("{kind}_below_min_value"), message)
+}
+
+fn above(param: &str, kind: &str, most: impl std::fmt::Display) -> OpenAiError {
+    let message = format!("Invalid '{param}': {kind} above maximum value. Expected a value <= {most}.");
+    OpenAiError::invalid(param, &format!("{kind}_above_max_value"), message)
+}
+
+/// Anything with string keys as JSON text.
+#[must_use]
+pub fn json_of(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fields(value: Value) -> Fields {
+        Fields::of(value, "").unwrap()
+    }
+
+    fn code(error: OpenAiError) -> (String, String) {
+        let value: Value = serde_json::from_str(&error.json()).unwrap();
+        let text = |key: &str| value["error"][key].as_str().unwrap_or_default().to_owned();
+        (text("code"), text("param"))
+    }
+
+    #[test]
+    fn each_failure_names_its_parameter_and_quotes_nothing() {
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        let mut wrong =
+            fields(json!({"a": 1, "b": "canary", "c": 3.5, "d": -1, "e": 99, "f": {}, "g": "canary", "h": true}));
+        assert_eq!(code(wrong.text("a").unwrap_err()), pair("invalid_type", "a"));
+        assert_eq!(code(wrong.flag("b").unwrap_err()), pair("invalid_type", "b"));
+        assert_eq!(code(wrong.number("c", 0.0, 2.0).unwrap_err()), pair("decimal_above_max_value", "c"));
+        assert_eq!(code(wrong.whole("d", 1, 9).unwrap_err()), pair("integer_below_min_value", "d"));
+        assert_eq!(code(wrong.whole("e", 1, 9).unwrap_err()), pair("integer_above_max_value", "e"));
+        assert_eq!(code(wrong.list("f").unwrap_err()), pair("invalid_type", "f"));
+        assert_eq!(code(wrong.short_text("g", 3).unwrap_err()), pair("string_above_max_length", "g"));
+        assert_eq!(code(wrong.end().unwrap_err()), pair("unknown_parameter", "h"));
+        assert!(fields(json!({"left": null})).end().is_ok());
+        let said = fields(json!({"metadata": "canary"})).metadata().unwrap_err();
+        assert!(!said.json().contains("canary"));
+    }
+
+    #[test]
+    fn metadata_has_limits() {
+        let many: Map<String, Value> = (0..17).map(|n| (n.to_string(), "x".into())).collect();
+        for wrong in [json!(many), json!({"k".repeat(65): "x"}), json!({"k": "v".repeat(513)}), json!({"k": 1})] {
+            assert!(fields(json!({"metadata": wrong})).metadata().is_err());
+        }
+        let right = json!({"k".repeat(64): "v".repeat(512)});
+        assert_eq!(fields(json!({"metadata": right})).metadata().unwrap(), right.as_object().cloned());
+    }
+}

@@ -1,0 +1,86 @@
+//! Lists, a page at a time, as OpenAI has them: `limit`, `order`, `after`; `first_id`, `last_id`, `has_more`.
+
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::IntoParams;
+
+use super::error::OpenAiError;
+use super::fields::wrong_value;
+
+/// The most that a page has, and what it has when nobody says.
+const MOST: u16 = 100;
+const SOME: u16 = 20;
+
+/// Which part of a list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// At most this many.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 100, default = 20, example = 20)]
+    limit: Option<String>,
+    /// `desc`, newest first, or `asc`.
+    #[param(default = "desc", example = "desc")]
+    order: Option<String>,
+    /// Only what comes behind the one with this id.
+    after: Option<String>,
+}
+
+/// The same, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// At most this many, 1 to 100.
+    pub limit: usize,
+    /// Oldest first.
+    pub ascending: bool,
+    /// Only what comes behind the one with this id.
+    pub after: Option<String>,
+}
+
+impl Page {
+    /// Checks a query; `ascending` is what counts where it says nothing of the order.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(query: Result<Query<PageQuery>, QueryRejection>, ascending: bool) -> Result<Self, OpenAiError> {
+        let Query(query) = query.map_err(|_| {
+            OpenAiError::new(
+                axum::http::StatusCode::BAD_REQUEST,
+                "invalid_request_error",
+                "invalid_query",
+                "The query cannot be read.",
+            )
+        })?;
+        let limit = match query.limit.as_deref() {
+            None => SOME,
+            Some(text) => text.parse().ok().filter(|limit| (1..=MOST).contains(limit)).ok_or_else(|| {
+                let message = format!("Invalid 'limit': expected an integer from 1 to {MOST}.");
+                OpenAiError::invalid("limit", "invalid_value", message)
+            })?,
+        };
+        let ascending = match query.order.as_deref() {
+            None => ascending,
+            Some("asc") => true,
+            Some("desc") => false,
+            Some(_) => return Err(wrong_value("order", &["asc", "desc"])),
+        };
+        Ok(Self { limit: usize::from(limit), ascending, after: query.after })
+    }
+}
+
+/// A page of objects that have an `id` each.
+#[must_use]
+pub fn list(data: Vec<Value>, has_more: bool) -> Value {
+    let id = |value: Option<&Value>| value.map_or(Value::Null, |value| value["id"].clone());
+    // The specification has texts here, also where the list is empty.
+    let text = |id: Value| if id.is_null() { json!("") } else { id };
+    let (first, last) = (text(id(data.first())), text(id(data.last())));
+    json!({"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": has_more})
+}
+
+/// `after` names nothing in the list.
+#[must_use]
+pub fn no_such_place() -> OpenAiError {
+    OpenAiError::invalid("after", "invalid_value", "There is nothing with the id in 'after'.")
+}

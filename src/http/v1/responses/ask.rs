@@ -1,0 +1,190 @@
+//! From a request to a turn that runs: its place, its items, its key.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::home::{self, Home, Spot, locked};
+use super::object::Head;
+use super::request::{Wanted, Whence, no_conversation, no_previous};
+use crate::app::App;
+use crate::domain::ids::{ItemId, TurnId};
+use crate::domain::item::Item;
+use crate::domain::turn::{TurnRecord, TurnRequest, TurnStatus};
+use crate::http::chat::request::idempotency_key;
+use crate::http::error::ApiError;
+use crate::http::v1::error::OpenAiError;
+use crate::http::v1::fields::json_of;
+use crate::http::v1::items::{self, Given};
+use crate::store::{IdempotencyKey, KeyRole, SessionUse};
+use crate::turn::{Accepted, Ask, OnBusy, Refused};
+
+/// How long a request can be joined by an SDK that sends it again by itself.
+const RESEND_WITHIN: Duration = Duration::from_secs(60);
+
+/// A response that comes to be.
+pub struct Asked {
+    /// The turn, from its first event on.
+    pub accepted: Accepted,
+    /// Its head.
+    pub head: Head,
+    /// The id of its message.
+    pub answer_id: ItemId,
+}
+
+/// The key of a request: the client's own, or, for SDKs that send again without one, a digest of the body.
+///
+/// # Errors
+/// When the client's key has not the form of one.
+pub fn key_of(headers: &HeaderMap, body: &[u8]) -> Result<Option<IdempotencyKey>, OpenAiError> {
+    if let Some(key) = idempotency_key(headers, body)? {
+        return Ok(Some(key));
+    }
+    let Some(count) = headers.get("x-stainless-retry-count").and_then(|count| count.to_str().ok()) else {
+        return Ok(None);
+    };
+    let fingerprint = URL_SAFE_NO_PAD.encode(Sha256::digest(body));
+    // The dot keeps it apart from clients' keys, which an Idempotency-Key of the same form would have to guess.
+    let key = format!("resend.{fingerprint}");
+    let role = if count == "0" { KeyRole::Remember } else { KeyRole::Join };
+    let keep_ms = i64::try_from(RESEND_WITHIN.as_millis()).unwrap_or(i64::MAX);
+    Ok(Some(IdempotencyKey { key, fingerprint, keep_ms, role }))
+}
+
+/// Asks. `elsewhere` is where a response may be that it goes on from, besides `home`.
+///
+/// # Errors
+/// Why there is to be no response; nothing was spent.
+pub async fn ask(
+    app: &App,
+    home: &Home,
+    wanted: &Wanted,
+    key: Option<IdempotencyKey>,
+    elsewhere: Option<&Home>,
+) -> Result<Asked, OpenAiError> {
+    let asked = ask_once(app, home, wanted, key.clone(), elsewhere).await?;
+    let Some(key) = key.filter(|key| key.role == KeyRole::Join && key.key.starts_with("resend.")) else {
+        return Ok(asked.0);
+    };
+    // What failed without a word has left nothing behind, so that sending it again means trying it again.
+    match asked.1 {
+        Some(joined) if joined.answer.is_none() && joined.status == TurnStatus::Failed => {
+            let key = IdempotencyKey { role: KeyRole::Remember, ..key };
+            Ok(ask_once(app, home, wanted, Some(key), elsewhere).await?.0)
+        }
+        _ => Ok(asked.0),
+    }
+}
+
+/// The turn, and its record where it is one that was there before.
+async fn ask_once(
+    app: &App,
+    home: &Home,
+    wanted: &Wanted,
+    key: Option<IdempotencyKey>,
+    elsewhere: Option<&Home>,
+) -> Result<(Asked, Option<TurnRecord>), OpenAiError> {
+    let turn = TurnId::fresh(&*app.ids, &*app.clock);
+    let mut spot = home::spot(app, home, &wanted.place, elsewhere).await?;
+    let homes: Vec<&Home> = [home].into_iter().chain(elsewhere).collect();
+    let request = request(&homes, &spot, &turn, wanted).await?;
+    let ask = |spot: &Spot| Ask {
+        place: spot.place.clone(),
+        session: SessionUse::None,
+        create_conversation: spot.create,
+        hidden: spot.create,
+        expected_items: spot.expected_items,
+        request: request.clone(),
+        turn: turn.clone(),
+        idempotency: key.clone(),
+        on_busy: OnBusy::Reject,
+        drop_if_unheard: !wanted.store,
+    };
+    let mut answer = home.turns.ask(ask(&spot)).await;
+    if matches!(answer, Err(Refused::Moved | Refused::UnknownConversation))
+        && let Some(previous) = spot.previous.take()
+    {
+        let record = home.response(&previous).await.map_err(ApiError::from)?.ok_or_else(no_previous)?;
+        spot = home::branch(app, home, home, &record).await?;
+        answer = home.turns.ask(ask(&spot)).await;
+    }
+    let accepted = answer.map_err(refused)?;
+    if *accepted.reader.turn() == turn {
+        let head = Head::new(&turn, app.clock.now_ms(), &request);
+        return Ok((Asked { accepted, head, answer_id: request.answer_id }, None));
+    }
+    let joined = home.store.turn(&home.owner, accepted.reader.turn()).await.map_err(ApiError::from)?;
+    let joined = joined.ok_or_else(|| ApiError::not_found("The response of this Idempotency-Key is gone."))?;
+    let answer_id = joined.request.answer_id.clone();
+    Ok((Asked { accepted, head: Head::of(&joined), answer_id }, Some(joined)))
+}
+
+async fn request(homes: &[&Home], spot: &Spot, turn: &TurnId, wanted: &Wanted) -> Result<TurnRequest, OpenAiError> {
+    let mut shown = wanted.shown.clone();
+    let (previous, conversation) = match &wanted.place {
+        Whence::Nothing => (None, None),
+        Whence::Response(previous) => (Some(previous.response_id()), None),
+        Whence::Conversation(id) => (None, Some(json!({"id": id.as_str()}))),
+    };
+    shown.insert("previous_response_id".to_owned(), previous.into());
+    shown.insert("conversation".to_owned(), conversation.into());
+    Ok(TurnRequest {
+        model: wanted.model.clone(),
+        instructions: wanted.instructions.clone(),
+        input: input(homes, spot, turn, wanted).await?,
+        answer_id: ItemId::answer_of(turn),
+        temperature: None,
+        max_tokens: wanted.max_tokens,
+        stream: wanted.stream || wanted.background,
+        options: (!wanted.options.is_empty()).then(|| json_of(&wanted.options)),
+        shown: Some(json_of(&shown)),
+        whole_history: wanted.whole_history,
+    })
+}
+
+async fn input(homes: &[&Home], spot: &Spot, turn: &TurnId, wanted: &Wanted) -> Result<Vec<Item>, OpenAiError> {
+    let mut input = Vec::with_capacity(wanted.input.len());
+    for (place, given) in wanted.input.iter().enumerate() {
+        match given {
+            Given::New(kind, fields) => {
+                let id = ItemId::input_of(turn, *kind, place);
+                input.push(items::item(id, Some(turn.clone()), fields.clone(), &wanted.model));
+            }
+            Given::Reference(id) => {
+                let found = home::referred(homes, spot, id, &format!("input[{place}].id")).await?;
+                input.extend(found.map(|item| Item { turn: Some(turn.clone()), ..item }));
+            }
+        }
+    }
+    Ok(input)
+}
+
+fn refused(refused: Refused) -> OpenAiError {
+    match refused {
+        Refused::TooLong(too_long) => {
+            let message = format!(
+                "The input takes {} tokens, and there is room for {}. With 'truncation': 'auto', old items are left out.",
+                too_long.tokens, too_long.limit
+            );
+            OpenAiError::invalid("input", "context_length_exceeded", message)
+        }
+        Refused::Busy | Refused::LineFull | Refused::WaitedTooLong | Refused::Moved => {
+            locked("Another response is being made in this conversation. Try again when it is over.")
+        }
+        Refused::UnknownConversation => no_conversation(),
+        Refused::KeyReused => {
+            let message = "This Idempotency-Key was used with another request.";
+            OpenAiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_request_error",
+                "idempotency_key_reused",
+                message,
+            )
+        }
+        other => ApiError::from(other).into(),
+    }
+}

@@ -1,0 +1,137 @@
+//! `POST /v1/responses/compact`: a long history, cut down to what the person said and a summary by the model.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+
+use super::home::Home;
+use super::request::{model, most_tokens, whence};
+use super::tokens::history;
+use super::{loaded, object, shown};
+use crate::app::App;
+use crate::domain::dialogue::{self, PromptMessage};
+use crate::domain::ids::{ItemId, ItemKind, TurnId};
+use crate::domain::item::{Item, Role};
+use crate::domain::reply::Piece;
+use crate::domain::tokens::REQUEST_OVERHEAD;
+use crate::domain::turn::{Fault, Usage};
+use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
+use crate::http::v1::fields::{Fields, missing};
+use crate::http::v1::items::{self, Given};
+use crate::http::v1::key::Caller;
+use crate::http::{body, fault};
+use crate::upstream::Call;
+
+/// What the model is asked for.
+const TASK: &str = "Summarise the conversation so far for whoever continues it: facts, names, numbers, decisions, what was \
+    asked and is still open. Write the summary alone, in the conversation's language.";
+
+/// What is left to the summary, in tokens, at the most.
+const SUMMARY_TOKENS: u32 = 2_000;
+
+/// The most of what the person said that is kept word for word, in tokens.
+const KEPT_TOKENS: u32 = 2_000;
+
+/// Cut a long history down. The output goes into the next request in place of it: what the person said last, word for word,
+/// and an item of type `compaction`, which this server reads.
+#[utoipa::path(post, path = "/v1/responses/compact", tag = "responses", operation_id = "compact_response",
+    security((), ("key" = [])),
+    request_body(content = serde_json::Value, example = json!({"model": "demo", "input": "Hello!"})), responses(
+        (status = 200, description = "What is left, and what the summary cost.", body = serde_json::Value),
+        (status = "4XX", description = "The request is not right.", body = OpenAiErrorBody),
+        (status = "5XX", description = "The model or this server failed.", body = OpenAiErrorBody),
+    ))]
+pub async fn compact(
+    State(app): State<Arc<App>>,
+    Caller(owner): Caller,
+    request: Request,
+) -> Result<Response, OpenAiError> {
+    let guest = app.guests.enter();
+    let bytes = body::object(request, &app).await?;
+    let mut fields = Fields::read(&bytes)?;
+    let model = model(&mut fields, &app.chat)?;
+    loaded(&model).await?;
+    let (whence, instructions) = (whence(&mut fields)?, fields.text("instructions")?);
+    let given = fields.take("input").map(|input| items::read(input, "input")).transpose()?.unwrap_or_default();
+    fields.short_text("prompt_cache_key", 64)?;
+    fields.end()?;
+    let turn = TurnId::fresh(&*app.ids, &*app.clock);
+    let home = Home::kept(&app, &owner);
+    let mut said: Vec<Item> = history(&app, &home, &whence).await?.into_iter().map(|stored| stored.item).collect();
+    for (place, given) in given.into_iter().enumerate() {
+        match given {
+            Given::New(kind, fields) => {
+                said.push(items::item(ItemId::input_of(&turn, kind, place), None, fields, &model))
+            }
+            Given::Reference(_) => return Err(items::no_item(&format!("input[{place}].id"))),
+        }
+    }
+    if said.is_empty() {
+        return Err(missing("input"));
+    }
+    let call = call(&model, instructions, &said, most_tokens(&model, &app.chat));
+    let told = guest.unless_leaving(summary(&app, call)).await.ok_or_else(fault::stopping)?;
+    let (summary, usage) = told.map_err(OpenAiError::from)?;
+    let mut output = kept(&said);
+    let id = ItemId::input_of(&turn, ItemKind::Compaction, output.len());
+    output.push(json!({"type": "compaction", "id": id.as_str(), "encrypted_content": dialogue::sealed(&summary)}));
+    Ok(shown(&json!({
+        "id": turn.response_id(), "object": "response.compaction", "created_at": app.clock.now_ms().div_euclid(1000),
+        "output": output, "usage": object::usage_of(&usage),
+    })))
+}
+
+fn call(model: &str, instructions: Option<String>, said: &[Item], most: u32) -> Call {
+    let system = instructions.map(|text| PromptMessage::new(Role::System, text));
+    let spoken = dialogue::messages(said.iter().map(|item| (item, true)));
+    let task = PromptMessage::new(Role::User, TASK);
+    Call {
+        model: model.to_owned(),
+        messages: system.into_iter().chain(spoken).chain([task]).collect(),
+        temperature: None,
+        max_tokens: most.min(SUMMARY_TOKENS),
+        stream: false,
+        options: None,
+    }
+}
+
+async fn summary(app: &App, call: Call) -> Result<(String, Usage), Fault> {
+    let encoding = crate::domain::model::profile(&call.model).encoding;
+    let count = |message: &PromptMessage| u64::from(encoding.count_message(&message.text));
+    let prompt_tokens = call.messages.iter().map(count).sum::<u64>() + u64::from(REQUEST_OVERHEAD);
+    let mut pieces = app.upstream.call(call).await?;
+    let (mut text, mut usage) = (String::new(), None);
+    while let Some(batch) = pieces.next().await {
+        for piece in batch? {
+            match piece {
+                Piece::Text(more) | Piece::Refusal(more) => text.push_str(&more),
+                Piece::Usage(figures) => usage = Some(figures),
+                _ => {}
+            }
+        }
+    }
+    let output_tokens = u64::from(encoding.count(&text));
+    let counted = Usage { input_tokens: prompt_tokens, output_tokens, estimated: true, ..Usage::default() };
+    Ok((text, usage.unwrap_or(counted)))
+}
+
+/// The newest of what the person said, word for word, in order.
+fn kept(said: &[Item]) -> Vec<Value> {
+    let mut room = KEPT_TOKENS;
+    let mut kept: Vec<Value> = Vec::new();
+    for item in said.iter().rev() {
+        if item.message().is_none_or(|message| message.role != Role::User) {
+            continue;
+        }
+        match room.checked_sub(item.tokens) {
+            Some(left) => room = left,
+            None => break,
+        }
+        kept.push(items::shown(item));
+    }
+    kept.reverse();
+    kept
+}

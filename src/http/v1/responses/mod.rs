@@ -1,0 +1,119 @@
+//! `/v1/responses`: turns as OpenAI's Responses have them, on whatever model there is.
+
+pub mod ask;
+pub mod compact;
+pub mod events;
+pub mod home;
+pub mod object;
+pub mod request;
+pub mod stored;
+pub mod stream;
+pub mod tokens;
+pub mod tools;
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use self::home::Home;
+use self::request::{Wanted, Whence};
+use self::stream::{Lead, ResponseStream};
+use super::error::{OpenAiError, OpenAiErrorBody};
+use super::fields::Fields;
+use super::key::Caller;
+use crate::app::App;
+use crate::domain::conversation::Owner;
+use crate::domain::model;
+use crate::http::error::ApiError;
+use crate::http::{body, sse};
+
+/// Make a response, as OpenAI's Responses do: plain, as a stream of events, or in the background.
+///
+/// It goes on from `previous_response_id`, or from a `conversation`, to which its input and output are added. Functions are
+/// the only tools; a parameter that cannot be honoured is a 400 that names it. A stored response (`store`, true by default)
+/// is made to its end when its client leaves, and can be read again from any event with `GET /v1/responses/{response_id}`.
+#[utoipa::path(post, path = "/v1/responses", tag = "responses", operation_id = "create_response",
+    security((), ("key" = [])),
+    request_body(content = serde_json::Value, description = "As OpenAI describes it.",
+        example = json!({"model": "demo", "input": "Hello!"})),
+    responses(
+        (status = 200, description = "The response; with `stream`, its events.", content(
+            (serde_json::Value = "application/json"),
+            (String = "text/event-stream", example = "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0}\n\n"),
+        )),
+        (status = "4XX", description = "The request cannot be answered as it is; `conversation_locked` (409) where another \
+            response is being made in the conversation.", body = OpenAiErrorBody),
+        (status = "5XX", description = "The model or this server failed.", body = OpenAiErrorBody),
+    ))]
+pub async fn create(
+    State(app): State<Arc<App>>,
+    Caller(owner): Caller,
+    request: Request,
+) -> Result<Response, OpenAiError> {
+    let headers = request.headers().clone();
+    let bytes = body::object(request, &app).await?;
+    let (stream, mut response) = begin(&app, &owner, &headers, &bytes).await?;
+    match stream {
+        How::Background => Ok(json(response.queued())),
+        How::Whole => Ok(json(response.whole().await?)),
+        How::Stream => match response.lead::<String>(app.first_event_wait).await {
+            Lead::Failed(error) => Err(error),
+            Lead::Stream(first, last) => Ok(sse::respond(first, (!last).then_some(response))),
+        },
+    }
+}
+
+/// How a response is answered with.
+enum How {
+    Background,
+    Whole,
+    Stream,
+}
+
+async fn begin(
+    app: &Arc<App>,
+    owner: &Owner,
+    headers: &HeaderMap,
+    bytes: &[u8],
+) -> Result<(How, ResponseStream), OpenAiError> {
+    let key = ask::key_of(headers, bytes)?;
+    let wanted = Wanted::read(Fields::read(bytes)?, &app.chat)?;
+    loaded(&wanted.model).await?;
+    let how = match (wanted.background, wanted.stream) {
+        (_, true) => How::Stream,
+        (true, false) => How::Background,
+        (false, false) => How::Whole,
+    };
+    let kept = Home::kept(app, owner);
+    // What is said in a conversation is kept there, whatever becomes of the response.
+    if wanted.store || matches!(wanted.place, Whence::Conversation(_)) {
+        let asked = ask::ask(app, &kept, &wanted, key, None).await?;
+        return Ok((how, ResponseStream::new(asked, None)));
+    }
+    let sheet = app.scratch.sheet();
+    let asked = ask::ask(app, &Home::scratch(&sheet), &wanted, None, Some(&kept)).await?;
+    Ok((how, ResponseStream::new(asked, Some(Arc::new(sheet)))))
+}
+
+/// Has the tokenizer's tables ready, which takes tens of milliseconds the first time: off the runtime, for others' sake.
+async fn loaded(model: &str) -> Result<(), OpenAiError> {
+    let encoding = model::profile(model).encoding;
+    if encoding.is_loaded() {
+        return Ok(());
+    }
+    let loading = tokio::task::spawn_blocking(move || encoding.load()).await;
+    loading
+        .map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server made a mistake.").into())
+}
+
+fn json(body: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// A value as an answer.
+fn shown(value: &Value) -> Response {
+    json(value.to_string())
+}

@@ -1,0 +1,233 @@
+//! What `POST /v1/responses` takes: every parameter is honoured, or refused by its name.
+
+use serde_json::{Map, Value};
+
+use super::tools::Options;
+use crate::config::ChatConfig;
+use crate::domain::ids::{ConversationId, TurnId};
+use crate::domain::model;
+use crate::http::v1::error::OpenAiError;
+use crate::http::v1::fields::{Fields, missing, unsupported, wrong_type, wrong_value};
+use crate::http::v1::items::{self, Given};
+
+/// What a response may be asked to include. What is not in this list is of tools that nobody has here.
+const INCLUDES: [&str; 7] = [
+    "reasoning.encrypted_content",
+    "message.input_image.image_url",
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+];
+
+/// A request that is fit to be asked.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The model, allowed here.
+    pub model: String,
+    /// The system prompt; empty for none.
+    pub instructions: String,
+    /// The new items.
+    pub input: Vec<Given>,
+    /// What else the upstream is asked for, as fields of Chat Completions.
+    pub options: Map<String, Value>,
+    /// What the response shows of the request.
+    pub shown: Map<String, Value>,
+    /// The most tokens that the answer may have.
+    pub max_tokens: u32,
+    /// Where it goes on from.
+    pub place: Whence,
+    /// Whether the response is to be had later.
+    pub store: bool,
+    /// Whether the client comes for it later.
+    pub background: bool,
+    /// Whether it is answered with events.
+    pub stream: bool,
+    /// Whether a history that does not fit is an error.
+    pub whole_history: bool,
+}
+
+/// Where a response goes on from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whence {
+    /// From nothing.
+    Nothing,
+    /// From the end of this response.
+    Response(TurnId),
+    /// From the end of this conversation, to which it will belong.
+    Conversation(ConversationId),
+}
+
+impl Wanted {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// What is wrong, with the parameter's name.
+    pub fn read(mut fields: Fields, rules: &ChatConfig) -> Result<Self, OpenAiError> {
+        let model = model(&mut fields, rules)?;
+        let instructions = fields.text("instructions")?;
+        let place = whence(&mut fields)?;
+        let input = match (fields.take("input"), &place) {
+            (Some(input), _) => items::read(input, "input")?,
+            (None, Whence::Nothing) => return Err(missing("input")),
+            (None, _) => Vec::new(),
+        };
+        let (store, background) = (fields.flag("store")?.unwrap_or(true), fields.flag("background")?.unwrap_or(false));
+        if background && !store {
+            let message = "A background response has to be stored: 'store' may not be false.";
+            return Err(OpenAiError::invalid("store", "invalid_value", message));
+        }
+        let stream = fields.flag("stream")?.unwrap_or(false);
+        let mut options = Options::default();
+        options.tools(&mut fields)?;
+        options.text(&mut fields)?;
+        options.reasoning(&mut fields)?;
+        options.number(&mut fields, "temperature", (0.0, 2.0), 1.0)?;
+        options.number(&mut fields, "top_p", (0.0, 1.0), 1.0)?;
+        options.number(&mut fields, "presence_penalty", (-2.0, 2.0), 0.0)?;
+        options.number(&mut fields, "frequency_penalty", (-2.0, 2.0), 0.0)?;
+        options.short_text(&mut fields, "safety_identifier", 64)?;
+        options.short_text(&mut fields, "prompt_cache_key", 64)?;
+        options.short_text(&mut fields, "user", 512)?;
+        let Options { sent, mut shown } = options;
+        let max_tokens = fields.whole("max_output_tokens", 1, rules.max_tokens_limit)?;
+        let truncation = truncation(&mut fields)?;
+        let mut show = |name: &str, value: Value| drop(shown.insert(name.to_owned(), value));
+        show("instructions", instructions.clone().into());
+        show("max_output_tokens", max_tokens.into());
+        show("max_tool_calls", fields.whole("max_tool_calls", 1, u32::MAX)?.into());
+        show("metadata", fields.metadata()?.unwrap_or_default().into());
+        show("truncation", truncation.into());
+        show("store", store.into());
+        show("background", background.into());
+        show("service_tier", service_tier(&mut fields)?.into());
+        show("top_logprobs", 0.into());
+        refuse_logprobs(&mut fields)?;
+        stream_options(&mut fields)?;
+        // They say how long a cache may live, and change no answer.
+        for harmless in ["prompt_cache_retention", "prompt_cache_options"] {
+            fields.take(harmless);
+        }
+        fields.end()?;
+        Ok(Self {
+            max_tokens: max_tokens.unwrap_or_else(|| most_tokens(&model, rules)),
+            model,
+            instructions: instructions.unwrap_or_default(),
+            input,
+            options: sent,
+            shown,
+            place,
+            store,
+            background,
+            stream,
+            whole_history: truncation == "disabled",
+        })
+    }
+}
+
+/// Takes the model: an allowed one, or the default.
+///
+/// # Errors
+/// When it is not allowed here.
+pub fn model(fields: &mut Fields, rules: &ChatConfig) -> Result<String, OpenAiError> {
+    match fields.text("model")? {
+        None => Ok(rules.default_model.clone()),
+        Some(model) if rules.allowed_models.allows(&model) => Ok(model),
+        Some(_) => Err(OpenAiError::no_model()),
+    }
+}
+
+/// The most that an answer may have where the request sets no number: what the operator allows, and no more than half of
+/// what the model takes, so that the other half is left for what is asked.
+#[must_use]
+pub fn most_tokens(model: &str, rules: &ChatConfig) -> u32 {
+    rules.max_tokens_limit.min(model::profile(model).context_tokens / 2)
+}
+
+/// Takes `previous_response_id` or `conversation`.
+///
+/// # Errors
+/// When there are both, or one that is no id.
+pub fn whence(fields: &mut Fields) -> Result<Whence, OpenAiError> {
+    let previous = fields.text("previous_response_id")?;
+    let conversation = match fields.take("conversation") {
+        None => None,
+        Some(Value::String(id)) => Some(id),
+        Some(object @ Value::Object(_)) => {
+            Some(Fields::of(object, "conversation")?.text("id")?.ok_or_else(|| missing("conversation.id"))?)
+        }
+        Some(other) => return Err(wrong_type("conversation", "a string or an object", &other)),
+    };
+    match (previous, conversation) {
+        (Some(_), Some(_)) => {
+            let message = "'previous_response_id' and 'conversation' cannot be used together.";
+            Err(OpenAiError::invalid("previous_response_id", "mutually_exclusive_parameters", message))
+        }
+        (Some(id), None) => Ok(Whence::Response(TurnId::of_response(&id).ok_or_else(no_previous)?)),
+        (None, Some(id)) => Ok(Whence::Conversation(ConversationId::parse(&id).ok_or_else(no_conversation)?)),
+        (None, None) => Ok(Whence::Nothing),
+    }
+}
+
+/// The response that a request goes on from is not there.
+#[must_use]
+pub fn no_previous() -> OpenAiError {
+    let message = "There is no previous response with this id.";
+    OpenAiError::invalid("previous_response_id", "previous_response_not_found", message)
+}
+
+/// The conversation that a request names is not there.
+#[must_use]
+pub fn no_conversation() -> OpenAiError {
+    let status = axum::http::StatusCode::NOT_FOUND;
+    let message = "There is no conversation with this id.";
+    OpenAiError::new(status, "invalid_request_error", "conversation_not_found", message).param("conversation")
+}
+
+/// Takes `truncation`.
+///
+/// # Errors
+/// When it is neither `auto` nor `disabled`.
+pub fn truncation(fields: &mut Fields) -> Result<&'static str, OpenAiError> {
+    match fields.text("truncation")?.as_deref() {
+        None | Some("disabled") => Ok("disabled"),
+        Some("auto") => Ok("auto"),
+        Some(_) => Err(wrong_value("truncation", &["auto", "disabled"])),
+    }
+}
+
+/// There is one upstream and one tier; a request for another one would be paid for and not be had.
+fn service_tier(fields: &mut Fields) -> Result<&'static str, OpenAiError> {
+    match fields.text("service_tier")?.as_deref() {
+        None | Some("auto" | "default") => Ok("default"),
+        Some("flex" | "priority" | "scale") => {
+            Err(unsupported("service_tier", "'service_tier' may be 'auto' or 'default' here."))
+        }
+        Some(_) => Err(wrong_value("service_tier", &["auto", "default"])),
+    }
+}
+
+fn refuse_logprobs(fields: &mut Fields) -> Result<(), OpenAiError> {
+    const NO_LOGPROBS: &str = "This server has no log probabilities in responses; /v1/chat/completions passes them on.";
+    if fields.whole("top_logprobs", 0, 20)?.is_some_and(|most| most > 0) {
+        return Err(unsupported("top_logprobs", NO_LOGPROBS));
+    }
+    for include in fields.list("include")?.unwrap_or_default() {
+        match include.as_str() {
+            Some("message.output_text.logprobs") => return Err(unsupported("include", NO_LOGPROBS)),
+            Some(name) if INCLUDES.contains(&name) => {}
+            Some(_) => return Err(wrong_value("include", &INCLUDES)),
+            None => return Err(wrong_type("include", "an array of strings", &include)),
+        }
+    }
+    Ok(())
+}
+
+/// Obfuscation hides how long the pieces of a text are from who sees only their encryption. It may be left out, as here.
+fn stream_options(fields: &mut Fields) -> Result<(), OpenAiError> {
+    let Some(options) = fields.take("stream_options") else { return Ok(()) };
+    let mut options = Fields::of(options, "stream_options")?;
+    options.flag("include_obfuscation")?;
+    options.end_within("stream_options")
+}

@@ -1,0 +1,213 @@
+//! Responses that are there: read again, from any event on, stopped, deleted, and what they were asked.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::IntoParams;
+
+use super::home::Home;
+use super::object::{self, Head};
+use super::stream::ResponseStream;
+use super::{json as json_response, shown};
+use crate::app::App;
+use crate::domain::conversation::Owner;
+use crate::domain::event::{End, Event, Numbered};
+use crate::domain::ids::TurnId;
+use crate::domain::output::Output;
+use crate::domain::turn::{TurnRecord, TurnStatus};
+use crate::http::error::ApiError;
+use crate::http::sse;
+use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
+use crate::http::v1::items;
+use crate::http::v1::key::Caller;
+use crate::http::v1::page::{Page, PageQuery, list, no_such_place};
+use crate::turn::cancel::Cancelled;
+use crate::turn::reader::Next;
+
+/// How a response is to be read.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct RetrieveQuery {
+    /// Whether to read its events instead of the whole.
+    #[param(value_type = Option<bool>, default = false)]
+    stream: Option<String>,
+    /// The `sequence_number` of the last event that was seen.
+    #[param(value_type = Option<u64>, example = 6)]
+    starting_after: Option<String>,
+}
+
+/// Read a response, or its events from any one on.
+///
+/// With `stream=true` the events follow that came after `starting_after`, once, in order, live while the response is being
+/// made, on any instance. The events of a response are kept for `RESUME_WINDOW` after its end; later there is only the whole,
+/// which `stream=true` without `starting_after` still gives as events.
+#[utoipa::path(get, path = "/v1/responses/{response_id}", tag = "responses", operation_id = "retrieve_response",
+    security((), ("key" = [])),
+    params(("response_id" = String, Path, description = "Its id.", example = "resp_0199f3a65a6e7c1b8d2f4a6b8c0d2e51"), RetrieveQuery),
+    responses(
+        (status = 200, description = "The response; with `stream`, its events.", content(
+            (serde_json::Value = "application/json"),
+            (String = "text/event-stream"),
+        )),
+        (status = "4XX", description = "There is none of this id, or its events are no longer kept (`events_expired`, 410).",
+            body = OpenAiErrorBody),
+        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
+    ))]
+pub async fn retrieve(
+    State(app): State<Arc<App>>,
+    Caller(owner): Caller,
+    Path(id): Path<String>,
+    query: Result<Query<RetrieveQuery>, QueryRejection>,
+) -> Result<Response, OpenAiError> {
+    let Query(query) = query.map_err(|_| bad_query("stream"))?;
+    let record = find(&app, &owner, &id).await?;
+    let stream = match query.stream.as_deref() {
+        None | Some("false" | "0" | "") => false,
+        Some("true" | "1") => true,
+        Some(_) => return Err(bad_query("stream")),
+    };
+    if !stream {
+        return Ok(json_response(object::of_record(&record)));
+    }
+    let digits = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let after = match query.starting_after.as_deref() {
+        None => None,
+        Some(text) => Some(
+            Some(text).filter(digits).and_then(|text| text.parse().ok()).ok_or_else(|| bad_query("starting_after"))?,
+        ),
+    };
+    resume(&app, &record, after).await
+}
+
+async fn resume(app: &App, record: &TurnRecord, after: Option<u64>) -> Result<Response, OpenAiError> {
+    let mut reader = app.turns.read(&record.place.owner, &record.id, 0);
+    let first = match reader.look().await {
+        None => Vec::new(),
+        Some(Next::Events(events)) => events,
+        // The events are gone, and the whole is there: it makes a stream of its own, from the start only.
+        Some(Next::Expired) if after.is_none() => told_anew(record),
+        Some(other) => return Err(ApiError::from(other).into()),
+    };
+    let answer_id = record.request.answer_id.clone();
+    let mut response = ResponseStream::stored(reader, Head::of(record), answer_id, after);
+    let mut out = String::new();
+    let last = response.show_all(&first, &mut out);
+    Ok(sse::respond(out, (!last).then_some(response)))
+}
+
+/// The events that a response amounts to, in as few steps as it can be told in.
+fn told_anew(record: &TurnRecord) -> Vec<Arc<Numbered>> {
+    let mut events = vec![Event::Started { attempt: 1 }];
+    for output in record.answer.iter().flat_map(|answer| answer.outputs()) {
+        match output {
+            Output::Message { text, refusal, .. } => {
+                let parts = [Event::Text { delta: text }, Event::Refusal { delta: refusal }];
+                events.extend(parts.into_iter().filter(|event| event.size() > 0));
+            }
+            Output::Reasoning { text, .. } => events.push(Event::Reasoning { delta: text }),
+            Output::Call { index, call_id, name, arguments, .. } => {
+                events.push(Event::Call { index, call_id, name });
+                events.push(Event::Arguments { index, delta: arguments });
+            }
+        }
+    }
+    events.push(Event::Ended(Box::new(End {
+        status: record.status,
+        answer: record.answer.clone(),
+        usage: record.usage,
+        fault: record.fault.clone(),
+        at_ms: record.ended_at_ms.unwrap_or_default(),
+    })));
+    (1..).zip(events).map(|(seq, event)| Arc::new(Numbered { seq, event })).collect()
+}
+
+/// Delete a response; what was said stays in its conversation, where it has one.
+#[utoipa::path(delete, path = "/v1/responses/{response_id}", tag = "responses", operation_id = "delete_response",
+    security((), ("key" = [])), params(("response_id" = String, Path, description = "Its id.")), responses(
+        (status = 200, description = "It is gone.", body = serde_json::Value,
+            example = json!({"id": "resp_1", "object": "response", "deleted": true})),
+        (status = "4XX", description = "There is none of this id.", body = OpenAiErrorBody),
+        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
+    ))]
+pub async fn delete(
+    State(app): State<Arc<App>>,
+    Caller(owner): Caller,
+    Path(id): Path<String>,
+) -> Result<Response, OpenAiError> {
+    let record = find(&app, &owner, &id).await?;
+    if record.status == TurnStatus::Running {
+        app.turns.cancel(&owner, &record.id).await.map_err(ApiError::from)?;
+    }
+    match app.store.delete_turn(&owner, &record.id).await.map_err(ApiError::from)? {
+        true => Ok(shown(&json!({"id": record.id.response_id(), "object": "response", "deleted": true}))),
+        false => Err(no_response()),
+    }
+}
+
+/// Stop a response; what was said of it is kept. One that is over is left as it is.
+#[utoipa::path(post, path = "/v1/responses/{response_id}/cancel", tag = "responses", operation_id = "cancel_response",
+    security((), ("key" = [])), params(("response_id" = String, Path, description = "Its id.")), responses(
+        (status = 200, description = "The response as it is now.", body = serde_json::Value),
+        (status = "4XX", description = "There is none of this id.", body = OpenAiErrorBody),
+        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
+    ))]
+pub async fn cancel(
+    State(app): State<Arc<App>>,
+    Caller(owner): Caller,
+    Path(id): Path<String>,
+) -> Result<Response, OpenAiError> {
+    let record = find(&app, &owner, &id).await?;
+    match app.turns.cancel(&owner, &record.id).await.map_err(ApiError::from)? {
+        Cancelled::Unknown => Err(no_response()),
+        Cancelled::EndedBefore(record) | Cancelled::Stopped(record) => Ok(json_response(object::of_record(&record))),
+    }
+}
+
+/// What a response was asked: its own input, without what it went on from.
+#[utoipa::path(get, path = "/v1/responses/{response_id}/input_items", tag = "responses", operation_id = "list_input_items",
+    security((), ("key" = [])), params(("response_id" = String, Path, description = "Its id."), PageQuery), responses(
+        (status = 200, description = "The items, newest first unless `order` says otherwise.", body = serde_json::Value),
+        (status = "4XX", description = "There is none of this id, or a parameter is not right.", body = OpenAiErrorBody),
+        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
+    ))]
+pub async fn input_items(
+    State(app): State<Arc<App>>,
+    Caller(owner): Caller,
+    Path(id): Path<String>,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Response, OpenAiError> {
+    let page = Page::read(query, false)?;
+    let record = find(&app, &owner, &id).await?;
+    let mut all: Vec<Value> = record.request.input.iter().map(items::shown).collect();
+    if !page.ascending {
+        all.reverse();
+    }
+    if let Some(after) = &page.after {
+        let place = all.iter().position(|item| item["id"] == after.as_str()).ok_or_else(no_such_place)?;
+        all.drain(..=place);
+    }
+    let has_more = all.len() > page.limit;
+    all.truncate(page.limit);
+    Ok(shown(&list(all, has_more)))
+}
+
+/// A stored response of this owner.
+async fn find(app: &App, owner: &Owner, id: &str) -> Result<TurnRecord, OpenAiError> {
+    let turn = TurnId::of_response(id).ok_or_else(no_response)?;
+    let found = Home::kept(app, owner).response(&turn).await.map_err(ApiError::from)?;
+    found.ok_or_else(no_response)
+}
+
+fn no_response() -> OpenAiError {
+    let message = "There is no response with this id.";
+    OpenAiError::new(StatusCode::NOT_FOUND, "invalid_request_error", "response_not_found", message).param("response_id")
+}
+
+fn bad_query(param: &str) -> OpenAiError {
+    OpenAiError::invalid(param, "invalid_value", format!("Invalid '{param}' in the query."))
+}

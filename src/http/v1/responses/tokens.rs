@@ -1,0 +1,89 @@
+//! `POST /v1/responses/input_tokens`: what a request would take of the model's context.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde_json::json;
+
+use super::home::{Home, said_up_to};
+use super::request::{Whence, model, no_conversation, no_previous, truncation, whence};
+use super::tools::Options;
+use super::{loaded, shown};
+use crate::app::App;
+use crate::domain::conversation::Place;
+use crate::domain::ids::{ItemId, TurnId};
+use crate::domain::item::StoredItem;
+use crate::domain::model;
+use crate::domain::tokens::REQUEST_OVERHEAD;
+use crate::http::body;
+use crate::http::error::ApiError;
+use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
+use crate::http::v1::fields::{Fields, json_of};
+use crate::http::v1::items::{self, Given};
+use crate::http::v1::key::Caller;
+
+/// Count what a response would be made from: instructions, history, input, tools. By this server's own tokenizer, so about.
+#[utoipa::path(post, path = "/v1/responses/input_tokens", tag = "responses", operation_id = "count_input_tokens",
+    security((), ("key" = [])),
+    request_body(content = serde_json::Value, example = json!({"model": "demo", "input": "Hello!"})), responses(
+        (status = 200, description = "The count.", body = serde_json::Value,
+            example = json!({"object": "response.input_tokens", "input_tokens": 9})),
+        (status = "4XX", description = "The request is not right.", body = OpenAiErrorBody),
+        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
+    ))]
+pub async fn count(
+    State(app): State<Arc<App>>,
+    Caller(owner): Caller,
+    request: Request,
+) -> Result<Response, OpenAiError> {
+    let bytes = body::object(request, &app).await?;
+    let mut fields = Fields::read(&bytes)?;
+    let model = model(&mut fields, &app.chat)?;
+    loaded(&model).await?;
+    let (whence, instructions) = (whence(&mut fields)?, fields.text("instructions")?);
+    let given = fields.take("input").map(|input| items::read(input, "input")).transpose()?.unwrap_or_default();
+    let mut options = Options::default();
+    options.tools(&mut fields)?;
+    options.text(&mut fields)?;
+    options.reasoning(&mut fields)?;
+    truncation(&mut fields)?;
+    // How a person is spoken to is not counted by anybody.
+    fields.take("personality");
+    fields.end()?;
+    let encoding = model::profile(&model).encoding;
+    let history = history(&app, &Home::kept(&app, &owner), &whence).await?;
+    let said: u32 = history.iter().map(|stored| stored.item.tokens).fold(0, u32::saturating_add);
+    let turn = TurnId::fresh(&*app.ids, &*app.clock);
+    let new = given.into_iter().map(|given| match given {
+        Given::New(kind, fields) => items::item(ItemId::input_of(&turn, kind, 0), None, fields, &model).tokens,
+        // What it stands for is in the history, or counted where it is.
+        Given::Reference(_) => 0,
+    });
+    let instructions = instructions.map_or(0, |text| encoding.count_message(&text));
+    let tools = if options.sent.is_empty() { 0 } else { encoding.count(&json_of(&options.sent)) };
+    let parts = new.chain([said, instructions, tools, REQUEST_OVERHEAD]);
+    let total = parts.fold(0, u32::saturating_add);
+    Ok(shown(&json!({"object": "response.input_tokens", "input_tokens": total})))
+}
+
+/// All that was said before.
+///
+/// # Errors
+/// When what it goes on from is not there.
+pub async fn history(app: &App, home: &Home, whence: &Whence) -> Result<Vec<StoredItem>, OpenAiError> {
+    let (place, last) = match whence {
+        Whence::Nothing => return Ok(Vec::new()),
+        Whence::Conversation(id) => {
+            let place = Place { owner: home.owner.clone(), conversation: id.clone() };
+            let info = home.store.conversation(&place).await.map_err(ApiError::from)?;
+            info.filter(|info| !info.hidden).ok_or_else(no_conversation)?;
+            (place, u64::MAX - 1)
+        }
+        Whence::Response(turn) => {
+            let record = home.response(turn).await.map_err(ApiError::from)?.ok_or_else(no_previous)?;
+            (record.place, record.items_then.ok_or_else(no_previous)?)
+        }
+    };
+    Ok(said_up_to(home, &place, last, app.clock.now_ms()).await.map_err(ApiError::from)?)
+}

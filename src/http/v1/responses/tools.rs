@@ -1,0 +1,253 @@
+//! Tools and the form of the answer, from the words of Responses to those of Chat Completions.
+
+use serde_json::{Map, Value, json};
+
+use crate::http::v1::error::OpenAiError;
+use crate::http::v1::fields::{Fields, missing, unsupported, wrong_type, wrong_value};
+
+/// The same thing twice: as the upstream takes it, and as the response shows it.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Fields of Chat Completions.
+    pub sent: Map<String, Value>,
+    /// Fields of the response.
+    pub shown: Map<String, Value>,
+}
+
+impl Options {
+    fn send(&mut self, name: &str, value: impl Into<Value>) {
+        self.sent.insert(name.to_owned(), value.into());
+    }
+
+    fn show(&mut self, name: &str, value: impl Into<Value>) {
+        self.shown.insert(name.to_owned(), value.into());
+    }
+
+    /// Takes `tools`, `tool_choice` and `parallel_tool_calls`.
+    ///
+    /// # Errors
+    /// What is wrong, or a tool that is no function.
+    pub fn tools(&mut self, fields: &mut Fields) -> Result<(), OpenAiError> {
+        let given = fields.list("tools")?.unwrap_or_default();
+        let tools: Vec<Tool> = given.into_iter().enumerate().map(Tool::read).collect::<Result<_, _>>()?;
+        let choice = fields.take("tool_choice");
+        let (mode, allowed) =
+            choice.as_ref().map(|choice| read_choice(choice, &tools)).transpose()?.unwrap_or_default();
+        let parallel = fields.flag("parallel_tool_calls")?;
+        self.show("tools", tools.iter().map(|tool| tool.shown.clone()).collect::<Vec<_>>());
+        self.show("tool_choice", choice.unwrap_or_else(|| "auto".into()));
+        self.show("parallel_tool_calls", parallel.unwrap_or(true));
+        let offered = tools.iter().filter(|tool| allowed.as_ref().is_none_or(|names| names.contains(&tool.name)));
+        let offered: Vec<Value> = offered.map(|tool| tool.sent.clone()).collect();
+        if offered.is_empty() {
+            return Ok(());
+        }
+        self.send("tools", offered);
+        if let Some(mode) = mode {
+            self.send("tool_choice", mode);
+        }
+        if let Some(parallel) = parallel {
+            self.send("parallel_tool_calls", parallel);
+        }
+        Ok(())
+    }
+
+    /// Takes `text`.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn text(&mut self, fields: &mut Fields) -> Result<(), OpenAiError> {
+        let mut shown = json!({"format": {"type": "text"}});
+        if let Some(text) = fields.take("text") {
+            let mut text = Fields::of(text, "text")?;
+            if let Some(format) = text.take("format") {
+                shown["format"] = self.format(Fields::of(format, "text.format")?)?;
+            }
+            const LEVELS: [&str; 3] = ["low", "medium", "high"];
+            if let Some(verbosity) = text.text("verbosity")? {
+                if !LEVELS.contains(&verbosity.as_str()) {
+                    return Err(wrong_value("text.verbosity", &LEVELS));
+                }
+                self.send("verbosity", verbosity.as_str());
+                shown["verbosity"] = verbosity.into();
+            }
+            text.end_within("text")?;
+        }
+        self.show("text", shown);
+        Ok(())
+    }
+
+    fn format(&mut self, mut format: Fields) -> Result<Value, OpenAiError> {
+        let kind = format.text("type")?.ok_or_else(|| missing("text.format.type"))?;
+        let shown = match kind.as_str() {
+            "text" => json!({"type": "text"}),
+            "json_object" => {
+                self.send("response_format", json!({"type": "json_object"}));
+                json!({"type": "json_object"})
+            }
+            "json_schema" => {
+                let name = format.text("name")?.ok_or_else(|| missing("text.format.name"))?;
+                let schema = format.take("schema").ok_or_else(|| missing("text.format.schema"))?;
+                let description = format.text("description")?;
+                let strict = format.flag("strict")?;
+                let mut sent = json!({"name": name, "schema": schema});
+                if let Some(description) = &description {
+                    sent["description"] = description.as_str().into();
+                }
+                if let Some(strict) = strict {
+                    sent["strict"] = strict.into();
+                }
+                self.send("response_format", json!({"type": "json_schema", "json_schema": sent}));
+                json!({"type": "json_schema", "name": name, "description": description, "schema": schema,
+                    "strict": strict.unwrap_or(false)})
+            }
+            _ => return Err(wrong_value("text.format.type", &["text", "json_object", "json_schema"])),
+        };
+        format.end_within("text.format")?;
+        Ok(shown)
+    }
+
+    /// Takes `reasoning`.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn reasoning(&mut self, fields: &mut Fields) -> Result<(), OpenAiError> {
+        const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
+        const SUMMARIES: [&str; 3] = ["auto", "concise", "detailed"];
+        let mut shown = json!({"effort": null, "summary": null});
+        if let Some(reasoning) = fields.take("reasoning") {
+            let mut reasoning = Fields::of(reasoning, "reasoning")?;
+            if let Some(effort) = reasoning.text("effort")? {
+                if !EFFORTS.contains(&effort.as_str()) {
+                    return Err(wrong_value("reasoning.effort", &EFFORTS));
+                }
+                self.send("reasoning_effort", effort.as_str());
+                shown["effort"] = effort.into();
+            }
+            // The summary is what the upstream lets be seen; how long it is, is the upstream's to say.
+            let summary = reasoning.text("summary")?.or(reasoning.text("generate_summary")?);
+            if let Some(summary) = summary {
+                if !SUMMARIES.contains(&summary.as_str()) {
+                    return Err(wrong_value("reasoning.summary", &SUMMARIES));
+                }
+                shown["summary"] = summary.into();
+            }
+            reasoning.end_within("reasoning")?;
+        }
+        self.show("reasoning", shown);
+        Ok(())
+    }
+
+    /// Takes a number that both sides call by the same name; `otherwise` is shown where there is none.
+    ///
+    /// # Errors
+    /// When it is none, or outside its range.
+    pub fn number(
+        &mut self,
+        fields: &mut Fields,
+        name: &str,
+        (least, most): (f64, f64),
+        otherwise: f64,
+    ) -> Result<(), OpenAiError> {
+        let number = fields.number(name, least, most)?;
+        if let Some(number) = number {
+            self.send(name, number);
+        }
+        self.show(name, number.unwrap_or(otherwise));
+        Ok(())
+    }
+
+    /// Takes a short text that both sides call by the same name.
+    ///
+    /// # Errors
+    /// When it is none, or longer than `most` characters.
+    pub fn short_text(&mut self, fields: &mut Fields, name: &str, most: usize) -> Result<(), OpenAiError> {
+        let text = fields.short_text(name, most)?;
+        if let Some(text) = &text {
+            self.send(name, text.as_str());
+        }
+        self.show(name, text);
+        Ok(())
+    }
+}
+
+struct Tool {
+    name: String,
+    sent: Value,
+    shown: Value,
+}
+
+impl Tool {
+    fn read((place, tool): (usize, Value)) -> Result<Self, OpenAiError> {
+        let at = format!("tools[{place}]");
+        let mut fields = Fields::of(tool, &at)?;
+        let kind = fields.text("type")?.ok_or_else(|| missing(&format!("{at}.type")))?;
+        if kind != "function" {
+            let at = format!("{at}.type");
+            let message = format!("'{at}' is a tool that this server does not have: only 'function' is.");
+            return Err(unsupported(&at, message));
+        }
+        let name = fields.text("name")?.ok_or_else(|| missing(&format!("{at}.name")))?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        if !(1..=128).contains(&name.len()) || !name.bytes().all(plain) {
+            let at = format!("{at}.name");
+            let message = format!("Invalid '{at}': it has 1 to 128 letters, digits, '_' and '-'.");
+            return Err(OpenAiError::invalid(&at, "invalid_value", message));
+        }
+        let (description, strict) = (fields.text("description")?, fields.flag("strict")?);
+        let parameters = fields.take("parameters");
+        if let Some(other) = parameters.as_ref().filter(|value| !value.is_object()) {
+            return Err(wrong_type(&format!("{at}.parameters"), "an object", other));
+        }
+        let mut function = json!({"name": name});
+        for (key, value) in [
+            ("description", description.clone().map(Value::from)),
+            ("parameters", parameters.clone()),
+            ("strict", strict.map(Value::from)),
+        ] {
+            if let Some(value) = value {
+                function[key] = value;
+            }
+        }
+        let shown = json!({"type": "function", "name": name, "description": description, "parameters": parameters,
+            "strict": strict});
+        Ok(Self { name, sent: json!({"type": "function", "function": function}), shown })
+    }
+}
+
+/// The choice as Chat Completions take it, and the names of the tools that may be called, where those are not all.
+type Choice = (Option<Value>, Option<Vec<String>>);
+
+fn read_choice(choice: &Value, tools: &[Tool]) -> Result<Choice, OpenAiError> {
+    const MODES: [&str; 3] = ["none", "auto", "required"];
+    let known = |name: &str, at: &str| match tools.iter().any(|tool| tool.name == name) {
+        true => Ok(name.to_owned()),
+        false => Err(OpenAiError::invalid(at, "invalid_value", format!("'{at}' names no function in 'tools'."))),
+    };
+    match choice {
+        Value::String(mode) if MODES.contains(&mode.as_str()) => Ok((Some(mode.as_str().into()), None)),
+        Value::String(_) => Err(wrong_value("tool_choice", &MODES)),
+        Value::Object(object) => match object.get("type").and_then(Value::as_str) {
+            Some("function") => {
+                let name = object.get("name").and_then(Value::as_str).ok_or_else(|| missing("tool_choice.name"))?;
+                let name = known(name, "tool_choice.name")?;
+                Ok((Some(json!({"type": "function", "function": {"name": name}})), None))
+            }
+            Some("allowed_tools") => {
+                let mode = object.get("mode").and_then(Value::as_str).unwrap_or("auto");
+                if !["auto", "required"].contains(&mode) {
+                    return Err(wrong_value("tool_choice.mode", &["auto", "required"]));
+                }
+                let list = object.get("tools").and_then(Value::as_array).ok_or_else(|| missing("tool_choice.tools"))?;
+                let name = |(place, tool): (usize, &Value)| {
+                    let at = format!("tool_choice.tools[{place}].name");
+                    known(tool["name"].as_str().ok_or_else(|| missing(&at))?, &at)
+                };
+                let names = list.iter().enumerate().map(name).collect::<Result<Vec<_>, _>>()?;
+                Ok((Some(mode.into()), Some(names)))
+            }
+            _ => Err(unsupported("tool_choice.type", "'tool_choice.type' is 'function' or 'allowed_tools' here.")),
+        },
+        other => Err(wrong_type("tool_choice", "a string or an object", other)),
+    }
+}

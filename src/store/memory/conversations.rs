@@ -1,0 +1,189 @@
+//! Conversations in memory, apart from their turns.
+
+use async_trait::async_trait;
+
+use super::{ConversationRow, Memory, State, is_there};
+use crate::domain::conversation::{Owner, Place};
+use crate::domain::ids::{ConversationId, ItemId, TurnId};
+use crate::domain::item::{Item, StoredItem};
+use crate::domain::turn::TurnStatus;
+use crate::store::conversations::{
+    Added, ConversationInfo, Conversations, ConversationsPage, Created, ItemsPage, ItemsQuery, NewConversation, Removed,
+};
+use crate::store::{Notice, StoreError};
+
+impl State {
+    /// The conversation, where its owner's session lives.
+    fn living(&mut self, place: &Place, now_ms: i64) -> Option<&mut ConversationRow> {
+        let lives = self.session_lives(&place.owner, now_ms);
+        self.conversations.get_mut(&place.conversation).filter(|row| lives && row.owner == place.owner)
+    }
+}
+
+impl ConversationRow {
+    fn info(&self) -> ConversationInfo {
+        ConversationInfo {
+            id: self.head.id.clone(),
+            created_at_ms: self.head.created_at_ms,
+            metadata: self.metadata.clone(),
+            hidden: self.hidden,
+        }
+    }
+
+    fn place_of(&self, id: &ItemId) -> Option<usize> {
+        self.items.iter().rposition(|stored| stored.item.id == *id && is_there(stored))
+    }
+
+    fn page(&self, query: &ItemsQuery) -> ItemsPage {
+        let after = match &query.after {
+            None => None,
+            Some(id) => match self.place_of(id) {
+                None => return ItemsPage::UnknownItem,
+                place => place,
+            },
+        };
+        let mut found: Box<dyn Iterator<Item = &StoredItem>> = match query.ascending {
+            true => Box::new(self.items[after.map_or(0, |place| place + 1)..].iter()),
+            false => Box::new(self.items[..after.unwrap_or(self.items.len())].iter().rev()),
+        };
+        let items: Vec<StoredItem> =
+            found.by_ref().filter(|stored| is_there(stored)).take(query.limit).cloned().collect();
+        ItemsPage::Page { items, has_more: found.any(is_there) }
+    }
+
+    fn remove(&mut self, place: usize) {
+        self.items[place].item.json.clear();
+        while let Some(stored) = self.items.pop_if(|last| !is_there(last)) {
+            self.head.total_tokens = stored.tokens_before;
+        }
+        self.head.item_count = self.items.len() as u64;
+    }
+}
+
+#[async_trait]
+impl Conversations for Memory {
+    async fn create_conversation(&self, new: NewConversation) -> Result<Created, StoreError> {
+        let clock_ms = self.clock.now_ms();
+        let mut state = self.state();
+        if !state.session_lives(&new.place.owner, clock_ms) {
+            return Ok(Created::UnknownSession);
+        }
+        if state.conversations.contains_key(&new.place.conversation) {
+            return Ok(Created::Exists);
+        }
+        let mut row = ConversationRow::new(&new.place, new.now_ms, new.hidden);
+        row.metadata = new.metadata;
+        for item in new.items {
+            row.push(item, new.now_ms);
+        }
+        state.conversations.insert(new.place.conversation, row);
+        Ok(Created::Created)
+    }
+
+    async fn conversation(&self, place: &Place) -> Result<Option<ConversationInfo>, StoreError> {
+        let now_ms = self.clock.now_ms();
+        Ok(self.state().living(place, now_ms).map(|row| row.info()))
+    }
+
+    async fn conversations(
+        &self,
+        owner: &Owner,
+        after: Option<&ConversationId>,
+        limit: usize,
+    ) -> Result<Option<ConversationsPage>, StoreError> {
+        let now_ms = self.clock.now_ms();
+        let state = self.state();
+        let lives = state.session_lives(owner, now_ms);
+        let mut own: Vec<ConversationInfo> = state
+            .conversations
+            .values()
+            .filter(|row| lives && row.owner == *owner && !row.hidden)
+            .map(ConversationRow::info)
+            .collect();
+        own.sort_by(|a, b| (b.created_at_ms, &b.id).cmp(&(a.created_at_ms, &a.id)));
+        let from = match after {
+            None => 0,
+            Some(id) => match own.iter().position(|info| info.id == *id) {
+                Some(place) => place + 1,
+                None => return Ok(None),
+            },
+        };
+        let has_more = own.len() - from > limit;
+        let conversations = own.into_iter().skip(from).take(limit).collect();
+        Ok(Some(ConversationsPage { conversations, has_more }))
+    }
+
+    async fn set_metadata(&self, place: &Place, metadata: &str) -> Result<bool, StoreError> {
+        let now_ms = self.clock.now_ms();
+        let mut state = self.state();
+        let Some(row) = state.living(place, now_ms) else { return Ok(false) };
+        row.metadata = metadata.to_owned();
+        Ok(true)
+    }
+
+    async fn delete_conversation(&self, place: &Place) -> Result<bool, StoreError> {
+        let now_ms = self.clock.now_ms();
+        let mut state = self.state();
+        if state.living(place, now_ms).is_none() {
+            return Ok(false);
+        }
+        let gone = state.conversations.remove(&place.conversation);
+        state.turns.retain(|_, row| row.record.place != *place);
+        drop(state);
+        if let Some(turn) = gone.and_then(|row| row.head.running) {
+            self.notify(Notice::Cancel(turn));
+        }
+        Ok(true)
+    }
+
+    async fn add_items(&self, place: &Place, items: Vec<Item>, now_ms: i64) -> Result<Added, StoreError> {
+        let clock_ms = self.clock.now_ms();
+        let mut state = self.state();
+        let Some(row) = state.living(place, clock_ms) else { return Ok(Added::Unknown) };
+        if let Some(running) = &row.head.running {
+            return Ok(Added::Busy(running.clone()));
+        }
+        row.head.version += 1;
+        Ok(Added::Added(items.into_iter().map(|item| row.push(item, now_ms)).collect()))
+    }
+
+    async fn items(&self, place: &Place, query: ItemsQuery) -> Result<ItemsPage, StoreError> {
+        let now_ms = self.clock.now_ms();
+        let mut state = self.state();
+        Ok(state.living(place, now_ms).map_or(ItemsPage::UnknownConversation, |row| row.page(&query)))
+    }
+
+    async fn item(&self, place: &Place, item: &ItemId) -> Result<Option<StoredItem>, StoreError> {
+        let now_ms = self.clock.now_ms();
+        let mut state = self.state();
+        let Some(row) = state.living(place, now_ms) else { return Ok(None) };
+        Ok(row.place_of(item).map(|place| row.items[place].clone()))
+    }
+
+    async fn remove_item(&self, place: &Place, item: &ItemId) -> Result<Removed, StoreError> {
+        let now_ms = self.clock.now_ms();
+        let mut state = self.state();
+        let Some(row) = state.living(place, now_ms) else { return Ok(Removed::UnknownConversation) };
+        let Some(at) = row.place_of(item) else { return Ok(Removed::UnknownItem) };
+        row.remove(at);
+        row.head.version += 1;
+        Ok(Removed::Removed)
+    }
+
+    async fn delete_turn(&self, owner: &Owner, turn: &TurnId) -> Result<bool, StoreError> {
+        let now_ms = self.clock.now_ms();
+        let mut state = self.state();
+        let lives = state.session_lives(owner, now_ms);
+        let has_ended = |row: &mut super::TurnRow| row.record.status != TurnStatus::Running;
+        if !lives || !state.own_turn(owner, turn).is_some_and(has_ended) {
+            return Ok(false);
+        }
+        let Some(gone) = state.turns.remove(turn) else { return Ok(false) };
+        let place = gone.record.place;
+        let is_last = !state.turns.values().any(|row| row.record.place == place);
+        if is_last && state.conversations.get(&place.conversation).is_some_and(|row| row.hidden) {
+            state.conversations.remove(&place.conversation);
+        }
+        Ok(true)
+    }
+}

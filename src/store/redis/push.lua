@@ -1,0 +1,21 @@
+-- How items join a conversation: a part of finish.lua, add.lua and create.lua.
+
+-- Adds ARGV[from] to ARGV[to] behind items that have so many tokens together. Gives the tokens of all, and how many items
+-- there are then (nothing where none was added).
+local function push(head, items, tokens, from, to)
+  local count
+  for start = from, to, 1000 do
+    local packed = {}
+    for i = start, math.min(start + 999, to) do
+      packed[#packed + 1] = string.format('%.0f ', tokens) .. ARGV[i]
+      tokens = tokens + tonumber(string.match(ARGV[i], '^%d+'))
+    end
+    count = redis.call('RPUSH', items, unpack(packed))
+    if count == #packed then
+      -- A new list is kept as long as its conversation.
+      local left = redis.call('PTTL', head)
+      if left > 0 then redis.call('PEXPIRE', items, left) end
+    end
+  end
+  return tokens, count
+end

@@ -1,0 +1,277 @@
+//! A conversation's items, apart from turns: added, paged, found, removed.
+
+use openai_backend::domain::ids::{ItemId, SystemIds};
+use openai_backend::domain::item::{Item, StoredItem, user_message};
+use openai_backend::domain::window::Budget;
+use openai_backend::store::conversations::{Added, ItemsPage, ItemsQuery, Removed};
+use openai_backend::store::{BeginTurn, Finished};
+
+use super::conversations::ALL;
+use crate::store::rig::{AMPLE, Caller, Rig, notes};
+
+async fn added(rig: &Rig, who: &Caller, tokens: &[u32]) -> Vec<StoredItem> {
+    let items = notes(tokens);
+    match rig.store.add_items(&who.place, items.clone(), rig.now_ms()).await.unwrap() {
+        Added::Added(stored) => {
+            assert_eq!(stored.iter().map(|stored| stored.item.clone()).collect::<Vec<_>>(), items);
+            stored
+        }
+        other => panic!("not added: {other:?}"),
+    }
+}
+
+async fn remove(rig: &Rig, who: &Caller, stored: &StoredItem) {
+    assert_eq!(rig.store.remove_item(&who.place, &stored.item.id).await.unwrap(), Removed::Removed);
+}
+
+/// Every way to read items gives these, and takes `count` and `tokens` for the conversation's own figures.
+async fn assert_items(rig: &Rig, who: &Caller, expected: &[StoredItem], count: u64, tokens: u64) {
+    let history = rig.history(who).await.unwrap();
+    assert_eq!((history.items.as_slice(), history.has_more), (expected, false));
+    assert_eq!(rig.peer.window(&who.place, AMPLE).await.unwrap(), expected);
+    let mut page = ItemsPage::Page { items: expected.to_vec(), has_more: false };
+    assert_eq!(rig.peer.items(&who.place, ALL).await.unwrap(), page);
+    if let ItemsPage::Page { items, .. } = &mut page {
+        items.reverse();
+    }
+    assert_eq!(rig.peer.items(&who.place, ItemsQuery { ascending: false, ..ALL }).await.unwrap(), page);
+    for stored in expected {
+        assert_eq!(rig.peer.item(&who.place, &stored.item.id).await.unwrap().as_ref(), Some(stored));
+    }
+    // A turn sees the same, and leaves it as it is.
+    let begin = rig.begin(who);
+    let started = rig.started(&begin).await;
+    assert_eq!(started.history, expected);
+    assert_eq!((started.conversation.item_count, started.conversation.total_tokens), (count, tokens));
+    let finish = openai_backend::store::FinishTurn { items: vec![], ..rig.finish(&begin, started.fence, 2, "") };
+    assert_eq!(rig.store.finish_turn(finish).await.unwrap(), Finished::Stored);
+}
+
+fn figures(stored: &[StoredItem]) -> Vec<(u64, u64)> {
+    stored.iter().map(|stored| (stored.seq, stored.tokens_before)).collect()
+}
+
+pub async fn that_are_added_count_on(rig: &Rig) {
+    for who in rig.callers().await {
+        rig.created(&who, &[3, 4]).await;
+        assert_eq!(figures(&added(rig, &who, &[5, 0]).await), [(3, 7), (4, 12)]);
+        rig.turn(&who, "hi").await;
+        assert_eq!(figures(&added(rig, &who, &[1]).await), [(7, 28)]);
+        assert_eq!(added(rig, &who, &[]).await, []);
+        let all = rig.history(&who).await.unwrap().items;
+        assert_eq!(figures(&all), [(1, 0), (2, 3), (3, 7), (4, 12), (5, 12), (6, 21), (7, 28)]);
+        assert_items(rig, &who, &all, 7, 29).await;
+    }
+}
+
+pub async fn that_are_added_count_as_a_change(rig: &Rig) {
+    let who = Caller::program();
+    let items = rig.created(&who, &[1]).await;
+    let mut versions = Vec::new();
+    for step in 0..3 {
+        let begin = rig.begin(&who);
+        let started = rig.started(&begin).await;
+        rig.store.finish_turn(rig.finish(&begin, started.fence, 2, "hi")).await.unwrap();
+        versions.push(started.conversation.version);
+        match step {
+            0 => drop(added(rig, &who, &[1, 2]).await),
+            _ => drop(rig.store.remove_item(&who.place, &items[0].id).await.unwrap()),
+        }
+    }
+    assert_eq!([versions[1] - versions[0], versions[2] - versions[1]], [2, 2], "a turn and another change each");
+}
+
+pub async fn are_kept_byte_for_byte(rig: &Rig) {
+    let who = Caller::program();
+    rig.created(&who, &[]).await;
+    let raw =
+        ["{ \"type\":\"function_call\" ,\n\"arguments\":\"{\\\"x\\\": 1.10}\",\"n\":1.0e+2}", "null \u{0} \u{2028}👌🏽"];
+    let big =
+        user_message(&ItemId::fresh(&SystemIds, &openai_backend::domain::clock::SystemClock), &"x".repeat(1 << 20));
+    let mut items = notes(&[1, 2, 3]);
+    for (item, json) in items.iter_mut().zip(raw.map(str::to_owned).into_iter().chain([big])) {
+        item.json = json;
+    }
+    let answer = rig.store.add_items(&who.place, items.clone(), rig.now_ms()).await.unwrap();
+    assert!(matches!(answer, Added::Added(stored) if stored.iter().map(|stored| &stored.item).eq(&items)));
+    for item in &items {
+        let stored = rig.peer.item(&who.place, &item.id).await.unwrap();
+        assert!(stored.is_some_and(|stored| stored.item == *item), "{}", &item.json[..10]);
+    }
+}
+
+pub async fn wait_for_the_turn_that_runs(rig: &Rig) {
+    for who in rig.callers().await {
+        rig.created(&who, &[1]).await;
+        let begin = rig.begin(&who);
+        let fence = rig.started(&begin).await.fence;
+        let refused = rig.peer.add_items(&who.place, notes(&[1, 2]), rig.now_ms()).await.unwrap();
+        assert_eq!(refused, Added::Busy(begin.turn.clone()));
+        assert_eq!(rig.history(&who).await.unwrap().items.len(), 1);
+        rig.store.finish_turn(rig.finish(&begin, fence, 2, "hi")).await.unwrap();
+        assert_eq!(figures(&added(rig, &who, &[1]).await), [(4, 17)]);
+    }
+}
+
+pub async fn come_in_pages_both_ways(rig: &Rig) {
+    for who in rig.callers().await {
+        rig.created(&who, &[1, 2, 3]).await;
+        rig.turn(&who, "hi").await;
+        added(rig, &who, &[4, 5]).await;
+        let gone = rig.history(&who).await.unwrap().items.remove(2);
+        remove(rig, &who, &gone).await;
+        for ascending in [true, false] {
+            let mut all = rig.history(&who).await.unwrap().items;
+            assert_eq!(all.len(), 6);
+            if !ascending {
+                all.reverse();
+            }
+            for from in 0..=all.len() {
+                let after = from.checked_sub(1).map(|i| all[i].item.id.clone());
+                for limit in [1, 2, 5, 6, 7, usize::MAX] {
+                    let to = from.saturating_add(limit).min(all.len());
+                    let expected = ItemsPage::Page { items: all[from..to].to_vec(), has_more: to < all.len() };
+                    let query = ItemsQuery { after: after.clone(), ascending, limit };
+                    assert_eq!(rig.peer.items(&who.place, query.clone()).await.unwrap(), expected, "{query:?}");
+                }
+            }
+            for unknown in [gone.item.id.clone(), notes(&[1]).remove(0).id] {
+                let query = ItemsQuery { after: Some(unknown), ascending, limit: 10 };
+                assert_eq!(rig.peer.items(&who.place, query).await.unwrap(), ItemsPage::UnknownItem);
+            }
+        }
+        let nowhere = who.elsewhere().place;
+        assert_eq!(rig.peer.items(&nowhere, ALL).await.unwrap(), ItemsPage::UnknownConversation);
+    }
+}
+
+pub async fn are_found_by_their_ids(rig: &Rig) {
+    for who in rig.callers().await {
+        rig.created(&who, &[1, 2]).await;
+        let begin = rig.turn(&who, "hi").await;
+        let all = rig.history(&who).await.unwrap().items;
+        for stored in &all {
+            assert_eq!(rig.peer.item(&who.place, &stored.item.id).await.unwrap().as_ref(), Some(stored));
+        }
+        assert_eq!(all[3].item.id, begin.request.answer_id);
+        // The same id in another conversation is another item.
+        let elsewhere = who.elsewhere();
+        assert_eq!(rig.peer.item(&elsewhere.place, &all[0].item.id).await.unwrap(), None);
+        let copy = Item { tokens: 99, ..all[0].item.clone() };
+        rig.store.create_conversation(rig.new_conversation(&elsewhere, &[copy])).await.unwrap();
+        let copy = rig.peer.item(&elsewhere.place, &all[0].item.id).await.unwrap().unwrap();
+        assert_eq!((copy.seq, copy.item.tokens), (1, 99));
+        let unknown = notes(&[1]).remove(0).id;
+        assert_eq!(rig.peer.item(&elsewhere.place, &unknown).await.unwrap(), None);
+        assert_eq!(rig.store.remove_item(&elsewhere.place, &unknown).await.unwrap(), Removed::UnknownItem);
+        let nowhere = who.elsewhere().place;
+        assert_eq!(rig.store.remove_item(&nowhere, &unknown).await.unwrap(), Removed::UnknownConversation);
+    }
+}
+
+pub async fn that_were_newest_go_without_a_trace(rig: &Rig) {
+    for who in rig.callers().await {
+        rig.created(&who, &[3, 4]).await;
+        let mut all = rig.history(&who).await.unwrap().items;
+        for tokens in [5, 6] {
+            let newest = added(rig, &who, &[tokens]).await.remove(0);
+            assert_eq!((newest.seq, newest.tokens_before), (3, 7));
+            remove(rig, &who, &newest).await;
+            assert_items(rig, &who, &all, 2, 7).await;
+            let again = rig.store.remove_item(&who.place, &newest.item.id).await.unwrap();
+            assert_eq!(again, Removed::UnknownItem);
+        }
+        while let Some(newest) = all.pop() {
+            remove(rig, &who, &newest).await;
+            assert_items(rig, &who, &all, all.len() as u64, newest.tokens_before).await;
+        }
+        assert_eq!(figures(&added(rig, &who, &[1]).await), [(1, 0)]);
+    }
+}
+
+pub async fn from_the_middle_leave_their_numbers(rig: &Rig) {
+    for who in rig.callers().await {
+        rig.created(&who, &[1, 2, 4, 8, 16]).await;
+        let mut all = rig.history(&who).await.unwrap().items;
+        for (at, left) in [(2, 4), (0, 3)] {
+            let gone = all.remove(at);
+            remove(rig, &who, &gone).await;
+            assert_eq!(all.len(), left);
+            assert_items(rig, &who, &all, 5, 31).await;
+            assert_eq!(rig.peer.item(&who.place, &gone.item.id).await.unwrap(), None);
+            let again = rig.store.remove_item(&who.place, &gone.item.id).await.unwrap();
+            assert_eq!(again, Removed::UnknownItem);
+        }
+        assert_eq!(figures(&all), [(2, 1), (4, 7), (5, 15)]);
+        for before in [None, Some(6), Some(5), Some(4), Some(3), Some(2), Some(1)] {
+            let end = all.partition_point(|stored| before.is_none_or(|before| stored.seq < before));
+            for limit in [1, 2, 3, 4] {
+                let page = rig.peer.history(&who.place, before, limit, rig.now_ms()).await.unwrap().unwrap();
+                let start = end.saturating_sub(limit);
+                assert_eq!((page.items.as_slice(), page.has_more), (&all[start..end], start > 0), "{limit} {before:?}");
+            }
+        }
+        assert_eq!(figures(&added(rig, &who, &[32]).await), [(6, 31)]);
+    }
+}
+
+pub async fn take_along_what_was_left_before_them(rig: &Rig) {
+    for who in rig.callers().await {
+        rig.created(&who, &[1, 2, 4, 8, 16]).await;
+        let all = rig.history(&who).await.unwrap().items;
+        for middle in [1, 3, 2] {
+            remove(rig, &who, &all[middle]).await;
+        }
+        assert_items(rig, &who, &[all[0].clone(), all[4].clone()], 5, 31).await;
+        remove(rig, &who, &all[4]).await;
+        assert_items(rig, &who, &all[..1], 1, 1).await;
+        assert_eq!(figures(&added(rig, &who, &[7, 7]).await), [(2, 1), (3, 8)]);
+
+        // The first of all, then all behind it.
+        remove(rig, &who, &all[0]).await;
+        for stored in rig.history(&who).await.unwrap().items.iter().rev() {
+            remove(rig, &who, stored).await;
+        }
+        assert_items(rig, &who, &[], 0, 0).await;
+        assert_eq!(figures(&added(rig, &who, &[1]).await), [(1, 0)]);
+    }
+}
+
+pub async fn that_are_gone_are_in_no_window(rig: &Rig) {
+    let who = Caller::program();
+    rig.created(&who, &[10; 40]).await;
+    let mut all = rig.history(&who).await.unwrap().items;
+    for at in [33, 20, 20, 20, 7, 0] {
+        let gone = all.remove(at);
+        remove(rig, &who, &gone).await;
+    }
+    for (tokens, fixed_tokens) in [(1, 0), (50, 20), (100, 0), (200, 50), (250, 0), (399, 0), (400, 0), (401, 1)] {
+        let budget = Budget { tokens, fixed_tokens, whole: false };
+        let cut = budget.cut(400);
+        let expected: Vec<StoredItem> = all.iter().filter(|stored| stored.tokens_before >= cut).cloned().collect();
+        assert_eq!(rig.peer.window(&who.place, budget).await.unwrap(), expected, "{budget:?}");
+        let begin = BeginTurn { budget, ..rig.begin(&who) };
+        let started = rig.started(&begin).await;
+        assert_eq!(started.history, expected, "{budget:?}");
+        let finish = openai_backend::store::FinishTurn { items: vec![], ..rig.finish(&begin, started.fence, 2, "") };
+        rig.store.finish_turn(finish).await.unwrap();
+    }
+    let whole = Budget { tokens: 10, fixed_tokens: 0, whole: true };
+    assert_eq!(rig.peer.window(&who.place, whole).await.unwrap(), all);
+}
+
+pub async fn may_go_while_a_turn_runs(rig: &Rig) {
+    for who in rig.callers().await {
+        rig.created(&who, &[1, 2, 4]).await;
+        let all = rig.history(&who).await.unwrap().items;
+        let begin = rig.begin(&who);
+        let fence = rig.started(&begin).await.fence;
+        remove(rig, &who, &all[0]).await;
+        remove(rig, &who, &all[2]).await;
+        rig.store.finish_turn(rig.finish(&begin, fence, 2, "hi")).await.unwrap();
+        let now = rig.history(&who).await.unwrap().items;
+        assert_eq!(now[0], all[1]);
+        assert_eq!(figures(&now), [(2, 1), (3, 3), (4, 12)]);
+        assert_items(rig, &who, &now, 4, 19).await;
+    }
+}
