@@ -11,7 +11,11 @@ from shared import BASE_URL, KEY, MODEL, OVER, equal, run
 TOOLS = ["tool-calling", "chat-tool-calling"]
 REASONING = ["reasoning-summary", "chat-reasoning-summary"]
 # It holds a request without a model to be wrong; here it is one for DEFAULT_MODEL.
-NO_MODEL = {"chat-error-handling": ("failed", ["HTTP 200 (expected [400, 422])"], None)}
+NO_MODEL = {
+    "chat-error-handling": ("failed", ["HTTP 200 (expected [400, 422])"], None),
+    "error-handling": ("failed", ["HTTP 200 (expected [400, 422])"], None),
+    "compact-missing-model": ("failed", ["HTTP 200 (expected [400, 404, 422])"], None),
+}
 
 
 def complies(format, checks):

@@ -42,7 +42,7 @@ def invoked():
 def streamed():
     for model in every:
         chunks = list(model.stream(ASKED))
-        holds(len([chunk for chunk in chunks if chunk.text]) > 2, chunks)
+        holds([chunk for chunk in chunks if chunk.text], chunks)
         whole = chunks[0]
         for chunk in chunks[1:]:
             whole += chunk
