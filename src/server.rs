@@ -22,6 +22,7 @@ use crate::domain::ids::Ids;
 use crate::http::session::SessionCookies;
 use crate::http::v1::key::Door;
 use crate::http::{guard, router};
+use crate::keys::ring::Ring;
 use crate::store::Store;
 use crate::tasks::{Guests, Tasks};
 use crate::turn::scratch::Scratch;
@@ -73,7 +74,7 @@ pub async fn run(
 ) -> Result<(), String> {
     let tasks = Tasks::default();
     let app = app(config, &parts, &tasks);
-    let own_url = config.web.production_url.as_ref().map(|url| url.origin().ascii_serialization());
+    let own_url = own_origin(config);
     let listed = match &config.web.production_url {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
         None => format!("http://localhost:{}", config.port),
@@ -121,17 +122,24 @@ fn app(config: &Config, parts: &Parts, tasks: &Tasks) -> Arc<App> {
         store,
         upstream,
         guests: Guests::default(),
-        door: Door::new(config.api_keys.clone(), config.is_open()),
+        door: Door::new(config.api_keys.clone(), Ring::new(parts.store.clone()), config.is_open()),
         clock,
         ids: parts.ids.clone(),
         sessions: SessionCookies::new(&session.secrets, session.max_age, session.same_site.into(), session.https),
         chat: config.chat.clone(),
+        sockets: Arc::new(Semaphore::new(config.limits.max_connections)),
+        origins: own_origin(config).into_iter().chain(config.web.cors_origins.clone()).collect(),
         max_upload_bytes: config.limits.max_upload_bytes,
         max_body_bytes: config.limits.max_body_bytes,
         body_timeout: config.limits.body_timeout,
         first_event_wait: config.limits.first_event_wait,
         ready: Readiness::default(),
     })
+}
+
+/// Where the server is reached from outside, for proxies that rewrite `Host`.
+fn own_origin(config: &Config) -> Option<String> {
+    config.web.production_url.as_ref().map(|url| url.origin().ascii_serialization())
 }
 
 async fn sweep(parts: Parts, stopping: CancellationToken) {
@@ -198,7 +206,7 @@ async fn serve_connection(
     let service = TowerToHyperService::new(router);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(CONNECTION_BUFFER);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = closing.cancelled() => {

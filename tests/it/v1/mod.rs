@@ -6,6 +6,7 @@ mod errors;
 mod keys;
 mod models;
 mod passing;
+mod responses;
 mod streams;
 
 use std::sync::Arc;

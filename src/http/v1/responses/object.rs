@@ -72,7 +72,7 @@ fn default_shown(request: &TurnRequest) -> Map<String, Value> {
         "tools": [], "tool_choice": "auto", "parallel_tool_calls": true, "text": {"format": {"type": "text"}},
         "reasoning": {"effort": null, "summary": null}, "temperature": request.temperature.unwrap_or(1.0), "top_p": 1.0,
         "presence_penalty": 0.0, "frequency_penalty": 0.0, "safety_identifier": null, "prompt_cache_key": null,
-        "user": null, "previous_response_id": null,
+        "previous_response_id": null,
     });
     shown.as_object().cloned().unwrap_or_default()
 }

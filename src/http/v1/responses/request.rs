@@ -60,6 +60,13 @@ pub enum Whence {
 }
 
 impl Wanted {
+    /// Whether anything of it outlives its client: what is said in a conversation is kept there, whatever becomes of the
+    /// response.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.store || matches!(self.place, Whence::Conversation(_))
+    }
+
     /// Reads a request.
     ///
     /// # Errors
@@ -89,7 +96,7 @@ impl Wanted {
         options.number(&mut fields, "frequency_penalty", (-2.0, 2.0), 0.0)?;
         options.short_text(&mut fields, "safety_identifier", 64)?;
         options.short_text(&mut fields, "prompt_cache_key", 64)?;
-        options.short_text(&mut fields, "user", 512)?;
+        options.user(&mut fields)?;
         let Options { sent, mut shown } = options;
         let max_tokens = fields.whole("max_output_tokens", 1, rules.max_tokens_limit)?;
         let truncation = truncation(&mut fields)?;

@@ -157,6 +157,18 @@ impl Options {
         Ok(())
     }
 
+    /// Takes `user`, which `safety_identifier` has replaced: it is shown where it was given, and has no null.
+    ///
+    /// # Errors
+    /// When it is no text.
+    pub fn user(&mut self, fields: &mut Fields) -> Result<(), OpenAiError> {
+        if let Some(user) = fields.short_text("user", 512)? {
+            self.send("user", user.as_str());
+            self.show("user", user);
+        }
+        Ok(())
+    }
+
     /// Takes a short text that both sides call by the same name.
     ///
     /// # Errors
