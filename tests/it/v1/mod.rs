@@ -7,6 +7,7 @@ mod keys;
 mod models;
 mod passing;
 mod responses;
+mod stored;
 mod streams;
 
 use std::sync::Arc;
