@@ -20,7 +20,7 @@ use secrecy::{SecretSlice, SecretString};
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
-pub use api_keys::{ApiKeys, LOCAL};
+pub use api_keys::{ApiKeys, KEY_NAMES, LOCAL, is_key_name, key_hash};
 pub use given::Given;
 pub(crate) use log_filter::parse_filter;
 pub use models::AllowedModels;
@@ -80,8 +80,8 @@ impl Config {
         SocketAddr::new(self.host, self.port)
     }
 
-    /// Whether the SDK door takes requests without a key: there is none yet, and nobody else can reach it. A public URL
-    /// says that somebody can, through a proxy on this machine.
+    /// Whether the SDK door takes requests without a key while the store has none either: there is none here, and nobody
+    /// else can reach it. A public URL says that somebody can, through a proxy on this machine.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.api_keys.is_empty() && self.host.is_loopback() && self.web.production_url.is_none()

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod keys;
 pub mod probe;
 pub mod server;
 pub mod store;

@@ -22,6 +22,7 @@ use crate::domain::ids::Ids;
 use crate::http::session::SessionCookies;
 use crate::http::v1::key::Door;
 use crate::http::{guard, router};
+use crate::keys::ring::Ring;
 use crate::store::Store;
 use crate::tasks::{Guests, Tasks};
 use crate::turn::scratch::Scratch;
@@ -121,7 +122,7 @@ fn app(config: &Config, parts: &Parts, tasks: &Tasks) -> Arc<App> {
         store,
         upstream,
         guests: Guests::default(),
-        door: Door::new(config.api_keys.clone(), config.is_open()),
+        door: Door::new(config.api_keys.clone(), Ring::new(parts.store.clone()), config.is_open()),
         clock,
         ids: parts.ids.clone(),
         sessions: SessionCookies::new(&session.secrets, session.max_age, session.same_site.into(), session.https),

@@ -11,7 +11,23 @@ const MIN_KEY_CHARS: usize = 20;
 /// The owner of what is done at an open door, so that no key may have its name.
 pub const LOCAL: &str = "local";
 
-/// The keys of `API_KEYS`. The texts themselves are not kept.
+/// What a key may be called, for a sentence that refuses another name.
+pub const KEY_NAMES: &str = "up to 64 letters, digits, - or _, and not with \"local\"";
+
+/// Whether a key may be called this.
+#[must_use]
+pub fn is_key_name(name: &str) -> bool {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    (1..=64).contains(&name.len()) && plain && name != LOCAL
+}
+
+/// What is kept of a key.
+#[must_use]
+pub fn key_hash(text: &[u8]) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
+/// Keys, by `API_KEYS` or made by the server. The texts themselves are not kept.
 #[derive(Debug, Clone, Default)]
 pub struct ApiKeys(Vec<ApiKey>);
 
@@ -53,7 +69,7 @@ impl ApiKeys {
     /// The id of the key with this text. It takes as long for a key that is nearly right as for one that is not.
     #[must_use]
     pub fn id_of(&self, text: &[u8]) -> Option<&str> {
-        let hash: [u8; 32] = Sha256::digest(text).into();
+        let hash = key_hash(text);
         let mut found = None;
         for key in &self.0 {
             if bool::from(key.hash.ct_eq(&hash)) {
@@ -61,6 +77,13 @@ impl ApiKeys {
             }
         }
         found
+    }
+}
+
+impl FromIterator<(String, [u8; 32])> for ApiKeys {
+    /// Keys by their owner's id and their hash.
+    fn from_iter<I: IntoIterator<Item = (String, [u8; 32])>>(keys: I) -> Self {
+        Self(keys.into_iter().map(|(id, hash)| ApiKey { id, hash }).collect())
     }
 }
 
@@ -75,16 +98,10 @@ impl ApiKey {
                 "must hold keys of at least 20 visible ASCII characters, as `openssl rand -hex 24` makes them",
             ));
         }
-        let is_name = |name: &str| {
-            let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-            (1..=64).contains(&name.len()) && plain && name != LOCAL
-        };
-        if name.is_some_and(|name| !is_name(name)) {
-            return Err(refusal(
-                "must name keys, as in name:key, with up to 64 letters, digits, - or _, and not with \"local\"",
-            ));
+        if name.is_some_and(|name| !is_key_name(name)) {
+            return Err(refusal(&format!("must name keys, as in name:key, with {KEY_NAMES}")));
         }
-        let hash: [u8; 32] = Sha256::digest(key).into();
+        let hash = key_hash(key.as_bytes());
         let digits = || hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>();
         // The dot keeps it apart from every name.
         let id = name.map_or_else(|| format!("key.{}", digits()), str::to_owned);

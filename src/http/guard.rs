@@ -8,7 +8,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use super::error::{ApiError, panicked};
@@ -17,6 +17,10 @@ use crate::app::App;
 
 /// The header that names a request in the answer and in the log.
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What a page of another origin may read of an answer's header.
+const EXPOSED: [&str; 6] =
+    ["retry-after", "link", "x-request-id", "retry-after-ms", "x-should-retry", "openai-processing-ms"];
 
 /// How long a browser may keep the answer to a preflight.
 const PREFLIGHT_AGE: std::time::Duration = std::time::Duration::from_secs(600);
@@ -36,12 +40,9 @@ pub fn guarded(router: Router, app: &Arc<App>, origins: &[String], own: Option<&
         .allow_origin(AllowOrigin::list(allowed.map_err(|error| error.to_string())?))
         .allow_credentials(true)
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
-        .allow_headers([
-            header::CONTENT_TYPE,
-            HeaderName::from_static("last-event-id"),
-            HeaderName::from_static("idempotency-key"),
-        ])
-        .expose_headers([header::RETRY_AFTER, header::LINK, REQUEST_ID.clone()])
+        // SDKs add headers of their own with every version. The origins are a list, so it may send what it likes to.
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(EXPOSED.map(HeaderName::from_static))
         .max_age(PREFLIGHT_AGE);
     Ok(router
         .layer(CatchPanicLayer::custom(panicked))

@@ -10,7 +10,7 @@ use crate::domain::conversation::Owner;
 pub enum DocumentKind {
     /// A chat completion that was asked to be stored.
     Completion,
-    /// An API key of this server, by the id of its owner.
+    /// An API key of this server; see `keys`.
     ApiKey,
 }
 

@@ -12,14 +12,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("probe", &[]),
     ("config", &["domain"]),
     ("telemetry", &["config"]),
-    ("cli", &["config"]),
     ("store", &["domain", "config"]),
+    ("keys", &["domain", "config", "store"]),
+    ("cli", &["config", "keys"]),
     ("upstream", &["domain", "config"]),
     ("turn", &["domain", "config", "tasks", "store", "upstream"]),
     ("app", &["domain", "config", "tasks", "store", "upstream", "turn"]),
-    ("http", &["domain", "config", "tasks", "store", "upstream", "turn", "app"]),
-    ("server", &["domain", "config", "tasks", "store", "upstream", "turn", "app", "http"]),
-    ("boot", &["domain", "config", "store", "upstream", "server"]),
+    ("http", &["domain", "config", "tasks", "store", "keys", "upstream", "turn", "app"]),
+    ("server", &["domain", "config", "tasks", "store", "keys", "upstream", "turn", "app", "http"]),
+    ("boot", &["domain", "config", "store", "keys", "upstream", "server"]),
 ];
 
 /// What stands against the direction, each with its reason.

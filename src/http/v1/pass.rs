@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures::StreamExt;
 
@@ -12,6 +12,7 @@ use super::error::{OpenAiError, OpenAiErrorBody};
 use super::key::Caller;
 use super::upload::upload;
 use crate::app::App;
+use crate::domain::conversation::Owner;
 use crate::http::fault;
 use crate::upstream::forward::{Passage, Passed};
 
@@ -36,7 +37,11 @@ const DOWN: [&str; 12] = [
 ];
 
 /// Passes any request on. The routes below are those that the document names.
-pub async fn any(State(app): State<Arc<App>>, _: Caller, request: Request) -> Result<Response, OpenAiError> {
+pub async fn any(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, OpenAiError> {
+    let path = request.uri().path();
+    if matches!(caller.0, Owner::Session(_)) && (path == "/v1/files" || path.starts_with("/v1/files/")) {
+        return Err(files_need_a_key());
+    }
     let guest = app.guests.enter();
     let (parts, body) = request.into_parts();
     let (body, upload, watched) = upload(body, app.max_upload_bytes, app.body_timeout)?;
@@ -64,6 +69,13 @@ pub async fn any(State(app): State<Arc<App>>, _: Caller, request: Request) -> Re
     let policy = HeaderValue::from_static("default-src 'none'; sandbox");
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     Ok(response)
+}
+
+/// The model's server has the files of all its users in one list. Keys are for those whom the operator trusts with it; a
+/// session is anybody's who has said something at `/chat`.
+fn files_need_a_key() -> OpenAiError {
+    let message = "Files are shared by all who use this server's account with the model provider, and need an API key.";
+    OpenAiError::new(StatusCode::FORBIDDEN, "permission_error", "key_required", message)
 }
 
 fn only(headers: &HeaderMap, keep: impl Fn(&str) -> bool) -> HeaderMap {
