@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use crate::config::ChatConfig;
 use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
@@ -37,6 +39,10 @@ pub struct App {
     pub sessions: SessionCookies,
     /// Defaults and limits of `/chat`.
     pub chat: ChatConfig,
+    /// A permit for each WebSocket, which outlives its place among the connections.
+    pub sockets: Arc<Semaphore>,
+    /// The origins of pages that may use the server, besides its own as `Host` tells it.
+    pub origins: Vec<String>,
     /// The largest body that is read, in bytes.
     pub max_body_bytes: usize,
     /// The largest body that is passed on, in bytes.

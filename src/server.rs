@@ -74,7 +74,7 @@ pub async fn run(
 ) -> Result<(), String> {
     let tasks = Tasks::default();
     let app = app(config, &parts, &tasks);
-    let own_url = config.web.production_url.as_ref().map(|url| url.origin().ascii_serialization());
+    let own_url = own_origin(config);
     let listed = match &config.web.production_url {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
         None => format!("http://localhost:{}", config.port),
@@ -127,12 +127,19 @@ fn app(config: &Config, parts: &Parts, tasks: &Tasks) -> Arc<App> {
         ids: parts.ids.clone(),
         sessions: SessionCookies::new(&session.secrets, session.max_age, session.same_site.into(), session.https),
         chat: config.chat.clone(),
+        sockets: Arc::new(Semaphore::new(config.limits.max_connections)),
+        origins: own_origin(config).into_iter().chain(config.web.cors_origins.clone()).collect(),
         max_upload_bytes: config.limits.max_upload_bytes,
         max_body_bytes: config.limits.max_body_bytes,
         body_timeout: config.limits.body_timeout,
         first_event_wait: config.limits.first_event_wait,
         ready: Readiness::default(),
     })
+}
+
+/// Where the server is reached from outside, for proxies that rewrite `Host`.
+fn own_origin(config: &Config) -> Option<String> {
+    config.web.production_url.as_ref().map(|url| url.origin().ascii_serialization())
 }
 
 async fn sweep(parts: Parts, stopping: CancellationToken) {
@@ -199,7 +206,7 @@ async fn serve_connection(
     let service = TowerToHyperService::new(router);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(CONNECTION_BUFFER);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = closing.cancelled() => {

@@ -33,7 +33,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
 fn sdk_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(completions::create))
-        .routes(routes!(responses::create))
+        .routes(routes!(responses::create, responses::socket::open))
         .routes(routes!(responses::tokens::count))
         .routes(routes!(responses::compact::compact))
         .routes(routes!(responses::stored::retrieve, responses::stored::delete))

@@ -8,6 +8,7 @@ use super::ring::{Ring, TRUST};
 use super::*;
 use crate::domain::clock::ManualClock;
 use crate::domain::ids::SystemIds;
+use crate::store::documents::Documents as _;
 use crate::store::memory::Memory;
 
 const NOW: i64 = 1_764_000_000_000;

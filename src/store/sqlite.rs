@@ -1,13 +1,16 @@
-//! The store in one file of SQLite: what runs when nothing is set. One process owns the file.
+//! The store in one file of SQLite: what runs when nothing is set. One process owns the file; another may only put
+//! documents into it.
 //!
 //! Writes go to one thread that commits all that waits as one transaction (`writer`); reads go past it, on a few
 //! connections of their own (`readers`). The tables explain themselves in `sqlite/migrations/`.
 
 mod begin;
 mod conversations;
+mod documents;
 mod expiry;
 mod fail;
 mod files;
+mod items;
 mod readers;
 mod reads;
 mod rows;
@@ -51,7 +54,7 @@ const NOTICES: usize = 1_024;
 /// How many steps one sweep takes, so that it comes back in bounded time.
 const SWEEP_STEPS: usize = 64;
 
-/// A database in a folder that this process alone uses.
+/// A database in a folder whose turns are this process's alone.
 pub struct Sqlite {
     // Closed in this order: the writer goes last, and leaves one whole file behind.
     readers: Readers,
@@ -76,8 +79,23 @@ impl Sqlite {
     /// # Errors
     /// When the folder cannot be used, another process uses it, or a newer version of this server has written it.
     pub fn open(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        let folder = files::Folder::open(data_dir)?;
-        let db = schema::open_writer(&folder.database)?;
+        Self::on(files::Folder::open(data_dir)?, clock)
+    }
+
+    /// Opens the database for documents alone, though a server may be using it; where none is, as [`Sqlite::open`] does.
+    /// Turns are not to be touched through it: those that the server runs would look abandoned.
+    ///
+    /// # Errors
+    /// When the folder cannot be used, or the server that uses it is of another version.
+    pub fn beside(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        Self::on(files::Folder::beside(data_dir)?, clock)
+    }
+
+    fn on(folder: files::Folder, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let db = match folder.lock {
+            Some(_) => schema::open_writer(&folder.database)?,
+            None => schema::open_beside(&folder.database)?,
+        };
         let notices = broadcast::channel(NOTICES).0;
         let writer = Writer::start(db, folder.lock, notices.clone())?;
         let readers = Readers::new(folder.database.clone());

@@ -8,7 +8,7 @@ use super::sessions::use_session;
 use super::sql;
 use super::writer::Operation;
 use crate::domain::conversation::Conversation;
-use crate::store::{BeginTurn, Begun, Started};
+use crate::store::{BeginTurn, Begun, KeyRole, Started};
 
 /// A turn's first fence.
 const FIRST_FENCE: u64 = 1;
@@ -40,7 +40,7 @@ impl Begin {
     }
 
     fn known_key(&self, db: &Connection) -> Result<Option<Begun>, Fail> {
-        let Some(asked) = &self.begin.idempotency else {
+        let Some(asked) = self.begin.idempotency.as_ref().filter(|asked| asked.role == KeyRole::Join) else {
             return Ok(None);
         };
         let params = params![self.owner, asked.key, self.begin.now_ms];
@@ -53,10 +53,10 @@ impl Begin {
         })
     }
 
-    /// `None` where there is no such conversation of this owner and none is to be made.
-    fn find_or_create(&self, db: &Connection) -> Result<Option<Found>, Fail> {
+    /// `None` where there is no such conversation, `Some(None)` where it is another owner's.
+    fn find(&self, db: &Connection) -> Result<Option<Option<Found>>, Fail> {
         let id = &self.begin.place.conversation;
-        let found = find(db, sql::FIND_CONVERSATION, [id.as_str()], |row| {
+        find(db, sql::FIND_CONVERSATION, [id.as_str()], |row| {
             let is_own = rows::parsed(row, 1, |owner| Some(owner == self.owner))?;
             let head = Conversation {
                 id: id.clone(),
@@ -71,17 +71,32 @@ impl Begin {
                 None => None,
             };
             Ok(is_own.then_some(Found { number: row.get(0)?, newest_turn: row.get(5)?, head, lease }))
-        })?;
-        match found {
-            Some(found) => Ok(found),
-            None if self.begin.create_conversation => self.create(db).map(Some),
-            None => Ok(None),
+        })
+    }
+
+    /// The conversation, made where it is to be; or why the turn cannot begin in it, and then none is made.
+    fn find_or_create(&self, db: &Connection) -> Result<Result<Found, Begun>, Fail> {
+        match self.find(db)? {
+            Some(Some(found)) if self.expects_other(found.head.item_count, found.lease.is_some()) => {
+                Ok(Err(Begun::Moved))
+            }
+            Some(Some(Found { lease: Some(lease), .. })) => self.busy(db, &lease).map(Err),
+            Some(Some(found)) => Ok(Ok(found)),
+            None if !self.begin.create_conversation => Ok(Err(Begun::UnknownConversation)),
+            None if self.expects_other(0, false) => Ok(Err(Begun::Moved)),
+            None => self.create(db).map(Ok),
+            Some(None) => Ok(Err(Begun::UnknownConversation)),
         }
+    }
+
+    fn expects_other(&self, item_count: u64, is_running: bool) -> bool {
+        self.begin.expected_items.is_some_and(|count| is_running || count != item_count)
     }
 
     fn create(&self, db: &Connection) -> Result<Found, Fail> {
         let (id, created_at_ms) = (self.begin.place.conversation.clone(), self.begin.now_ms);
-        execute(db, sql::INSERT_CONVERSATION, params![id.as_str(), self.owner, created_at_ms])?;
+        let params = params![id.as_str(), self.owner, 0, 0, created_at_ms, self.begin.hidden, "{}"];
+        execute(db, sql::INSERT_CONVERSATION, params)?;
         let head = Conversation { id, version: 0, item_count: 0, total_tokens: 0, created_at_ms, running: None };
         Ok(Found { number: db.last_insert_rowid(), newest_turn: None, head, lease: None })
     }
@@ -130,12 +145,10 @@ impl Operation for Begin {
         if let Some(known) = self.known_key(db)? {
             return Ok(known);
         }
-        let Some(found) = self.find_or_create(db)? else {
-            return Ok(Begun::UnknownConversation);
+        let found = match self.find_or_create(db)? {
+            Ok(found) => found,
+            Err(in_the_way) => return Ok(in_the_way),
         };
-        if let Some(lease) = &found.lease {
-            return self.busy(db, lease);
-        }
         let history = match found.head.item_count {
             0 => Vec::new(),
             _ => rows::window(db, found.number, found.head.total_tokens, begin.budget)?,

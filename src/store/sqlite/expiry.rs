@@ -4,15 +4,18 @@ use rusqlite::{Connection, params};
 use tokio::sync::broadcast;
 
 use super::fail::Fail;
+use super::reads::own_conversation;
 use super::rows::{self, EVENTS_A_TURN, execute, find, find_value};
-use super::sessions::hour;
+use super::sessions::{hour, session_lives};
 use super::sql;
-use super::turns::running_turn;
+use super::turns::{running_turn, running_turn_id};
 use super::writer::Operation;
-use crate::domain::conversation::Owner;
+use crate::domain::conversation::{Owner, Place};
+use crate::domain::ids::TurnId;
+use crate::domain::turn::TurnStatus;
 use crate::store::Notice;
 
-/// The most conversations, turns' events or keys that one step of a sweep removes, so that writes go on in between.
+/// The most conversations, documents, turns' events or keys that one step of a sweep removes, so that writes go on in between.
 const STEP: u64 = 64;
 
 /// Turns begin in about the order in which their events expire. After so many whose events are to be kept still, the ones
@@ -30,7 +33,7 @@ impl Operation for DeleteOwner {
 
     fn apply(&self, db: &Connection) -> Result<(), Fail> {
         let tag = self.owner.tag();
-        while delete_a_conversation(db, &tag)? {}
+        while delete_a_conversation(db, &tag)? || delete_documents(db, &tag)? {}
         execute(db, sql::DELETE_KEYS_OF, [&tag])?;
         if let Owner::Session(key) = &self.owner {
             execute(db, sql::DELETE_SESSION, [key.as_str()])?;
@@ -43,22 +46,131 @@ impl Operation for DeleteOwner {
     }
 }
 
+/// `delete_conversation`.
+pub(super) struct DeleteConversation {
+    pub(super) place: Place,
+    pub(super) now_ms: i64,
+}
+
+impl Operation for DeleteConversation {
+    /// `None` where this owner has no such conversation, else the turn that was running in it, where one was.
+    type Answer = Option<Option<TurnId>>;
+    const SYNCED: bool = true;
+
+    fn apply(&self, db: &Connection) -> Result<Self::Answer, Fail> {
+        if !session_lives(db, &self.place.owner, self.now_ms)? {
+            return Ok(None);
+        }
+        let Some(conversation) = own_conversation(db, &self.place)? else {
+            return Ok(None);
+        };
+        let running = running_turn_id(db, conversation.number)?;
+        delete(db, conversation.number, conversation.newest_turn)?;
+        Ok(Some(running))
+    }
+
+    fn tell(&self, deleted: &Self::Answer, notices: &broadcast::Sender<Notice>) {
+        if let Some(Some(running)) = deleted {
+            let _ = notices.send(Notice::Cancel(running.clone()));
+        }
+    }
+}
+
+/// `delete_turn`.
+pub(super) struct DeleteTurn {
+    pub(super) owner: Owner,
+    pub(super) turn: TurnId,
+    pub(super) now_ms: i64,
+}
+
+impl Operation for DeleteTurn {
+    type Answer = bool;
+    const SYNCED: bool = true;
+
+    fn apply(&self, db: &Connection) -> Result<bool, Fail> {
+        if !session_lives(db, &self.owner, self.now_ms)? {
+            return Ok(false);
+        }
+        let found = find(db, sql::TURN_STANDING, [self.turn.as_str()], |row| {
+            let is_own = rows::parsed(row, 5, |owner| Some(rows::is_of(&self.owner, owner)))?;
+            let has_ended = rows::parsed(row, 2, TurnStatus::parse)? != TurnStatus::Running;
+            let numbers: (i64, i64) = (row.get(0)?, row.get(1)?);
+            Ok((is_own && has_ended).then_some(numbers))
+        })?;
+        let Some((turn, conversation)) = found.flatten() else {
+            return Ok(false);
+        };
+        take_out_of_list(db, conversation, turn)?;
+        delete_turn(db, turn)?;
+        let (newest, hidden): (Option<i64>, bool) = newest_turn(db, conversation)?;
+        if hidden && newest.is_none() && running_turn(db, conversation)?.is_none() {
+            delete(db, conversation, None)?;
+        }
+        Ok(true)
+    }
+}
+
+/// Has the turn that came after `turn` follow the one before it.
+fn take_out_of_list(db: &Connection, conversation: i64, turn: i64) -> Result<(), Fail> {
+    let before = previous_turn(db, turn)?;
+    let (newest, _) = newest_turn(db, conversation)?;
+    if newest == Some(turn) {
+        execute(db, sql::SET_NEWEST_TURN, params![conversation, before])?;
+    }
+    let mut next = running_turn(db, conversation)?.or(newest);
+    while let Some(later) = next
+        && later != turn
+    {
+        next = previous_turn(db, later)?;
+        if next == Some(turn) {
+            execute(db, sql::SET_PREVIOUS_TURN, params![later, before])?;
+        }
+    }
+    Ok(())
+}
+
+fn previous_turn(db: &Connection, turn: i64) -> Result<Option<i64>, Fail> {
+    Ok(find_value(db, sql::PREVIOUS_TURN, [turn])?.flatten())
+}
+
+/// The last turn of a conversation that has ended, and whether the conversation is hidden.
+fn newest_turn(db: &Connection, conversation: i64) -> Result<(Option<i64>, bool), Fail> {
+    let found = find(db, sql::NEWEST_TURN, [conversation], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    found.ok_or(Fail::Content("a turn without its conversation"))
+}
+
 /// False where the owner has none left.
 fn delete_a_conversation(db: &Connection, owner: &str) -> Result<bool, Fail> {
-    let found = find(db, sql::CONVERSATION_OF_OWNER, [owner], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let Some((conversation, newest)) = found else {
-        return Ok(false);
-    };
-    let mut next: Option<i64> = running_turn(db, conversation)?.or(newest);
+    let found: Option<(i64, Option<i64>)> =
+        find(db, sql::CONVERSATION_OF_OWNER, [owner], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if let Some((conversation, newest)) = found {
+        delete(db, conversation, newest)?;
+    }
+    Ok(found.is_some())
+}
+
+/// A conversation with all that hangs on it; `newest` is the last of its turns that has ended.
+fn delete(db: &Connection, conversation: i64, newest: Option<i64>) -> Result<(), Fail> {
+    let mut next = running_turn(db, conversation)?.or(newest);
     while let Some(turn) = next {
-        next = find_value(db, sql::PREVIOUS_TURN, [turn])?.flatten();
-        execute(db, sql::DELETE_EVENTS, rows::events_of(turn))?;
-        execute(db, sql::DELETE_TURN, [turn])?;
+        next = previous_turn(db, turn)?;
+        delete_turn(db, turn)?;
     }
     execute(db, sql::DELETE_ITEMS, rows::items_of(conversation))?;
     execute(db, sql::END_LEASE, [conversation])?;
     execute(db, sql::DELETE_CONVERSATION, [conversation])?;
-    Ok(true)
+    Ok(())
+}
+
+fn delete_turn(db: &Connection, turn: i64) -> Result<(), Fail> {
+    execute(db, sql::DELETE_EVENTS, rows::events_of(turn))?;
+    execute(db, sql::DELETE_TURN, [turn])?;
+    Ok(())
+}
+
+/// Some of an owner's documents; false where none are left.
+fn delete_documents(db: &Connection, owner: &str) -> Result<bool, Fail> {
+    Ok(execute(db, sql::DELETE_SOME_DOCUMENTS, params![owner, rows::int(STEP)])? > 0)
 }
 
 /// One step of removing sessions that have expired: a session goes when nothing of it is left.
@@ -77,7 +189,7 @@ impl Operation for SweepSessions {
         {
             let tag = format!("s:{key}");
             swept += 1;
-            if !delete_a_conversation(db, &tag)? {
+            if !delete_a_conversation(db, &tag)? && !delete_documents(db, &tag)? {
                 execute(db, sql::DELETE_KEYS_OF, [&tag])?;
                 execute(db, sql::DELETE_SESSION, [&key])?;
             }

@@ -15,14 +15,17 @@ use crate::domain::turn::{TurnRecord, TurnStatus};
 use crate::domain::window::Budget;
 use crate::store::{EventsPage, HistoryPage};
 
-struct OwnConversation {
-    number: i64,
-    item_count: u64,
-    total_tokens: u64,
-    newest_turn: Option<i64>,
+/// A conversation's row, as far as it is needed.
+pub(super) struct OwnConversation {
+    pub(super) number: i64,
+    pub(super) item_count: u64,
+    pub(super) total_tokens: u64,
+    /// The last one that has ended.
+    pub(super) newest_turn: Option<i64>,
 }
 
-fn own_conversation(db: &Connection, place: &Place) -> Result<Option<OwnConversation>, Fail> {
+/// `None` where this owner has no such one; the session is not looked at.
+pub(super) fn own_conversation(db: &Connection, place: &Place) -> Result<Option<OwnConversation>, Fail> {
     let params = params![place.conversation.as_str(), place.owner.tag()];
     find(db, sql::OWN_CONVERSATION, params, |row| {
         Ok(OwnConversation {
@@ -51,10 +54,10 @@ pub(super) fn history(
     let end = before.map_or(conversation.item_count, |before| conversation.item_count.min(before.saturating_sub(1)));
     let (first, _) = rows::items_of(conversation.number);
     let last = first.saturating_add(int(end));
-    let params = params![first, last, rows::limit(limit)];
+    let params = params![first, last, rows::limit(limit.saturating_add(1))];
     let mut items = all(db, sql::ITEMS_BACKWARDS_LIMITED, params, rows::stored_item)?;
+    let has_more = rows::cut_to(&mut items, limit);
     items.reverse();
-    let has_more = end > items.len() as u64;
     Ok(Some(HistoryPage { items, has_more, session_expires_at_ms }))
 }
 

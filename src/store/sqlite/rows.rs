@@ -66,6 +66,13 @@ pub(super) fn limit(value: usize) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+/// Cuts what was asked for with one more than `limit` back to it; gives whether there was one more.
+pub(super) fn cut_to<T>(rows: &mut Vec<T>, limit: usize) -> bool {
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    has_more
+}
+
 /// Runs a statement that changes rows; gives how many.
 pub(super) fn execute(db: &Connection, sql: &str, params: impl Params) -> Result<usize, Fail> {
     Ok(db.prepare_cached(sql)?.execute(params)?)
@@ -215,8 +222,8 @@ pub(super) fn turn_row(db: &Connection, row: &Row<'_>) -> Result<TurnRow, Fail> 
         created_at_ms: row.get(9)?,
         ended_at_ms: row.get(10)?,
         last_event,
-        answer: None,
-        items_then: None,
+        answer: maybe_json(row, 14)?,
+        items_then: row.get::<_, Option<i64>>(15)?.map(uint),
     };
     Ok(TurnRow { previous: row.get(1)?, record })
 }

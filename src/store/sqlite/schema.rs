@@ -10,19 +10,35 @@ use super::fail::Fail;
 use crate::store::StoreError;
 
 /// Step n brings a database from version n to n + 1. Published ones are never changed.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_first.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_conversations.sql")];
 
-/// How long to wait for somebody with the `sqlite3` shell; no other server has the file.
+/// How long to wait for somebody with the `sqlite3` shell, or who puts a document beside the server; no other server has
+/// the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// More than there are statements, so that each is compiled once per connection.
-const CACHED_STATEMENTS: usize = 64;
+const CACHED_STATEMENTS: usize = 128;
 
 /// The connection that writes.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let db = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, 4_000).map_err(|fail| fail.to_store_error())?;
     migrate(&db)?;
     Ok(db)
+}
+
+/// A connection that writes beside the process whose file it is, which alone may change the schema.
+pub(super) fn open_beside(path: &Path) -> Result<Connection, StoreError> {
+    let db = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, 1_000).map_err(|fail| fail.to_store_error())?;
+    let version = version(&db).map_err(|fail| fail.to_store_error())?;
+    if usize::try_from(version) == Ok(MIGRATIONS.len()) {
+        return Ok(db);
+    }
+    let known = MIGRATIONS.len();
+    Err(StoreError::Unavailable(format!(
+        "the database has schema version {version} and this program {known}: the server that uses it is another version \
+         of the program, or is starting"
+    )))
 }
 
 /// A connection that reads. The writer is open already and keeps the write-ahead log in being.

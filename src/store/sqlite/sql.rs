@@ -17,11 +17,32 @@ macro_rules! item_columns {
     };
 }
 
+/// An item, and not what is left of one that was removed.
+macro_rules! is_there {
+    () => {
+        "id <> ''"
+    };
+}
+
+/// What `conversations::info` reads.
+macro_rules! info_columns {
+    () => {
+        "id, created_at_ms, metadata, hidden"
+    };
+}
+
+/// What `documents::document` reads.
+macro_rules! document_columns {
+    () => {
+        "id, created_at_ms, json"
+    };
+}
+
 /// What `rows::turn_row` reads.
 macro_rules! turn_columns {
     () => {
         "t.number, t.previous, t.last_event, t.id, c.id, c.owner, t.status, t.attempt, t.fence, t.created_at_ms, \
-         t.ended_at_ms, t.usage, t.fault, t.request"
+         t.ended_at_ms, t.usage, t.fault, t.request, t.answer, t.items_then"
     };
 }
 
@@ -55,22 +76,43 @@ statements! {
          l.turn, l.holder, l.released FROM conversations c LEFT JOIN leases l ON l.conversation = c.number WHERE c.id = ?1";
     OWN_CONVERSATION =
         "SELECT number, item_count, total_tokens, newest_turn FROM conversations WHERE id = ?1 AND owner = ?2";
+    CONVERSATION_NUMBER = "SELECT number FROM conversations WHERE id = ?1";
+    CONVERSATION_INFO = "SELECT ", info_columns!(), " FROM conversations WHERE id = ?1 AND owner = ?2";
+    CONVERSATIONS_BEHIND =
+        "SELECT ", info_columns!(), " FROM conversations \
+         WHERE owner = ?1 AND hidden = 0 AND (created_at_ms, id) < (?2, ?3) ORDER BY created_at_ms DESC, id DESC LIMIT ?4";
     INSERT_CONVERSATION =
-        "INSERT INTO conversations (id, owner, version, item_count, total_tokens, created_at_ms) \
-         VALUES (?1, ?2, 0, 0, 0, ?3)";
+        "INSERT INTO conversations (id, owner, version, item_count, total_tokens, created_at_ms, hidden, metadata) \
+         VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7)";
+    SET_METADATA = "UPDATE conversations SET metadata = ?3 WHERE id = ?1 AND owner = ?2";
     CONVERSATION_OF_OWNER = "SELECT number, newest_turn FROM conversations WHERE owner = ?1 LIMIT 1";
     GROW_CONVERSATION =
         "UPDATE conversations SET version = version + 1, item_count = ?2, total_tokens = ?3, newest_turn = ?4 \
          WHERE number = ?1";
+    CHANGE_ITEMS =
+        "UPDATE conversations SET version = version + 1, item_count = ?2, total_tokens = ?3 WHERE number = ?1";
+    NEWEST_TURN = "SELECT newest_turn, hidden FROM conversations WHERE number = ?1";
+    SET_NEWEST_TURN = "UPDATE conversations SET newest_turn = ?2 WHERE number = ?1";
     DELETE_CONVERSATION = "DELETE FROM conversations WHERE number = ?1";
 
     ITEMS_BACKWARDS =
-        "SELECT ", item_columns!(), " FROM items WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC";
+        "SELECT ", item_columns!(), " FROM items WHERE place BETWEEN ?1 AND ?2 AND ", is_there!(),
+        " ORDER BY place DESC";
     ITEMS_BACKWARDS_LIMITED =
-        "SELECT ", item_columns!(), " FROM items WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC LIMIT ?3";
+        "SELECT ", item_columns!(), " FROM items WHERE place BETWEEN ?1 AND ?2 AND ", is_there!(),
+        " ORDER BY place DESC LIMIT ?3";
+    ITEMS_FORWARDS =
+        "SELECT ", item_columns!(), " FROM items WHERE place BETWEEN ?1 AND ?2 AND ", is_there!(),
+        " ORDER BY place LIMIT ?3";
+    /// A walk back from the newest one, which is where the wanted one mostly is.
+    ITEM_BY_ID =
+        "SELECT ", item_columns!(), " FROM items WHERE place BETWEEN ?1 AND ?2 AND id = ?3 ORDER BY place DESC LIMIT 1";
     INSERT_ITEM =
         "INSERT INTO items (place, id, turn, tokens, encoding, tokens_before, created_at_ms, json) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    EMPTY_ITEM = "UPDATE items SET id = '', turn = NULL, json = '' WHERE place = ?1";
+    EMPTY_ITEM_AT = "SELECT tokens_before FROM items WHERE place = ?1 AND NOT (", is_there!(), ")";
+    DELETE_ITEM = "DELETE FROM items WHERE place = ?1";
     DELETE_ITEMS = "DELETE FROM items WHERE place BETWEEN ?1 AND ?2";
 
     INSERT_TURN =
@@ -94,15 +136,17 @@ statements! {
         "SELECT t.number, t.status, c.number, c.item_count, c.total_tokens \
          FROM turns t JOIN conversations c ON c.number = t.conversation WHERE t.id = ?1 AND t.fence = ?2";
     END_TURN =
-        "UPDATE turns SET status = ?2, ended_at_ms = ?3, last_event = ?4, events_until_ms = ?5, usage = ?6, fault = ?7 \
-         WHERE number = ?1";
+        "UPDATE turns SET status = ?2, ended_at_ms = ?3, last_event = ?4, events_until_ms = ?5, usage = ?6, fault = ?7, \
+         answer = ?8, items_then = ?9 WHERE number = ?1";
     ADOPT_TURN = "UPDATE turns SET fence = fence + 1, attempt = attempt + 1 WHERE number = ?1";
+    SET_PREVIOUS_TURN = "UPDATE turns SET previous = ?2 WHERE number = ?1";
     PREVIOUS_TURN = "SELECT previous FROM turns WHERE number = ?1";
     EVENTS_KEPT_UNTIL = "SELECT events_until_ms FROM turns WHERE number = ?1";
     DELETE_TURN = "DELETE FROM turns WHERE number = ?1";
 
     TAKE_LEASE = "INSERT INTO leases (conversation, turn, holder) VALUES (?1, ?2, ?3)";
     LEASED_TURN = "SELECT turn FROM leases WHERE conversation = ?1";
+    LEASED_TURN_ID = "SELECT t.id FROM leases l JOIN turns t ON t.number = l.turn WHERE l.conversation = ?1";
     /// As many rows as turns are running: the one scan, and a short one.
     LEASES_OF_OTHERS = "SELECT conversation, turn FROM leases WHERE holder <> ?1 OR released ORDER BY turn LIMIT ?2";
     PASS_LEASE_ON = "UPDATE leases SET holder = ?2, released = 0 WHERE conversation = ?1";
@@ -119,6 +163,23 @@ statements! {
     LAST_EVENT = "SELECT place FROM events WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC LIMIT 1";
     FIRST_EVENT_FROM = "SELECT place FROM events WHERE place >= ?1 ORDER BY place LIMIT 1";
     DELETE_EVENTS = "DELETE FROM events WHERE place BETWEEN ?1 AND ?2";
+
+    /// One that is there keeps its number and its time.
+    PUT_DOCUMENT =
+        "INSERT INTO documents (owner, kind, id, created_at_ms, json) VALUES (?1, ?2, ?3, ?4, ?5) \
+         ON CONFLICT (owner, kind, id) DO UPDATE SET json = excluded.json";
+    DOCUMENT_BY_ID =
+        "SELECT ", document_columns!(), " FROM documents WHERE owner = ?1 AND kind = ?2 AND id = ?3";
+    DOCUMENT_NUMBER = "SELECT number FROM documents WHERE owner = ?1 AND kind = ?2 AND id = ?3";
+    DOCUMENTS_AFTER =
+        "SELECT ", document_columns!(),
+        " FROM documents WHERE owner = ?1 AND kind = ?2 AND number > ?3 ORDER BY number LIMIT ?4";
+    DOCUMENTS_BEFORE =
+        "SELECT ", document_columns!(),
+        " FROM documents WHERE owner = ?1 AND kind = ?2 AND number < ?3 ORDER BY number DESC LIMIT ?4";
+    DELETE_DOCUMENT = "DELETE FROM documents WHERE owner = ?1 AND kind = ?2 AND id = ?3";
+    DELETE_SOME_DOCUMENTS =
+        "DELETE FROM documents WHERE number IN (SELECT number FROM documents WHERE owner = ?1 LIMIT ?2)";
 
     BEAT = "UPDATE pulse SET beat = beat + 1";
     PULSE = "SELECT beat FROM pulse";

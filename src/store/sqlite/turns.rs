@@ -4,7 +4,8 @@ use rusqlite::{Connection, params};
 use tokio::sync::broadcast;
 
 use super::fail::Fail;
-use super::rows::{self, all, event_place, execute, find, find_value, int, item_place};
+use super::items::Totals;
+use super::rows::{self, all, event_place, execute, find, find_value, int};
 use super::sessions::session_lives;
 use super::sql;
 use super::writer::Operation;
@@ -75,16 +76,18 @@ pub(super) struct Finish {
     log: Log,
     usage: Option<String>,
     fault: Option<String>,
+    answer: Option<String>,
 }
 
 impl Finish {
     pub(super) fn new(finish: FinishTurn) -> Result<Self, Fail> {
         let usage = finish.usage.as_ref().map(rows::json).transpose()?;
         let fault = finish.fault.as_ref().map(rows::json).transpose()?;
-        Ok(Self { log: Log::of(&finish.events), finish, usage, fault })
+        let answer = finish.answer.as_ref().map(rows::json).transpose()?;
+        Ok(Self { log: Log::of(&finish.events), finish, usage, fault, answer })
     }
 
-    fn end_turn(&self, db: &Connection, turn: i64) -> Result<(), Fail> {
+    fn end_turn(&self, db: &Connection, turn: i64, totals: &Totals) -> Result<(), Fail> {
         let finish = &self.finish;
         self.log.insert(db, turn)?;
         let last_event = match finish.events.last() {
@@ -93,41 +96,23 @@ impl Finish {
         };
         let events_until_ms = finish.now_ms.saturating_add(finish.keep_events_ms);
         let status = finish.status.as_str();
-        let params = params![turn, status, finish.now_ms, int(last_event), events_until_ms, self.usage, self.fault];
+        let (last_event, items_then) = (int(last_event), totals.item_count + rows::limit(finish.items.len()));
+        let (usage, fault, answer) = (&self.usage, &self.fault, &self.answer);
+        let params =
+            params![turn, status, finish.now_ms, last_event, events_until_ms, usage, fault, answer, items_then];
         execute(db, sql::END_TURN, params)?;
         Ok(())
     }
 
-    fn grow_conversation(&self, db: &Connection, turn: i64, mut conversation: Totals) -> Result<(), Fail> {
+    fn grow_conversation(&self, db: &Connection, turn: i64, mut totals: Totals) -> Result<(), Fail> {
         for item in &self.finish.items {
-            conversation.item_count += 1;
-            let place = item_place(conversation.number, conversation.item_count)?;
-            let (id, turn, encoding) =
-                (item.id.as_str(), item.turn.as_ref().map(TurnId::as_str), item.encoding.as_str());
-            let params = params![
-                place,
-                id,
-                turn,
-                item.tokens,
-                encoding,
-                conversation.total_tokens,
-                self.finish.now_ms,
-                item.json
-            ];
-            execute(db, sql::INSERT_ITEM, params)?;
-            conversation.total_tokens += i64::from(item.tokens);
+            totals.push(db, item, self.finish.now_ms)?;
         }
-        let params = params![conversation.number, conversation.item_count, conversation.total_tokens, turn];
+        let params = params![totals.number, totals.item_count, totals.total_tokens, turn];
         execute(db, sql::GROW_CONVERSATION, params)?;
-        execute(db, sql::END_LEASE, [conversation.number])?;
+        execute(db, sql::END_LEASE, [totals.number])?;
         Ok(())
     }
-}
-
-struct Totals {
-    number: i64,
-    item_count: i64,
-    total_tokens: i64,
 }
 
 impl Operation for Finish {
@@ -144,7 +129,7 @@ impl Operation for Finish {
             return Ok(Finished::Fenced);
         };
         if status == TurnStatus::Running {
-            self.end_turn(db, turn)?;
+            self.end_turn(db, turn, &totals)?;
             self.grow_conversation(db, turn, totals)?;
         }
         Ok(Finished::Stored)
@@ -237,4 +222,9 @@ impl Operation for Release {
 /// The turn that runs in a conversation.
 pub(super) fn running_turn(db: &Connection, conversation: i64) -> Result<Option<i64>, Fail> {
     find_value(db, sql::LEASED_TURN, [conversation])
+}
+
+/// The same, by the id that others know it by.
+pub(super) fn running_turn_id(db: &Connection, conversation: i64) -> Result<Option<TurnId>, Fail> {
+    find(db, sql::LEASED_TURN_ID, [conversation], |row| rows::parsed(row, 0, rows::stored_id))
 }

@@ -62,11 +62,16 @@ enum Message {
 }
 
 impl Writer {
-    /// Starts the thread, which keeps `lock` until it ends.
-    pub(super) fn start(db: Connection, lock: File, notices: broadcast::Sender<Notice>) -> Result<Self, StoreError> {
+    /// Starts the thread, which keeps `lock` until it ends; without one, the file is another process's to tidy up.
+    pub(super) fn start(
+        db: Connection,
+        lock: Option<File>,
+        notices: broadcast::Sender<Notice>,
+    ) -> Result<Self, StoreError> {
         let (queue, inbox) = mpsc::channel(QUEUE);
         let counters = Arc::new(Counters::default());
-        let worker = Worker { db, notices, counters: counters.clone(), synced: false, commits_since_look: 0 };
+        let (owns_file, synced) = (lock.is_some(), false);
+        let worker = Worker { db, notices, counters: counters.clone(), owns_file, synced, commits_since_look: 0 };
         let run = move || {
             worker.run(inbox);
             drop(lock);
@@ -167,6 +172,7 @@ struct Worker {
     db: Connection,
     notices: broadcast::Sender<Notice>,
     counters: Arc<Counters>,
+    owns_file: bool,
     /// Whether `PRAGMA synchronous` is FULL at present.
     synced: bool,
     commits_since_look: u32,
@@ -188,7 +194,9 @@ impl Worker {
             group.clear();
             self.checkpoint_when_due();
         }
-        self.checkpoint("TRUNCATE");
+        if self.owns_file {
+            self.checkpoint("TRUNCATE");
+        }
     }
 
     /// Commits all of `group` together. Where one of them cannot be done, each is committed by itself, so that it fails

@@ -10,18 +10,34 @@ use crate::support::client::{Answer, Client};
 use crate::support::scripted::{Act, Scripted};
 use crate::support::server::{Setup, TestServer};
 
-/// What a parameter or field of this name holds, when it is the id of a conversation or of a turn.
+/// What a parameter or field of this name holds, when it is the id of a conversation, a turn, a response or an item.
 struct Ids {
     conversation: String,
     turn: String,
+    response: String,
+    item: String,
 }
 
 impl Ids {
+    /// Of the answer to a prompt.
+    fn said(answer: &Value) -> Self {
+        let text = |name: &str| answer[name].as_str().unwrap().to_owned();
+        Self::new(text("conversationId"), text("turn"), text("id"))
+    }
+
+    /// A response is a turn by another name.
+    fn new(conversation: String, turn: String, item: String) -> Self {
+        let response = turn.replace("turn_", "resp_");
+        Self { conversation, turn, response, item }
+    }
+
     fn of(&self, name: &str) -> Option<&str> {
         let name = name.to_ascii_lowercase();
         match () {
             () if name.contains("conversation") => Some(&self.conversation),
             () if name.contains("turn") => Some(&self.turn),
+            () if name.contains("response") => Some(&self.response),
+            () if name.contains("item") => Some(&self.item),
             () => None,
         }
     }
@@ -56,11 +72,13 @@ fn doors(document: &Value, ids: &Ids) -> Vec<Door> {
                 let names = parameters.map(|parameter| parameter["name"].as_str().unwrap().to_owned());
                 names.filter(|name| ids.of(name).is_some()).collect()
             };
-            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
-            let schema = resolve(document, schema);
-            let body = schema["properties"].as_object().map(|properties| {
-                let fields = properties.keys().filter(|name| ids.of(name).is_some()).cloned().collect();
-                (schema["example"].clone(), fields)
+            let content = &operation["requestBody"]["content"]["application/json"];
+            let schema = resolve(document, &content["schema"]);
+            let example = if content["example"].is_null() { &schema["example"] } else { &content["example"] };
+            let body = content.is_object().then(|| {
+                let properties = schema["properties"].as_object().into_iter().flatten();
+                let fields = properties.map(|(name, _)| name).filter(|name| ids.of(name).is_some()).cloned().collect();
+                (example.clone(), fields)
             });
             doors.push(Door {
                 method: Method::from_bytes(method.to_uppercase().as_bytes()).unwrap(),
@@ -103,8 +121,7 @@ fn shape(answer: &Answer) -> (u16, Vec<String>, String) {
 
 async fn ids_of(client: &Client) -> Ids {
     let answer = client.post("/chat", &json!({"prompt": "Only mine", "conversationId": "new"})).await.ok();
-    let text = |name: &str| answer[name].as_str().unwrap().to_owned();
-    Ids { conversation: text("conversationId"), turn: text("turn") }
+    Ids::said(&answer)
 }
 
 #[tokio::test]
@@ -112,16 +129,13 @@ async fn anothers_ids_look_unknown_on_every_route() {
     let server = TestServer::demo().await;
     let (ada, eve, nobody) = (server.client(), server.client(), server.client());
     let hers = ids_of(&ada).await;
-    let main = ada.say("In the main one").await.ok();
-    let main = Ids {
-        conversation: main["conversationId"].as_str().unwrap().into(),
-        turn: main["turn"].as_str().unwrap().into(),
-    };
+    let main = Ids::said(&ada.say("In the main one").await.ok());
     eve.say("I am somebody else").await.ok();
-    let unknown = Ids { conversation: format!("conv_{}", "0".repeat(32)), turn: format!("turn_{}", "0".repeat(32)) };
+    let zeros = |prefix: &str| format!("{prefix}{}", "0".repeat(32));
+    let unknown = Ids::new(zeros("conv_"), zeros("turn_"), zeros("msg_"));
     let document = server.client().get("/openapi.json").await.ok();
     let doors = doors(&document, &hers);
-    assert!(doors.len() >= 2, "{doors:?}");
+    assert!(doors.len() >= 16, "{doors:?}");
     for door in &doors {
         for stranger in [&eve, &nobody] {
             let expected = shape(&knock(stranger, door, &unknown).await);
@@ -142,7 +156,7 @@ async fn anothers_ids_look_unknown_on_every_route() {
 async fn ones_own_ids_open_every_route() {
     let server = TestServer::demo().await;
     let document = server.client().get("/openapi.json").await.ok();
-    let probe = Ids { conversation: String::new(), turn: String::new() };
+    let probe = Ids::new(String::new(), String::new(), String::new());
     for door in doors(&document, &probe) {
         let ada = server.client();
         let hers = ids_of(&ada).await;

@@ -293,6 +293,11 @@ impl Caller {
         Self { place: Place { owner, conversation }, session_minted: AtomicBool::new(false) }
     }
 
+    /// Whoever is at `place`.
+    pub fn at(place: Place) -> Self {
+        Self { place, session_minted: AtomicBool::new(false) }
+    }
+
     /// A browser that nobody has seen before.
     pub fn browser() -> Self {
         let key = SessionKey::of_secret(&SystemIds.secret());
@@ -315,7 +320,7 @@ impl Caller {
 
     /// The same name, as if for the first time: where it is a browser, its session is to be minted.
     pub fn again(&self) -> Self {
-        Self::new(self.place.owner.clone(), self.place.conversation.clone())
+        Self::at(self.place.clone())
     }
 
     /// This owner, with another's conversation id.

@@ -1,5 +1,9 @@
 //! SQLite, put to the contract, and what only it promises: one file, one owner, nothing lost with the process.
 
+mod beside;
+mod deletion;
+mod upgrade;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -132,7 +136,7 @@ async fn a_database_of_a_newer_server_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     open(folder.path()).store.close().await;
     let db = database(folder.path());
-    assert_eq!(value::<i64>(&db, "PRAGMA user_version"), 1);
+    assert_eq!(value::<i64>(&db, "PRAGMA user_version"), 2);
     db.pragma_update(None, "user_version", 1_000).unwrap();
     drop(db);
     let refusal = refusal(folder.path());
@@ -160,53 +164,6 @@ async fn only_its_owner_may_look_into_the_folder() {
     assert!(files.len() >= 4, "{files:?}");
     for file in files {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
-    }
-}
-
-#[tokio::test]
-async fn nothing_of_a_deleted_owner_is_left_in_the_files() {
-    let folder = tempfile::tempdir().unwrap();
-    let rig = open(folder.path());
-    let (who, bystander) = (Caller::browser(), Caller::browser());
-    for _ in 0..30 {
-        for (who, word) in [(&who, "forgetmenow"), (&bystander, "keepthis")] {
-            let begin = BeginTurn { request: super::rig::request(word), ..rig.begin_with_key(who, word, word) };
-            let begin = BeginTurn { idempotency: None, ..begin };
-            let fence = rig.started(&begin).await.fence;
-            let finish = rig.finish(&begin, fence, 2, &format!("{word} ").repeat(200));
-            rig.store.finish_turn(finish).await.unwrap();
-        }
-    }
-    rig.store.delete_owner(&who.place.owner).await.unwrap();
-    rig.store.close().await;
-    let bytes: Vec<u8> =
-        fs::read_dir(folder.path()).unwrap().flat_map(|e| fs::read(e.unwrap().path()).unwrap()).collect();
-    let has = |word: &str| bytes.windows(word.len()).any(|window| window == word.as_bytes());
-    assert!(!has("forgetmenow") && !has(&who.place.owner.tag()[2..]));
-    assert!(has("keepthis"));
-}
-
-#[tokio::test]
-async fn deletion_and_sweeping_leave_no_row_behind() {
-    let folder = tempfile::tempdir().unwrap();
-    let rig = open(folder.path());
-    let (deleted, expired, program) = (Caller::browser(), Caller::browser(), Caller::program());
-    for who in [&deleted, &expired, &program] {
-        for who in [who, &who.elsewhere()] {
-            rig.turn(who, "hi").await;
-            let running = rig.begin_with_key(who, &who.place.conversation.to_string(), "body");
-            let fence = rig.started(&running).await.fence;
-            rig.append_stored(rig.append(&running, fence, texts(2, &["a"]))).await;
-        }
-    }
-    rig.store.delete_owner(&deleted.place.owner).await.unwrap();
-    rig.store.delete_owner(&program.place.owner).await.unwrap();
-    rig.clock().unwrap().advance(2 * DAY_MS);
-    while rig.store.sweep(rig.now_ms()).await.unwrap() > 0 {}
-    rig.store.close().await;
-    let db = database(folder.path());
-    for table in ["sessions", "conversations", "items", "turns", "events", "leases", "idempotency_keys"] {
-        assert_eq!(value::<i64>(&db, &format!("SELECT count(*) FROM {table}")), 0, "{table}");
     }
 }
 

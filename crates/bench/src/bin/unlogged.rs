@@ -4,6 +4,10 @@
 //! Clients see the same events, because whoever reads a running turn reads it from memory. Nobody could resume one from
 //! here, and a turn must end within its lease (10 s on Redis): writes that carry events no longer renew it.
 
+// What every store around another store passes on, the tests' ones among them.
+#[path = "../../../../tests/it/support/delegate.rs"]
+mod delegate;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,11 +15,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use openai_backend::config::{Config, Given};
 use openai_backend::domain::conversation::{Owner, Place};
-use openai_backend::domain::ids::{InstanceId, TurnId};
-use openai_backend::domain::item::StoredItem;
+use openai_backend::domain::ids::{ConversationId, InstanceId, ItemId, TurnId};
+use openai_backend::domain::item::{Item, StoredItem};
 use openai_backend::domain::turn::TurnRecord;
 use openai_backend::domain::window::Budget;
 use openai_backend::server::Parts;
+use openai_backend::store::conversations::{
+    Added, ConversationInfo, ConversationsPage, Created, ItemsPage, ItemsQuery, NewConversation, Removed,
+};
+use openai_backend::store::documents::{Document, DocumentKind, DocumentsPage, DocumentsQuery};
 use openai_backend::store::{
     AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, HistoryPage, Notice,
     Store, StoreError, StoreInfo,
@@ -44,6 +52,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// A store that keeps no events.
 struct Unlogged(Arc<dyn Store>);
+
+impl Unlogged {
+    /// Other wrappers have none at times.
+    fn sdk_store(&self) -> Result<&dyn Store, StoreError> {
+        Ok(&*self.0)
+    }
+}
+
+crate::delegate_conversations_and_documents!([] Unlogged);
 
 #[async_trait]
 impl Store for Unlogged {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::home::{self, Home, Spot, locked};
@@ -150,17 +150,33 @@ async fn input(homes: &[&Home], spot: &Spot, turn: &TurnId, wanted: &Wanted) -> 
     let mut input = Vec::with_capacity(wanted.input.len());
     for (place, given) in wanted.input.iter().enumerate() {
         match given {
-            Given::New(kind, fields) => {
-                let id = ItemId::input_of(turn, *kind, place);
-                input.push(items::item(id, Some(turn.clone()), fields.clone(), &wanted.model));
-            }
+            Given::New(kind, fields) => input.push(Said::New(ItemId::input_of(turn, *kind, place), fields.clone())),
             Given::Reference(id) => {
                 let found = home::referred(homes, spot, id, &format!("input[{place}].id")).await?;
-                input.extend(found.map(|item| Item { turn: Some(turn.clone()), ..item }));
+                input.extend(found.map(|item| Said::Before(Item { turn: Some(turn.clone()), ..item })));
             }
         }
     }
-    Ok(input)
+    let (turn, model) = (turn.clone(), wanted.model.clone());
+    let counted = move || {
+        let item = |said| match said {
+            Said::New(id, fields) => items::item(id, Some(turn.clone()), fields, &model),
+            Said::Before(item) => item,
+        };
+        input.into_iter().map(item).collect()
+    };
+    if wanted.is_quick {
+        return Ok(counted());
+    }
+    // Counting so much takes a while: off the runtime, for others' sake.
+    let counted = tokio::task::spawn_blocking(counted).await;
+    counted.map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server made a mistake.").into())
+}
+
+/// An item on its way into a turn.
+enum Said {
+    New(ItemId, Map<String, Value>),
+    Before(Item),
 }
 
 fn refused(refused: Refused) -> OpenAiError {

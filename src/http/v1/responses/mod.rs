@@ -6,6 +6,7 @@ pub mod events;
 pub mod home;
 pub mod object;
 pub mod request;
+pub mod socket;
 pub mod stored;
 pub mod stream;
 pub mod tokens;
@@ -19,10 +20,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use self::home::Home;
-use self::request::{Wanted, Whence};
+use self::request::Wanted;
 use self::stream::{Lead, ResponseStream};
 use super::error::{OpenAiError, OpenAiErrorBody};
-use super::fields::Fields;
 use super::key::Caller;
 use crate::app::App;
 use crate::domain::conversation::Owner;
@@ -80,22 +80,21 @@ async fn begin(
     bytes: &[u8],
 ) -> Result<(How, ResponseStream), OpenAiError> {
     let key = ask::key_of(headers, bytes)?;
-    let wanted = Wanted::read(Fields::read(bytes)?, &app.chat)?;
-    loaded(&wanted.model).await?;
+    let wanted = Wanted::read(bytes, &app.chat)?;
     let how = match (wanted.background, wanted.stream) {
         (_, true) => How::Stream,
         (true, false) => How::Background,
         (false, false) => How::Whole,
     };
+    loaded(&wanted.model).await?;
     let kept = Home::kept(app, owner);
-    // What is said in a conversation is kept there, whatever becomes of the response.
-    if wanted.store || matches!(wanted.place, Whence::Conversation(_)) {
+    if wanted.is_kept() {
         let asked = ask::ask(app, &kept, &wanted, key, None).await?;
         return Ok((how, ResponseStream::new(asked, None)));
     }
     let sheet = app.scratch.sheet();
     let asked = ask::ask(app, &Home::scratch(&sheet), &wanted, None, Some(&kept)).await?;
-    Ok((how, ResponseStream::new(asked, Some(Arc::new(sheet)))))
+    Ok((how, ResponseStream::new(asked, Some(sheet))))
 }
 
 /// Has the tokenizer's tables ready, which takes tens of milliseconds the first time: off the runtime, for others' sake.

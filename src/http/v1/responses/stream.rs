@@ -9,7 +9,7 @@ use super::ask::Asked;
 use super::events::{Frames, Projector};
 use super::object::{Head, State};
 use crate::domain::event::{End, Event, Numbered};
-use crate::domain::ids::ItemId;
+use crate::domain::ids::{ItemId, TurnId};
 use crate::domain::turn::TurnStatus;
 use crate::http::error::ApiError;
 use crate::http::sse;
@@ -25,7 +25,7 @@ pub struct ResponseStream {
     projector: Projector,
     on_leave: Option<CancelOnLeave>,
     /// What nobody keeps goes with this.
-    _sheet: Option<Arc<Sheet>>,
+    _sheet: Option<Sheet>,
 }
 
 /// How a streamed response begins.
@@ -39,7 +39,7 @@ pub enum Lead<F> {
 impl ResponseStream {
     /// The response that was asked for.
     #[must_use]
-    pub fn new(asked: Asked, sheet: Option<Arc<Sheet>>) -> Self {
+    pub fn new(asked: Asked, sheet: Option<Sheet>) -> Self {
         let Asked { accepted, head, answer_id } = asked;
         let projector = Projector::new(head.clone(), answer_id, None);
         Self { reader: accepted.reader, head, projector, on_leave: accepted.on_leave, _sheet: sheet }
@@ -50,6 +50,12 @@ impl ResponseStream {
     pub fn stored(reader: Reader, head: Head, answer_id: ItemId, after: Option<u64>) -> Self {
         let projector = Projector::new(head.clone(), answer_id, after);
         Self { reader, head, projector, on_leave: None, _sheet: None }
+    }
+
+    /// The turn that is read.
+    #[must_use]
+    pub fn turn(&self) -> &TurnId {
+        self.reader.turn()
     }
 
     /// The response as it is before anything has come.

@@ -1,6 +1,7 @@
 //! `/v1/responses` through the front door: what comes of a request, and in which events.
 
 mod basics;
+mod sockets;
 
 use fake_openai::Reply;
 use reqwest::Method;
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use super::{Rig, failed};
 use crate::support::client::Answer;
 use crate::support::schema;
+use crate::support::server::Setup;
 
 impl Rig {
     async fn post(&self, path: &str, body: &Value) -> Answer {

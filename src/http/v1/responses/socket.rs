@@ -1,0 +1,239 @@
+//! Responses over a WebSocket: one request a frame, one event a frame, one response after another.
+//!
+//! Source: the WebSocket part of the Open Responses specification. Responses that are not to be stored live with their
+//! socket: the next one may go on from them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use serde_json::json;
+
+use super::ask;
+use super::home::Home;
+use super::loaded;
+use super::request::{Wanted, Whence};
+use super::stream::{Lead, ResponseStream};
+use crate::app::App;
+use crate::domain::conversation::Owner;
+use crate::domain::turn::TurnStatus;
+use crate::http::error::ApiError;
+use crate::http::fault;
+use crate::http::sse::KEEP_ALIVE;
+use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
+use crate::http::v1::fields::{Fields, unsupported, wrong_value};
+use crate::http::v1::key::Caller;
+use crate::tasks::Guest;
+use crate::turn::scratch::Sheet;
+
+/// How many requests may wait for the response before them.
+const MOST_WAITING: usize = 8;
+
+/// Open a WebSocket for responses.
+///
+/// Each text frame from the client is `{"type": "response.create", ...}` with the fields of `POST /v1/responses`, but for
+/// `stream`, `stream_options` and `background`; each frame from the server is one event, as a stream has them, or
+/// `{"type": "error", "status", "error"}`. Responses are made one after another. With `"store": false` they live with the
+/// socket.
+#[utoipa::path(get, path = "/v1/responses", tag = "responses", operation_id = "open_responses_socket",
+    security((), ("key" = [])), responses(
+        (status = 101, description = "The socket is open."),
+        (status = "4XX", description = "No key, a page of another site, or no handshake of a WebSocket.", body = OpenAiErrorBody),
+        (status = "5XX", description = "Too many sockets are open, or the server is stopping.", body = OpenAiErrorBody),
+    ))]
+pub async fn open(
+    State(app): State<Arc<App>>,
+    Caller(owner): Caller,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, OpenAiError> {
+    let upgrade = upgrade.map_err(|_| no_handshake())?;
+    if !is_from_here(&app, &headers) {
+        let text = "This request comes from another site, which is not allowed to make it.";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "cross_site", text).into());
+    }
+    let guest = app.guests.enter();
+    let permit = app.sockets.clone().try_acquire_owned().map_err(|_| {
+        let text = "Too many sockets are open.";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", text).retry_after(KEEP_ALIVE)
+    })?;
+    let upgrade = upgrade.max_message_size(app.max_body_bytes).max_frame_size(app.max_body_bytes);
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        let sheet = app.scratch.sheet();
+        let talk = Talk { app, owner, sheet, socket, waiting: VecDeque::new() };
+        talk.go_on(guest).await;
+        drop(permit);
+    }))
+}
+
+fn no_handshake() -> OpenAiError {
+    let text = "Responses are made with POST; GET opens a WebSocket, and this is no handshake of one.";
+    ApiError::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", text).into()
+}
+
+/// Browsers let pages of every site open sockets, and send cookies along; they tell whose page it is.
+fn is_from_here(app: &App, headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let own = origin.split_once("://").is_some_and(|(_, authority)| host == Some(authority));
+    own || app.origins.iter().any(|allowed| allowed == origin)
+}
+
+/// The client has gone, or is to go.
+struct Gone;
+
+/// A socket, and what lives with it.
+struct Talk {
+    app: Arc<App>,
+    owner: Owner,
+    sheet: Sheet,
+    socket: WebSocket,
+    /// Requests that came while a response was being made.
+    waiting: VecDeque<String>,
+}
+
+impl Talk {
+    /// Makes responses until the client leaves or the server stops.
+    async fn go_on(mut self, guest: Guest) {
+        let stopping = guest.unless_leaving(self.answer_all()).await.is_none();
+        if stopping {
+            // Whether the client still hears it, or not: the server goes.
+            let _ = self.fail(&OpenAiError::from(fault::stopping())).await;
+        }
+    }
+
+    async fn answer_all(&mut self) -> Gone {
+        loop {
+            let asked = match self.waiting.pop_front() {
+                Some(asked) => asked,
+                None => match self.hear().await {
+                    Ok(asked) => asked,
+                    Err(gone) => return gone,
+                },
+            };
+            let answered = match self.begin(&asked).await {
+                Ok(response) => self.answer(response).await,
+                Err(error) => self.fail(&error).await,
+            };
+            if let Err(gone) = answered {
+                return gone;
+            }
+        }
+    }
+
+    /// The next request; a client that says nothing is asked whether it is there.
+    async fn hear(&mut self) -> Result<String, Gone> {
+        let mut silent = 0;
+        loop {
+            match tokio::time::timeout(KEEP_ALIVE, self.socket.recv()).await {
+                Ok(Some(Ok(Message::Text(text)))) => return Ok(text.as_str().to_owned()),
+                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => silent = 0,
+                Ok(Some(Ok(Message::Binary(_)))) => self.fail(&no_text()).await?,
+                Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return Err(Gone),
+                Err(_) if silent == 2 => return Err(Gone),
+                Err(_) => {
+                    silent += 1;
+                    self.socket.send(Message::Ping(Vec::new().into())).await.map_err(|_| Gone)?;
+                }
+            }
+        }
+    }
+
+    async fn begin(&mut self, asked: &str) -> Result<(Wanted, ResponseStream), OpenAiError> {
+        let mut fields = Fields::read(asked.as_bytes())?;
+        if fields.text("type")?.as_deref() != Some("response.create") {
+            return Err(wrong_value("type", &["response.create"]));
+        }
+        for name in ["stream", "stream_options", "background"] {
+            if fields.take(name).is_some() {
+                return Err(unsupported(name, format!("'{name}' has no meaning on a socket.")));
+            }
+        }
+        let wanted = Wanted { stream: true, ..Wanted::of(fields, &self.app.chat)? };
+        loaded(&wanted.model).await?;
+        let (kept, scratch) = (Home::kept(&self.app, &self.owner), Home::scratch(&self.sheet));
+        let (home, elsewhere) = if wanted.is_kept() { (kept, scratch) } else { (scratch, kept) };
+        let asked = ask::ask(&self.app, &home, &wanted, None, Some(&elsewhere)).await?;
+        Ok((wanted, ResponseStream::new(asked, None)))
+    }
+
+    async fn answer(&mut self, (wanted, mut response): (Wanted, ResponseStream)) -> Result<(), Gone> {
+        let told = match response.lead::<Vec<String>>(self.app.first_event_wait).await {
+            Lead::Failed(error) => self.fail(&error).await,
+            Lead::Stream(first, last) => self.tell_all(&mut response, first, last).await,
+        };
+        self.forget_what_failed(&wanted, &response).await;
+        told
+    }
+
+    async fn tell_all(&mut self, response: &mut ResponseStream, first: Vec<String>, last: bool) -> Result<(), Gone> {
+        let (mut frames, mut last) = (first, last);
+        loop {
+            for frame in frames.drain(..) {
+                self.tell(frame).await?;
+            }
+            if last {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                heard = self.socket.recv() => self.overhear(heard).await?,
+                next = response.go_on::<Vec<String>>() => (frames, last) = next,
+            }
+        }
+    }
+
+    /// Whatever comes while a response is being made.
+    async fn overhear(&mut self, heard: Option<Result<Message, axum::Error>>) -> Result<(), Gone> {
+        match heard {
+            Some(Ok(Message::Text(_))) if self.waiting.len() >= MOST_WAITING => {
+                let text = "Too many requests are waiting on this socket already.";
+                let error =
+                    OpenAiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "too_many_waiting", text);
+                self.fail(&error).await
+            }
+            Some(Ok(Message::Text(text))) => {
+                self.waiting.push_back(text.as_str().to_owned());
+                Ok(())
+            }
+            Some(Ok(Message::Binary(_))) => self.fail(&no_text()).await,
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => Err(Gone),
+        }
+    }
+
+    /// A response that failed takes the one that it went on from with it, where that lives on this socket: the client
+    /// cannot know how much of it was taken in.
+    async fn forget_what_failed(&mut self, wanted: &Wanted, response: &ResponseStream) {
+        let Whence::Response(previous) = &wanted.place else { return };
+        if wanted.is_kept() {
+            return;
+        }
+        let scratch = Home::scratch(&self.sheet);
+        let record = scratch.response(response.turn()).await;
+        if let Ok(Some(record)) = record
+            && matches!(record.status, TurnStatus::Failed | TurnStatus::Interrupted)
+            && let Err(error) = scratch.store.delete_turn(&scratch.owner, previous).await
+        {
+            tracing::error!(%error, "a response could not be forgotten");
+        }
+    }
+
+    async fn tell(&mut self, frame: String) -> Result<(), Gone> {
+        self.socket.send(Message::Text(frame.into())).await.map_err(|_| Gone)
+    }
+
+    async fn fail(&mut self, error: &OpenAiError) -> Result<(), Gone> {
+        let frame = json!({"type": "error", "status": error.status().as_u16(), "error": error.object()});
+        self.tell(frame.to_string()).await
+    }
+}
+
+fn no_text() -> OpenAiError {
+    OpenAiError::invalid("type", "invalid_type", "Requests are text frames.")
+}
