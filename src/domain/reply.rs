@@ -164,7 +164,7 @@ pub fn history_of(turn: &TurnId, request: &TurnRequest, end: &End) -> Vec<Item> 
         return Vec::new();
     };
     let encoding = model::profile(&request.model).encoding;
-    let complete = end.status == TurnStatus::Completed;
+    let complete = end.status == TurnStatus::Completed && !answer.is_cut();
     let mut items = request.input.clone();
     let mut gain = |output: &Output| items.extend(item_of(output, turn, encoding, complete));
     if answer.output.is_empty() {

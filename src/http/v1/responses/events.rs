@@ -174,8 +174,8 @@ impl Projector {
 
     fn close_all(&mut self, last: &str, out: &mut impl Frames) {
         for place in 0..self.outputs.list().len() {
-            let is_last = place + 1 == self.outputs.list().len();
-            self.close(place, if is_last { last } else { "completed" }, out);
+            let status = object::status_in(self.outputs.list(), place, last == "completed");
+            self.close(place, status, out);
         }
     }
 
