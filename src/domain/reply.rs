@@ -56,12 +56,13 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// An answer of which nothing has come yet.
+    /// An answer of which nothing has come yet, at this attempt.
     #[must_use]
-    pub fn to(request: &TurnRequest) -> Self {
+    pub fn to(request: &TurnRequest, attempt: u32) -> Self {
+        let id = request.answer_id.of_attempt(attempt);
         Self {
-            id: request.answer_id.clone(),
-            outputs: Outputs::new(request.answer_id.clone()),
+            outputs: Outputs::new(id.clone()),
+            id,
             bytes: 0,
             model: request.model.clone(),
             finish_reason: None,

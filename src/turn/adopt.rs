@@ -137,8 +137,8 @@ impl Inner {
             let Some(last) = events.last() else { break };
             after = last.seq;
             for Numbered { event, .. } in events {
-                if let Event::Started { .. } = event {
-                    attempts.push(Reply::to(&orphan.request));
+                if let Event::Started { attempt } = event {
+                    attempts.push(Reply::to(&orphan.request, attempt));
                 }
                 // What was shown was within bounds when it was shown.
                 drop(attempts.last_mut().map(|reply| reply.show(&event)));
@@ -148,7 +148,7 @@ impl Inner {
         Ok(Remains {
             spent: estimates.fold(Usage::default(), Usage::plus),
             attempts: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
-            shown: attempts.pop().unwrap_or_else(|| Reply::to(&orphan.request)),
+            shown: attempts.pop().unwrap_or_else(|| Reply::to(&orphan.request, 1)),
         })
     }
 

@@ -61,7 +61,7 @@ pub(super) async fn run(inner: Arc<Inner>, job: Job) {
     let prompt = prompt::compose(&request, &budget, history);
     let prompt_tokens = prompt.as_ref().map_or(0, |prompt| prompt.tokens);
     let mut log = EventLog::new(inner.store.clone(), hub.clone(), turn.clone(), fence, inner.limits.lease, next_seq);
-    let mut reply = Reply::to(&request);
+    let mut reply = Reply::to(&request, attempt);
     let upstream = inner.upstream.clone();
     let call = prompt.map(|prompt| prompt.call).map_err(|too_long| too_long.fault());
     let pieces = async move { upstream.call(call?).await }.into_stream().try_flatten();

@@ -67,7 +67,7 @@ impl Projector {
     pub fn show(&mut self, event: &Event, out: &mut impl Frames) {
         match event {
             Event::Started { attempt: 1 } => self.begin(out),
-            Event::Started { .. } => self.begin_again(out),
+            Event::Started { attempt } => self.begin_again(*attempt, out),
             Event::Ended(end) => self.end(end, out),
             Event::Text { .. }
             | Event::Refusal { .. }
@@ -89,10 +89,10 @@ impl Projector {
 
     /// The server that ran the turn is gone, and it runs again. What was shown is closed as incomplete; what comes has
     /// places of its own, and the response at the end has only those.
-    fn begin_again(&mut self, out: &mut impl Frames) {
+    fn begin_again(&mut self, attempt: u32, out: &mut impl Frames) {
         self.close_all("incomplete", out);
         self.base += self.outputs.list().len();
-        self.outputs = Outputs::new(self.answer_id.clone());
+        self.outputs = Outputs::new(self.answer_id.of_attempt(attempt));
         self.done.clear();
     }
 
