@@ -169,7 +169,7 @@ impl Inner {
         end.usage = Some(remains.spent);
         let ending = Ending { place: &orphan.place, turn: &orphan.id, fence: orphan.fence, request: &orphan.request };
         let finish = ending.finish(self, end, |event| vec![Numbered { seq: orphan.last_event + 1, event }]);
-        run::store_end(self, hub, finish).await;
+        run::store_end(self, hub, finish, None).await;
     }
 }
 
