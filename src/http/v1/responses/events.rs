@@ -57,10 +57,11 @@ impl Projector {
         Self { head, answer_id, outputs, done: Vec::new(), text_done: false, base: 0, next: 0, after }
     }
 
-    /// The number of the next event.
+    /// The number of the last event that the reader has. What is no event of the response goes by it, too, so that who
+    /// reads on from there misses nothing.
     #[must_use]
-    pub fn next_number(&self) -> u64 {
-        self.next
+    pub fn last_number(&self) -> u64 {
+        self.next.saturating_sub(1).max(self.after.unwrap_or_default())
     }
 
     /// Adds what `event` amounts to.

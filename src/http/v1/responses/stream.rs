@@ -119,7 +119,7 @@ impl ResponseStream {
             Next::Done => true,
             other => {
                 let error = OpenAiError::from(ApiError::from(other));
-                out.add("error", &error_event(&error, self.projector.next_number()));
+                out.add("error", &error_event(&error, self.projector.last_number()));
                 true
             }
         };
