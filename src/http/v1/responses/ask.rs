@@ -50,7 +50,11 @@ pub fn key_of(headers: &HeaderMap, body: &[u8]) -> Result<Option<IdempotencyKey>
     let fingerprint = URL_SAFE_NO_PAD.encode(Sha256::digest(body));
     // The dot keeps it apart from clients' keys, which an Idempotency-Key of the same form would have to guess.
     let key = format!("resend.{fingerprint}");
-    let role = if count == "0" { KeyRole::Remember } else { KeyRole::Join };
+    let role = match count.parse::<u32>() {
+        Ok(0) => KeyRole::Remember,
+        Ok(_) => KeyRole::Join,
+        Err(_) => return Ok(None),
+    };
     let keep_ms = i64::try_from(RESEND_WITHIN.as_millis()).unwrap_or(i64::MAX);
     Ok(Some(IdempotencyKey { key, fingerprint, keep_ms, role }))
 }
