@@ -1,5 +1,6 @@
 //! From a request to a turn that runs: its place, its items, its key.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
@@ -152,9 +153,12 @@ async fn request(homes: &[&Home], spot: &Spot, turn: &TurnId, wanted: &Wanted) -
 
 async fn input(homes: &[&Home], spot: &Spot, turn: &TurnId, wanted: &Wanted) -> Result<Vec<Item>, OpenAiError> {
     let mut input = Vec::with_capacity(wanted.input.len());
+    let mut referred: HashSet<&ItemId> = HashSet::new();
     for (place, given) in wanted.input.iter().enumerate() {
         match given {
             Given::New(kind, fields) => input.push(Said::New(ItemId::input_of(turn, *kind, place), fields.clone())),
+            // An item is in a conversation once.
+            Given::Reference(id) if !referred.insert(id) => {}
             Given::Reference(id) => {
                 let found = home::referred(homes, spot, id, &format!("input[{place}].id")).await?;
                 input.extend(found.map(|item| Said::Before(Item { turn: Some(turn.clone()), ..item })));

@@ -189,15 +189,29 @@ pub fn locked(message: &str) -> OpenAiError {
 /// # Errors
 /// When there is no such item.
 pub async fn referred(homes: &[&Home], spot: &Spot, id: &ItemId, param: &str) -> Result<Option<Item>, OpenAiError> {
-    for home in homes {
-        let is_here = !spot.create && home.owner == spot.place.owner;
-        if is_here && home.store.item(&spot.place, id).await.map_err(ApiError::from)?.is_some() {
+    if !spot.create
+        && let Some(home) = homes.iter().find(|home| home.owner == spot.place.owner)
+    {
+        // What came later was said by another branch.
+        let until = spot.expected_items.unwrap_or(u64::MAX);
+        let found = home.store.item(&spot.place, id).await.map_err(ApiError::from)?;
+        if found.is_some_and(|stored| stored.seq <= until) {
             return Ok(None);
         }
-        let Some(turn) = id.turn() else { continue };
-        let Some(record) = home.response(&turn).await.map_err(ApiError::from)? else { continue };
-        if let Some(item) = item_of_turn(&record, id) {
-            return Ok(Some(item));
+    }
+    said_with(homes, id, param).await.map(Some)
+}
+
+/// An item that came with one of the responses in `homes`.
+///
+/// # Errors
+/// When there is no such item.
+pub async fn said_with(homes: &[&Home], id: &ItemId, param: &str) -> Result<Item, OpenAiError> {
+    let turn = id.turn().ok_or_else(|| no_item(param))?;
+    for home in homes {
+        let record = home.response(&turn).await.map_err(ApiError::from)?;
+        if let Some(item) = record.and_then(|record| item_of_turn(&record, id)) {
+            return Ok(item);
         }
     }
     Err(no_item(param))
