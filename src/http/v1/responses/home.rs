@@ -59,7 +59,23 @@ impl Home {
     /// When the store cannot be asked.
     pub async fn response(&self, turn: &TurnId) -> Result<Option<TurnRecord>, StoreError> {
         let found = self.store.turn(&self.owner, turn).await?;
-        Ok(found.filter(|record| !self.kept || is_stored(record)))
+        let Some(mut record) = found.filter(|record| !self.kept || is_stored(record)) else { return Ok(None) };
+        if record.request.shown.is_none() && record.answer.is_none() && record.items_then.is_some() {
+            record.answer = self.said_in(&record).await?;
+        }
+        Ok(Some(record))
+    }
+
+    /// The answer of a turn of the cookie door, whose record has none: as its history has it.
+    async fn said_in(&self, record: &TurnRecord) -> Result<Option<Answer>, StoreError> {
+        for attempt in (1..=record.attempt).rev() {
+            let id = record.request.answer_id.of_attempt(attempt);
+            let Some(stored) = self.store.item(&record.place, &id).await? else { continue };
+            let text = stored.item.message().map_or_else(String::new, |message| message.text);
+            let model = record.request.model.clone();
+            return Ok(Some(Answer { id, text, model, finish_reason: None, output: Vec::new() }));
+        }
+        Ok(None)
     }
 }
 
