@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::home::{self, Home, Spot, locked};
+use super::home::{self, Copied, Home, Spot, locked};
 use super::object::Head;
 use super::request::{Wanted, Whence, no_conversation, no_previous};
 use crate::app::App;
@@ -110,7 +110,8 @@ async fn ask_once(
         drop_if_unheard: !wanted.store,
     };
     let mut answer = home.turns.ask(ask(&spot)).await;
-    if matches!(answer, Err(Refused::Moved | Refused::UnknownConversation))
+    // Somebody else goes on from there, or has.
+    if matches!(answer, Err(Refused::Moved | Refused::Busy | Refused::UnknownConversation))
         && let Some(previous) = spot.previous.take()
     {
         let record = home.response(&previous).await.map_err(ApiError::from)?.ok_or_else(no_previous)?;
@@ -119,6 +120,7 @@ async fn ask_once(
     }
     let accepted = answer.map_err(refused)?;
     if *accepted.reader.turn() == turn {
+        spot.copied.into_iter().for_each(Copied::keep);
         let head = Head::new(&turn, app.clock.now_ms(), &request);
         return Ok((Asked { accepted, head, answer_id: request.answer_id }, None));
     }
@@ -178,7 +180,8 @@ async fn input(homes: &[&Home], spot: &Spot, turn: &TurnId, wanted: &Wanted) -> 
     }
     // Counting so much takes a while: off the runtime, for others' sake.
     let counted = tokio::task::spawn_blocking(counted).await;
-    counted.map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server made a mistake.").into())
+    counted
+        .map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server made a mistake.").into())
 }
 
 /// An item on its way into a turn.

@@ -85,8 +85,26 @@ fn is_stored(record: &TurnRecord) -> bool {
     shown.is_none_or(|shown| shown["store"] != false)
 }
 
+/// A conversation that was made for a turn which is yet to begin: where it does not, for whatever reason, the conversation
+/// goes when this is dropped. It has what somebody said, and nobody could ever find it to delete it.
+pub struct Copied(Option<(Turns, Place)>);
+
+impl Copied {
+    /// The turn has begun.
+    pub fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        if let Some((turns, place)) = self.0.take() {
+            turns.discard_conversation(place);
+        }
+    }
+}
+
 /// Where a turn is to begin.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spot {
     /// Whose, and in which conversation.
     pub place: Place,
@@ -96,6 +114,8 @@ pub struct Spot {
     pub expected_items: Option<u64>,
     /// The response before this one, where the chain may have to branch.
     pub previous: Option<TurnId>,
+    /// The conversation, where it is a copy that was made for this turn.
+    pub copied: Option<Copied>,
 }
 
 /// Finds the spot for what a request goes on from. `elsewhere` is where else a response may be that it goes on from: what
@@ -111,6 +131,7 @@ pub async fn spot(app: &App, home: &Home, whence: &Whence, elsewhere: Option<&Ho
             create: false,
             expected_items: None,
             previous: None,
+            copied: None,
         }),
         Whence::Response(turn) => match home.response(turn).await.map_err(ApiError::from)? {
             Some(record) => after(app, home, &record).await,
@@ -125,7 +146,7 @@ pub async fn spot(app: &App, home: &Home, whence: &Whence, elsewhere: Option<&Ho
 fn fresh(app: &App, home: &Home) -> Spot {
     let conversation = ConversationId::fresh(&*app.ids, &*app.clock);
     let place = Place { owner: home.owner.clone(), conversation };
-    Spot { place, create: true, expected_items: None, previous: None }
+    Spot { place, create: true, expected_items: None, previous: None, copied: None }
 }
 
 /// Right behind `record`, in its own conversation where that is a chain, or in a copy of somebody's conversation.
@@ -134,7 +155,8 @@ async fn after(app: &App, home: &Home, record: &TurnRecord) -> Result<Spot, Open
     let info = home.store.conversation(&record.place).await.map_err(ApiError::from)?;
     if info.is_some_and(|info| info.hidden) {
         let previous = Some(record.id.clone());
-        return Ok(Spot { place: record.place.clone(), create: false, expected_items: Some(items), previous });
+        let place = record.place.clone();
+        return Ok(Spot { place, create: false, expected_items: Some(items), previous, copied: None });
     }
     branch(app, home, home, record).await
 }
@@ -154,8 +176,9 @@ pub async fn branch(app: &App, home: &Home, from: &Home, record: &TurnRecord) ->
         items: said.into_iter().map(|stored| stored.item).collect(),
         now_ms: app.clock.now_ms(),
     };
-    home.store.create_conversation(new).await.map_err(ApiError::from)?;
     spot.create = false;
+    spot.copied = Some(Copied(Some((home.turns.clone(), spot.place.clone()))));
+    home.store.create_conversation(new).await.map_err(ApiError::from)?;
     Ok(spot)
 }
 
