@@ -71,18 +71,13 @@ enum Shape {
 #[must_use]
 pub fn messages<'a>(items: impl Iterator<Item = (&'a Item, bool)>) -> Vec<PromptMessage> {
     let lines: Vec<(Line, bool)> = items.map(|(item, is_new)| (line(item), is_new)).collect();
-    let mut outputs: HashMap<String, Value> = HashMap::new();
-    for (line, _) in &lines {
-        if let Line::Output { call_id, output } = line {
-            outputs.insert(call_id.clone(), output.clone());
-        }
-    }
-    let mut calls: Vec<(String, String, String)> = Vec::new();
+    let outputs = pair(&lines);
+    let mut calls: Vec<Call> = Vec::new();
     let mut answered: Vec<String> = Vec::new();
     let mut out: Vec<PromptMessage> = Vec::new();
-    for (line, is_new) in lines {
+    for (at, (line, is_new)) in lines.into_iter().enumerate() {
         if let Line::Call { call_id, name, arguments } = line {
-            calls.push((call_id, name, arguments));
+            calls.push(Call { at, call_id, name, arguments });
             continue;
         }
         // Thoughts may stand between the calls of one answer.
@@ -93,8 +88,7 @@ pub fn messages<'a>(items: impl Iterator<Item = (&'a Item, bool)>) -> Vec<Prompt
         match line {
             Line::Message(message) => out.push(message),
             Line::Output { call_id, output } if is_new && !answered.contains(&call_id) => {
-                let text = format!("Output of the function call {call_id}:\n{}", text_of(&output));
-                out.push(PromptMessage::new(Role::User, text));
+                out.push(told(&call_id, &output));
             }
             Line::Output { .. } | Line::Call { .. } | Line::Nothing => {}
         }
@@ -103,34 +97,84 @@ pub fn messages<'a>(items: impl Iterator<Item = (&'a Item, bool)>) -> Vec<Prompt
     out
 }
 
-/// Calls that stand together are one message, followed by an output each.
+/// A call of a function, and its place among the lines.
+struct Call {
+    at: usize,
+    call_id: String,
+    name: String,
+    arguments: String,
+}
+
+/// The output of each call, by the call's place: the newest that came before the next call of the same id. Some servers
+/// count their calls anew in every answer.
+fn pair(lines: &[(Line, bool)]) -> HashMap<usize, Value> {
+    let mut newest: HashMap<&str, usize> = HashMap::new();
+    let mut outputs: HashMap<usize, Value> = HashMap::new();
+    for (at, (line, _)) in lines.iter().enumerate() {
+        match line {
+            Line::Call { call_id, .. } => {
+                newest.insert(call_id, at);
+            }
+            Line::Output { call_id, output } => {
+                if let Some(&call) = newest.get(call_id.as_str()) {
+                    outputs.insert(call, output.clone());
+                }
+            }
+            Line::Message(_) | Line::Nothing => {}
+        }
+    }
+    outputs
+}
+
+/// Calls that stand together are one message, followed by an output each; what of these is no text comes behind them, since
+/// only the person can show a model an image.
 fn say_calls(
-    calls: &mut Vec<(String, String, String)>,
+    calls: &mut Vec<Call>,
     answered: &mut Vec<String>,
-    outputs: &HashMap<String, Value>,
+    outputs: &HashMap<usize, Value>,
     out: &mut Vec<PromptMessage>,
 ) {
     if calls.is_empty() {
         return;
     }
-    let asked: Vec<Value> = calls
-        .iter()
-        .map(|(id, name, arguments)| {
-            json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
-        })
-        .collect();
+    let asked = calls.iter().map(|Call { call_id, name, arguments, .. }| {
+        json!({"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}})
+    });
+    let asked: Vec<Value> = asked.collect();
     // What the model said before it asked is a part of the same message.
     let before = out.pop_if(|message| message.role == Role::Assistant && message.json.is_none());
     let said = before.map(|message| message.text).unwrap_or_default();
     let content = if said.is_empty() { Value::Null } else { said.as_str().into() };
     let message = json!({"role": "assistant", "content": content, "tool_calls": asked});
-    let text = calls.iter().fold(said, |text, (_, _, arguments)| text + arguments);
+    let text = calls.iter().fold(said, |text, call| text + &call.arguments);
     out.push(PromptMessage { role: Role::Assistant, text, json: Some(message.to_string()) });
-    for (call_id, ..) in calls.drain(..) {
-        let text = outputs.get(&call_id).map_or_else(|| NO_OUTPUT.to_owned(), text_of);
+    let mut shown: Vec<PromptMessage> = Vec::new();
+    for Call { at, call_id, .. } in calls.drain(..) {
+        let output = outputs.get(&at);
+        let text = output.map_or_else(|| NO_OUTPUT.to_owned(), text_of);
         let message = json!({"role": "tool", "tool_call_id": call_id, "content": text});
         out.push(PromptMessage { role: Role::User, text, json: Some(message.to_string()) });
+        shown.extend(output.filter(|output| has_more(output)).map(|output| told(&call_id, output)));
         answered.push(call_id);
+    }
+    out.append(&mut shown);
+}
+
+/// Whether an output has parts that are no text.
+fn has_more(output: &Value) -> bool {
+    output.as_array().is_some_and(|parts| parts.iter().any(|part| !part["text"].is_string()))
+}
+
+/// An output that the person tells.
+fn told(call_id: &str, output: &Value) -> PromptMessage {
+    let intro = format!("Output of the function call {call_id}:");
+    match output {
+        Value::Array(parts) if has_more(output) => {
+            let intro = json!({"type": "input_text", "text": intro});
+            let parts: Vec<Value> = [intro].into_iter().chain(parts.iter().cloned()).collect();
+            with_parts(Role::User, &parts)
+        }
+        _ => PromptMessage::new(Role::User, format!("{intro}\n{}", text_of(output))),
     }
 }
 

@@ -83,6 +83,12 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether the model was stopped in the middle of it.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        matches!(self.finish_reason.as_deref(), Some("length" | "content_filter"))
+    }
+
     /// All that it is made of, in order.
     #[must_use]
     pub fn outputs(&self) -> Vec<Output> {

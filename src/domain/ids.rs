@@ -227,6 +227,12 @@ impl ItemId {
         TurnId::parse(&format!("{}{digits}", TurnId::PREFIX))
     }
 
+    /// The id of the same message where it is said anew, after a crash: what was shown before is another item.
+    #[must_use]
+    pub fn of_attempt(&self, attempt: u32) -> Self {
+        if attempt <= 1 { self.clone() } else { Self(format!("{self}_again{attempt}")) }
+    }
+
     /// The id of another item of the same answer: it follows from the answer's own id and the item's place, so that every
     /// instance gives it the same one.
     #[must_use]
@@ -354,6 +360,9 @@ mod tests {
         for item in [&said, &asked, &said.beside(ItemKind::Reasoning, 1)] {
             assert_eq!(item.turn().as_ref(), Some(&turn));
         }
+        let again = said.of_attempt(2);
+        assert_eq!((said.of_attempt(1), again.as_str()), (said.clone(), "msg_0a1b_again2"));
+        assert_eq!((again.turn().as_ref(), ItemId::parse(again.as_str()).as_ref()), (Some(&turn), Some(&again)));
         for bad in ["", "msg_", "xyz_1", "msg_a b", "fc", "resp_1"] {
             assert_eq!(ItemId::parse(bad), None, "{bad:?}");
         }

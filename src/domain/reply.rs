@@ -56,12 +56,13 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// An answer of which nothing has come yet.
+    /// An answer of which nothing has come yet, at this attempt.
     #[must_use]
-    pub fn to(request: &TurnRequest) -> Self {
+    pub fn to(request: &TurnRequest, attempt: u32) -> Self {
+        let id = request.answer_id.of_attempt(attempt);
         Self {
-            id: request.answer_id.clone(),
-            outputs: Outputs::new(request.answer_id.clone()),
+            outputs: Outputs::new(id.clone()),
+            id,
             bytes: 0,
             model: request.model.clone(),
             finish_reason: None,
@@ -164,7 +165,7 @@ pub fn history_of(turn: &TurnId, request: &TurnRequest, end: &End) -> Vec<Item> 
         return Vec::new();
     };
     let encoding = model::profile(&request.model).encoding;
-    let complete = end.status == TurnStatus::Completed;
+    let complete = end.status == TurnStatus::Completed && !answer.is_cut();
     let mut items = request.input.clone();
     let mut gain = |output: &Output| items.extend(item_of(output, turn, encoding, complete));
     if answer.output.is_empty() {

@@ -137,8 +137,8 @@ impl Inner {
             let Some(last) = events.last() else { break };
             after = last.seq;
             for Numbered { event, .. } in events {
-                if let Event::Started { .. } = event {
-                    attempts.push(Reply::to(&orphan.request));
+                if let Event::Started { attempt } = event {
+                    attempts.push(Reply::to(&orphan.request, attempt));
                 }
                 // What was shown was within bounds when it was shown.
                 drop(attempts.last_mut().map(|reply| reply.show(&event)));
@@ -148,7 +148,7 @@ impl Inner {
         Ok(Remains {
             spent: estimates.fold(Usage::default(), Usage::plus),
             attempts: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
-            shown: attempts.pop().unwrap_or_else(|| Reply::to(&orphan.request)),
+            shown: attempts.pop().unwrap_or_else(|| Reply::to(&orphan.request, 1)),
         })
     }
 
@@ -169,7 +169,7 @@ impl Inner {
         end.usage = Some(remains.spent);
         let ending = Ending { place: &orphan.place, turn: &orphan.id, fence: orphan.fence, request: &orphan.request };
         let finish = ending.finish(self, end, |event| vec![Numbered { seq: orphan.last_event + 1, event }]);
-        run::store_end(self, hub, finish).await;
+        run::store_end(self, hub, finish, None).await;
     }
 }
 

@@ -230,6 +230,16 @@ impl Turns {
         Ok(gone)
     }
 
+    /// Deletes a conversation that nobody was told of, by itself: whoever made it need not wait, or may be gone.
+    pub fn discard_conversation(&self, place: Place) {
+        let store = self.0.store.clone();
+        self.0.tasks.spawn("discard", async move {
+            if let Err(error) = store.delete_conversation(&place).await {
+                tracing::warn!(conversation.id = %place.conversation, %error, "a copy of a conversation is left behind");
+            }
+        });
+    }
+
     /// Passes on what other instances tell, until the server stops.
     pub async fn heed_notices(self) {
         let mut notices = self.0.store.notices();

@@ -55,13 +55,13 @@ enum Outcome {
     Released,
 }
 
-/// Runs the turn; its place in the line is let go last.
+/// Runs the turn; its place in the line is let go when the history has it.
 pub(super) async fn run(inner: Arc<Inner>, job: Job) {
     let Job { turn, fence, attempt, request, budget, history, hub, next_seq, spent, line } = job;
     let prompt = prompt::compose(&request, &budget, history);
     let prompt_tokens = prompt.as_ref().map_or(0, |prompt| prompt.tokens);
     let mut log = EventLog::new(inner.store.clone(), hub.clone(), turn.clone(), fence, inner.limits.lease, next_seq);
-    let mut reply = Reply::to(&request);
+    let mut reply = Reply::to(&request, attempt);
     let upstream = inner.upstream.clone();
     let call = prompt.map(|prompt| prompt.call).map_err(|too_long| too_long.fault());
     let pieces = async move { upstream.call(call?).await }.into_stream().try_flatten();
@@ -87,7 +87,7 @@ pub(super) async fn run(inner: Arc<Inner>, job: Job) {
                 log.push(last);
                 log.into_unstored()
             });
-            store_end(&inner, &hub, finish).await;
+            store_end(&inner, &hub, finish, line).await;
         }
         Outcome::Fenced => hub.leave(HubState::Moved),
         Outcome::Released => {
@@ -98,7 +98,6 @@ pub(super) async fn run(inner: Arc<Inner>, job: Job) {
         }
     }
     inner.hubs.remove(&turn, &hub);
-    drop(line);
 }
 
 /// A turn that ends.
@@ -227,12 +226,14 @@ fn stop(why: Stop, on_crash: OnCrash) -> Outcome {
 
 /// Stores the end and shows it; while the store does not take it, tries on. Readers are told after a while that it may
 /// take long; the turn keeps its place until the store has it, so that nothing can come before it in the history.
-pub(super) async fn store_end(inner: &Inner, hub: &Hub, finish: FinishTurn) {
+pub(super) async fn store_end(inner: &Inner, hub: &Hub, finish: FinishTurn, line: Option<line::Place>) {
     let patience_ends = Instant::now() + inner.limits.store_patience;
     loop {
         match inner.store.finish_turn(finish.clone()).await {
             Ok(Finished::Stored) => {
                 tracing::debug!(turn.id = %finish.turn, turn.status = finish.status.as_str(), "turn ended");
+                // Whoever is told the end may ask for the next turn at once, and is not to find this one in the way.
+                drop(line);
                 return hub.publish(finish.events);
             }
             // There is nowhere left to store this end. Its readers are told all the same.

@@ -12,7 +12,11 @@ const METADATA_VALUE: usize = 512;
 
 /// What is left of the object.
 #[derive(Debug)]
-pub struct Fields(Map<String, Value>);
+pub struct Fields {
+    left: Map<String, Value>,
+    /// Where the object stands in the body: the path before each of its keys.
+    at: String,
+}
 
 impl Fields {
     /// Reads a body; an empty one is an empty object.
@@ -21,7 +25,7 @@ impl Fields {
     /// When it is no JSON object.
     pub fn read(body: &[u8]) -> Result<Self, OpenAiError> {
         if body.trim_ascii().is_empty() {
-            return Ok(Self(Map::new()));
+            return Ok(Self { left: Map::new(), at: String::new() });
         }
         let value = serde_json::from_slice(body).map_err(|error| crate::http::body::explain(&error))?;
         Self::of(value, "")
@@ -33,14 +37,22 @@ impl Fields {
     /// When it is no object.
     pub fn of(value: Value, param: &str) -> Result<Self, OpenAiError> {
         match value {
-            Value::Object(map) => Ok(Self(map)),
+            Value::Object(left) => {
+                let at = if param.is_empty() { String::new() } else { format!("{param}.") };
+                Ok(Self { left, at })
+            }
             other => Err(wrong_type(param, "an object", &other)),
         }
     }
 
+    /// The whole name of one of its fields.
+    fn path(&self, name: &str) -> String {
+        format!("{}{name}", self.at)
+    }
+
     /// Takes a value out; null counts as missing.
     pub fn take(&mut self, name: &str) -> Option<Value> {
-        self.0.remove(name).filter(|value| !value.is_null())
+        self.left.remove(name).filter(|value| !value.is_null())
     }
 
     /// Takes a text.
@@ -51,7 +63,7 @@ impl Fields {
         match self.take(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(wrong_type(name, "a string", &other)),
+            Some(other) => Err(wrong_type(&self.path(name), "a string", &other)),
         }
     }
 
@@ -63,8 +75,9 @@ impl Fields {
         let text = self.text(name)?;
         match &text {
             Some(text) if text.chars().count() > most => {
-                let message = format!("Invalid '{name}': it may have at most {most} characters.");
-                Err(OpenAiError::invalid(name, "string_above_max_length", message))
+                let at = self.path(name);
+                let message = format!("Invalid '{at}': it may have at most {most} characters.");
+                Err(OpenAiError::invalid(&at, "string_above_max_length", message))
             }
             _ => Ok(text),
         }
@@ -78,7 +91,7 @@ impl Fields {
         match self.take(name) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(flag)),
-            Some(other) => Err(wrong_type(name, "a boolean", &other)),
+            Some(other) => Err(wrong_type(&self.path(name), "a boolean", &other)),
         }
     }
 
@@ -88,12 +101,12 @@ impl Fields {
     /// When it is none, or outside.
     pub fn number(&mut self, name: &str, least: f64, most: f64) -> Result<Option<f64>, OpenAiError> {
         let Some(value) = self.take(name) else { return Ok(None) };
-        let number = value.as_f64().ok_or_else(|| wrong_type(name, "a number", &value))?;
+        let number = value.as_f64().ok_or_else(|| wrong_type(&self.path(name), "a number", &value))?;
         if number < least {
-            return Err(below(name, "decimal", least));
+            return Err(below(&self.path(name), "decimal", least));
         }
         if number > most {
-            return Err(above(name, "decimal", most));
+            return Err(above(&self.path(name), "decimal", most));
         }
         Ok(Some(number))
     }
@@ -104,13 +117,14 @@ impl Fields {
     /// When it is none, or outside.
     pub fn whole(&mut self, name: &str, least: u32, most: u32) -> Result<Option<u32>, OpenAiError> {
         let Some(value) = self.take(name) else { return Ok(None) };
-        let Some(number) = value.as_i64() else { return Err(wrong_type(name, "an integer", &value)) };
+        let at = self.path(name);
+        let Some(number) = value.as_i64() else { return Err(wrong_type(&at, "an integer", &value)) };
         if number < i64::from(least) {
-            return Err(below(name, "integer", least));
+            return Err(below(&at, "integer", least));
         }
         match u32::try_from(number) {
             Ok(number) if number <= most => Ok(Some(number)),
-            _ => Err(above(name, "integer", most)),
+            _ => Err(above(&at, "integer", most)),
         }
     }
 
@@ -122,7 +136,7 @@ impl Fields {
         match self.take(name) {
             None => Ok(None),
             Some(Value::Array(list)) => Ok(Some(list)),
-            Some(other) => Err(wrong_type(name, "an array", &other)),
+            Some(other) => Err(wrong_type(&self.path(name), "an array", &other)),
         }
     }
 
@@ -157,20 +171,13 @@ impl Fields {
     /// # Errors
     /// When anything is, with its name.
     pub fn end(self) -> Result<(), OpenAiError> {
-        self.end_within("")
-    }
-
-    /// The same for an object at `param`.
-    ///
-    /// # Errors
-    /// When anything is left, with its name.
-    pub fn end_within(self, param: &str) -> Result<(), OpenAiError> {
+        let Self { left, at } = self;
         // A null changes nothing, whatever it would be.
-        match self.0.into_iter().find(|(_, value)| !value.is_null()) {
+        match left.into_iter().find(|(_, value)| !value.is_null()) {
             None => Ok(()),
             Some((name, _)) => {
                 let name: String = name.chars().take(64).collect();
-                let param = if param.is_empty() { name } else { format!("{param}.{name}") };
+                let param = format!("{at}{name}");
                 Err(OpenAiError::invalid(&param, "unknown_parameter", format!("Unknown parameter: '{param}'.")))
             }
         }
@@ -259,6 +266,9 @@ mod tests {
         assert_eq!(code(wrong.short_text("g", 3).unwrap_err()), pair("string_above_max_length", "g"));
         assert_eq!(code(wrong.end().unwrap_err()), pair("unknown_parameter", "h"));
         assert!(fields(json!({"left": null})).end().is_ok());
+        let mut inner = Fields::of(json!({"a": 1, "b": 9}), "tools[0]").unwrap();
+        assert_eq!(code(inner.text("a").unwrap_err()), pair("invalid_type", "tools[0].a"));
+        assert_eq!(code(inner.end().unwrap_err()), pair("unknown_parameter", "tools[0].b"));
         let said = fields(json!({"metadata": "canary"})).metadata().unwrap_err();
         assert!(!said.json().contains("canary"));
     }

@@ -2,11 +2,13 @@
 
 mod canaries;
 mod completions;
+mod conversations;
 mod errors;
 mod keys;
 mod models;
 mod passing;
 mod responses;
+mod sdk;
 mod stored;
 mod streams;
 
@@ -25,8 +27,9 @@ use crate::support::client::{Answer, Client};
 use crate::support::schema::{Spec, check};
 use crate::support::server::{Setup, TestServer};
 
-/// The client's key, and the server's.
+/// The client's key, another client's, and the server's.
 const KEY: &str = "canary-client-key-0123456789";
+const OTHER_KEY: &str = "canary-other-key-0123456789";
 const SERVERS_KEY: &str = "canary-server-key-0123456789";
 
 struct Rig {
@@ -47,7 +50,7 @@ impl Rig {
         let settings = OpenAiSettings::new(base_url.parse().unwrap(), Some(SERVERS_KEY.into()), "compatible");
         let settings = OpenAiSettings { max_retries: 0, ..settings };
         let upstream = OpenAi::new(change(settings), Arc::new(SystemClock), Arc::new(SystemIds)).unwrap();
-        let setup = setup.set("API_KEYS", &format!("web:{KEY}")).set("OPENAI_BASE_URL", &base_url);
+        let setup = setup.set("API_KEYS", &format!("web:{KEY},other:{OTHER_KEY}")).set("OPENAI_BASE_URL", &base_url);
         let server = setup.upstream(Arc::new(upstream)).start().await;
         let client = server.client();
         Self { fake, server, client }

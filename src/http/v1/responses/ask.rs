@@ -1,5 +1,6 @@
 //! From a request to a turn that runs: its place, its items, its key.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
@@ -8,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::home::{self, Home, Spot, locked};
+use super::home::{self, Copied, Home, Spot, locked};
 use super::object::Head;
 use super::request::{Wanted, Whence, no_conversation, no_previous};
 use crate::app::App;
@@ -50,7 +51,11 @@ pub fn key_of(headers: &HeaderMap, body: &[u8]) -> Result<Option<IdempotencyKey>
     let fingerprint = URL_SAFE_NO_PAD.encode(Sha256::digest(body));
     // The dot keeps it apart from clients' keys, which an Idempotency-Key of the same form would have to guess.
     let key = format!("resend.{fingerprint}");
-    let role = if count == "0" { KeyRole::Remember } else { KeyRole::Join };
+    let role = match count.parse::<u32>() {
+        Ok(0) => KeyRole::Remember,
+        Ok(_) => KeyRole::Join,
+        Err(_) => return Ok(None),
+    };
     let keep_ms = i64::try_from(RESEND_WITHIN.as_millis()).unwrap_or(i64::MAX);
     Ok(Some(IdempotencyKey { key, fingerprint, keep_ms, role }))
 }
@@ -105,7 +110,8 @@ async fn ask_once(
         drop_if_unheard: !wanted.store,
     };
     let mut answer = home.turns.ask(ask(&spot)).await;
-    if matches!(answer, Err(Refused::Moved | Refused::UnknownConversation))
+    // Somebody else goes on from there, or has.
+    if matches!(answer, Err(Refused::Moved | Refused::Busy | Refused::UnknownConversation))
         && let Some(previous) = spot.previous.take()
     {
         let record = home.response(&previous).await.map_err(ApiError::from)?.ok_or_else(no_previous)?;
@@ -114,6 +120,7 @@ async fn ask_once(
     }
     let accepted = answer.map_err(refused)?;
     if *accepted.reader.turn() == turn {
+        spot.copied.into_iter().for_each(Copied::keep);
         let head = Head::new(&turn, app.clock.now_ms(), &request);
         return Ok((Asked { accepted, head, answer_id: request.answer_id }, None));
     }
@@ -148,9 +155,12 @@ async fn request(homes: &[&Home], spot: &Spot, turn: &TurnId, wanted: &Wanted) -
 
 async fn input(homes: &[&Home], spot: &Spot, turn: &TurnId, wanted: &Wanted) -> Result<Vec<Item>, OpenAiError> {
     let mut input = Vec::with_capacity(wanted.input.len());
+    let mut referred: HashSet<&ItemId> = HashSet::new();
     for (place, given) in wanted.input.iter().enumerate() {
         match given {
             Given::New(kind, fields) => input.push(Said::New(ItemId::input_of(turn, *kind, place), fields.clone())),
+            // An item is in a conversation once.
+            Given::Reference(id) if !referred.insert(id) => {}
             Given::Reference(id) => {
                 let found = home::referred(homes, spot, id, &format!("input[{place}].id")).await?;
                 input.extend(found.map(|item| Said::Before(Item { turn: Some(turn.clone()), ..item })));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::home::Home;
 use super::request::{model, most_tokens, whence};
-use super::tokens::history;
+use super::tokens::said;
 use super::{loaded, object, shown};
 use crate::app::App;
 use crate::domain::dialogue::{self, PromptMessage};
@@ -20,7 +20,7 @@ use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::domain::turn::{Fault, Usage};
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
 use crate::http::v1::fields::{Fields, missing};
-use crate::http::v1::items::{self, Given};
+use crate::http::v1::items;
 use crate::http::v1::key::Caller;
 use crate::http::{body, fault};
 use crate::upstream::Call;
@@ -63,15 +63,7 @@ pub async fn compact(
     fields.end()?;
     let turn = TurnId::fresh(&*app.ids, &*app.clock);
     let home = Home::kept(&app, &owner);
-    let mut said: Vec<Item> = history(&app, &home, &whence).await?.into_iter().map(|stored| stored.item).collect();
-    for (place, given) in given.into_iter().enumerate() {
-        match given {
-            Given::New(kind, fields) => {
-                said.push(items::item(ItemId::input_of(&turn, kind, place), None, fields, &model))
-            }
-            Given::Reference(_) => return Err(items::no_item(&format!("input[{place}].id"))),
-        }
-    }
+    let said = said(&app, &home, &whence, given, (&turn, &model)).await?;
     if said.is_empty() {
         return Err(missing("input"));
     }

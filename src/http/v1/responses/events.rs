@@ -57,17 +57,18 @@ impl Projector {
         Self { head, answer_id, outputs, done: Vec::new(), text_done: false, base: 0, next: 0, after }
     }
 
-    /// The number of the next event.
+    /// The number of the last event that the reader has. What is no event of the response goes by it, too, so that who
+    /// reads on from there misses nothing.
     #[must_use]
-    pub fn next_number(&self) -> u64 {
-        self.next
+    pub fn last_number(&self) -> u64 {
+        self.next.saturating_sub(1).max(self.after.unwrap_or_default())
     }
 
     /// Adds what `event` amounts to.
     pub fn show(&mut self, event: &Event, out: &mut impl Frames) {
         match event {
             Event::Started { attempt: 1 } => self.begin(out),
-            Event::Started { .. } => self.begin_again(out),
+            Event::Started { attempt } => self.begin_again(*attempt, out),
             Event::Ended(end) => self.end(end, out),
             Event::Text { .. }
             | Event::Refusal { .. }
@@ -89,10 +90,10 @@ impl Projector {
 
     /// The server that ran the turn is gone, and it runs again. What was shown is closed as incomplete; what comes has
     /// places of its own, and the response at the end has only those.
-    fn begin_again(&mut self, out: &mut impl Frames) {
+    fn begin_again(&mut self, attempt: u32, out: &mut impl Frames) {
         self.close_all("incomplete", out);
         self.base += self.outputs.list().len();
-        self.outputs = Outputs::new(self.answer_id.clone());
+        self.outputs = Outputs::new(self.answer_id.of_attempt(attempt));
         self.done.clear();
     }
 
@@ -174,8 +175,8 @@ impl Projector {
 
     fn close_all(&mut self, last: &str, out: &mut impl Frames) {
         for place in 0..self.outputs.list().len() {
-            let is_last = place + 1 == self.outputs.list().len();
-            self.close(place, if is_last { last } else { "completed" }, out);
+            let status = object::status_in(self.outputs.list(), place, last == "completed");
+            self.close(place, status, out);
         }
     }
 

@@ -59,7 +59,23 @@ impl Home {
     /// When the store cannot be asked.
     pub async fn response(&self, turn: &TurnId) -> Result<Option<TurnRecord>, StoreError> {
         let found = self.store.turn(&self.owner, turn).await?;
-        Ok(found.filter(|record| !self.kept || is_stored(record)))
+        let Some(mut record) = found.filter(|record| !self.kept || is_stored(record)) else { return Ok(None) };
+        if record.request.shown.is_none() && record.answer.is_none() && record.items_then.is_some() {
+            record.answer = self.said_in(&record).await?;
+        }
+        Ok(Some(record))
+    }
+
+    /// The answer of a turn of the cookie door, whose record has none: as its history has it.
+    async fn said_in(&self, record: &TurnRecord) -> Result<Option<Answer>, StoreError> {
+        for attempt in (1..=record.attempt).rev() {
+            let id = record.request.answer_id.of_attempt(attempt);
+            let Some(stored) = self.store.item(&record.place, &id).await? else { continue };
+            let text = stored.item.message().map_or_else(String::new, |message| message.text);
+            let model = record.request.model.clone();
+            return Ok(Some(Answer { id, text, model, finish_reason: None, output: Vec::new() }));
+        }
+        Ok(None)
     }
 }
 
@@ -69,8 +85,26 @@ fn is_stored(record: &TurnRecord) -> bool {
     shown.is_none_or(|shown| shown["store"] != false)
 }
 
+/// A conversation that was made for a turn which is yet to begin: where it does not, for whatever reason, the conversation
+/// goes when this is dropped. It has what somebody said, and nobody could ever find it to delete it.
+pub struct Copied(Option<(Turns, Place)>);
+
+impl Copied {
+    /// The turn has begun.
+    pub fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        if let Some((turns, place)) = self.0.take() {
+            turns.discard_conversation(place);
+        }
+    }
+}
+
 /// Where a turn is to begin.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spot {
     /// Whose, and in which conversation.
     pub place: Place,
@@ -80,6 +114,8 @@ pub struct Spot {
     pub expected_items: Option<u64>,
     /// The response before this one, where the chain may have to branch.
     pub previous: Option<TurnId>,
+    /// The conversation, where it is a copy that was made for this turn.
+    pub copied: Option<Copied>,
 }
 
 /// Finds the spot for what a request goes on from. `elsewhere` is where else a response may be that it goes on from: what
@@ -95,6 +131,7 @@ pub async fn spot(app: &App, home: &Home, whence: &Whence, elsewhere: Option<&Ho
             create: false,
             expected_items: None,
             previous: None,
+            copied: None,
         }),
         Whence::Response(turn) => match home.response(turn).await.map_err(ApiError::from)? {
             Some(record) => after(app, home, &record).await,
@@ -109,7 +146,7 @@ pub async fn spot(app: &App, home: &Home, whence: &Whence, elsewhere: Option<&Ho
 fn fresh(app: &App, home: &Home) -> Spot {
     let conversation = ConversationId::fresh(&*app.ids, &*app.clock);
     let place = Place { owner: home.owner.clone(), conversation };
-    Spot { place, create: true, expected_items: None, previous: None }
+    Spot { place, create: true, expected_items: None, previous: None, copied: None }
 }
 
 /// Right behind `record`, in its own conversation where that is a chain, or in a copy of somebody's conversation.
@@ -118,7 +155,8 @@ async fn after(app: &App, home: &Home, record: &TurnRecord) -> Result<Spot, Open
     let info = home.store.conversation(&record.place).await.map_err(ApiError::from)?;
     if info.is_some_and(|info| info.hidden) {
         let previous = Some(record.id.clone());
-        return Ok(Spot { place: record.place.clone(), create: false, expected_items: Some(items), previous });
+        let place = record.place.clone();
+        return Ok(Spot { place, create: false, expected_items: Some(items), previous, copied: None });
     }
     branch(app, home, home, record).await
 }
@@ -138,8 +176,9 @@ pub async fn branch(app: &App, home: &Home, from: &Home, record: &TurnRecord) ->
         items: said.into_iter().map(|stored| stored.item).collect(),
         now_ms: app.clock.now_ms(),
     };
-    home.store.create_conversation(new).await.map_err(ApiError::from)?;
     spot.create = false;
+    spot.copied = Some(Copied(Some((home.turns.clone(), spot.place.clone()))));
+    home.store.create_conversation(new).await.map_err(ApiError::from)?;
     Ok(spot)
 }
 
@@ -189,15 +228,29 @@ pub fn locked(message: &str) -> OpenAiError {
 /// # Errors
 /// When there is no such item.
 pub async fn referred(homes: &[&Home], spot: &Spot, id: &ItemId, param: &str) -> Result<Option<Item>, OpenAiError> {
-    for home in homes {
-        let is_here = !spot.create && home.owner == spot.place.owner;
-        if is_here && home.store.item(&spot.place, id).await.map_err(ApiError::from)?.is_some() {
+    if !spot.create
+        && let Some(home) = homes.iter().find(|home| home.owner == spot.place.owner)
+    {
+        // What came later was said by another branch.
+        let until = spot.expected_items.unwrap_or(u64::MAX);
+        let found = home.store.item(&spot.place, id).await.map_err(ApiError::from)?;
+        if found.is_some_and(|stored| stored.seq <= until) {
             return Ok(None);
         }
-        let Some(turn) = id.turn() else { continue };
-        let Some(record) = home.response(&turn).await.map_err(ApiError::from)? else { continue };
-        if let Some(item) = item_of_turn(&record, id) {
-            return Ok(Some(item));
+    }
+    said_with(homes, id, param).await.map(Some)
+}
+
+/// An item that came with one of the responses in `homes`.
+///
+/// # Errors
+/// When there is no such item.
+pub async fn said_with(homes: &[&Home], id: &ItemId, param: &str) -> Result<Item, OpenAiError> {
+    let turn = id.turn().ok_or_else(|| no_item(param))?;
+    for home in homes {
+        let record = home.response(&turn).await.map_err(ApiError::from)?;
+        if let Some(item) = record.and_then(|record| item_of_turn(&record, id)) {
+            return Ok(item);
         }
     }
     Err(no_item(param))

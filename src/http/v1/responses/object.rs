@@ -118,12 +118,7 @@ impl Head {
         out.push_str(r#","output":["#);
         for (place, output) in outputs.iter().enumerate() {
             out.push_str(if place == 0 { "" } else { "," });
-            let is_last = place + 1 == outputs.len();
-            push_item(
-                &mut out,
-                output,
-                if is_last && state.status != "completed" { "incomplete" } else { "completed" },
-            );
+            push_item(&mut out, output, status_in(&outputs, place, state.status == "completed"));
         }
         let _ = write!(out, r#"],"usage":{},{}}}"#, json_of(&state.usage.as_ref().map(usage_of)), self.shown);
         out
@@ -185,6 +180,14 @@ pub fn usage_of(usage: &Usage) -> Value {
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.total_tokens(),
     })
+}
+
+/// The status of an output among all of them. Where the answer was cut short it was in the last one, or, since calls grow
+/// until the end, in any of those.
+#[must_use]
+pub fn status_in(outputs: &[Output], place: usize, whole: bool) -> &'static str {
+    let may_be_cut = place + 1 == outputs.len() || matches!(outputs.get(place), Some(Output::Call { .. }));
+    if may_be_cut && !whole { "incomplete" } else { "completed" }
 }
 
 /// Adds an output as an item.

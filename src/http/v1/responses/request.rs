@@ -89,11 +89,11 @@ impl Wanted {
         let model = model(&mut fields, rules)?;
         let instructions = fields.text("instructions")?;
         let place = whence(&mut fields)?;
-        let input = match (fields.take("input"), &place) {
-            (Some(input), _) => items::read(input, "input")?,
-            (None, Whence::Nothing) => return Err(missing("input")),
-            (None, _) => Vec::new(),
-        };
+        let input = fields.take("input").map(|input| items::read(input, "input")).transpose()?.unwrap_or_default();
+        // There would be nothing to answer.
+        if input.is_empty() && place == Whence::Nothing {
+            return Err(missing("input"));
+        }
         let (store, background) = (fields.flag("store")?.unwrap_or(true), fields.flag("background")?.unwrap_or(false));
         if background && !store {
             let message = "A background response has to be stored: 'store' may not be false.";
@@ -251,5 +251,5 @@ fn stream_options(fields: &mut Fields) -> Result<(), OpenAiError> {
     let Some(options) = fields.take("stream_options") else { return Ok(()) };
     let mut options = Fields::of(options, "stream_options")?;
     options.flag("include_obfuscation")?;
-    options.end_within("stream_options")
+    options.end()
 }

@@ -88,14 +88,17 @@ pub async fn retrieve(
 
 async fn resume(app: &App, record: &TurnRecord, after: Option<u64>) -> Result<Response, OpenAiError> {
     let mut reader = app.turns.read(&record.place.owner, &record.id, 0);
+    let mut answer_id = record.request.answer_id.clone();
     let first = match reader.look().await {
         None => Vec::new(),
         Some(Next::Events(events)) => events,
         // The events are gone, and the whole is there: it makes a stream of its own, from the start only.
-        Some(Next::Expired) if after.is_none() => told_anew(record),
+        Some(Next::Expired) if after.is_none() => {
+            answer_id = record.answer.as_ref().map_or(answer_id, |answer| answer.id.clone());
+            told_anew(record)
+        }
         Some(other) => return Err(ApiError::from(other).into()),
     };
-    let answer_id = record.request.answer_id.clone();
     let mut response = ResponseStream::stored(reader, Head::of(record), answer_id, after);
     let mut out = String::new();
     let last = response.show_all(&first, &mut out);

@@ -10,7 +10,7 @@ use super::events::{Frames, Projector};
 use super::object::{Head, State};
 use crate::domain::event::{End, Event, Numbered};
 use crate::domain::ids::{ItemId, TurnId};
-use crate::domain::turn::TurnStatus;
+use crate::domain::turn::{FaultKind, TurnStatus};
 use crate::http::error::ApiError;
 use crate::http::sse;
 use crate::http::v1::error::OpenAiError;
@@ -119,7 +119,7 @@ impl ResponseStream {
             Next::Done => true,
             other => {
                 let error = OpenAiError::from(ApiError::from(other));
-                out.add("error", &error_event(&error, self.projector.next_number()));
+                out.add("error", &error_event(&error, self.projector.last_number()));
                 true
             }
         };
@@ -152,6 +152,8 @@ fn failure(end: &End) -> Option<OpenAiError> {
     let is_failed = matches!(end.status, TurnStatus::Failed | TurnStatus::Interrupted);
     let fault = end.fault.as_ref().filter(|_| is_failed || end.answer.is_none())?;
     let error = OpenAiError::from(fault.clone());
+    // The upstream's word for it is that of Chat Completions.
+    let error = if fault.kind == FaultKind::ContextTooLong { error.param("input") } else { error };
     Some(if end.answer.is_some() { error.should_retry(false) } else { error })
 }
 

@@ -6,14 +6,14 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use serde_json::json;
 
-use super::home::{Home, said_up_to};
+use super::home::{self, Home, said_up_to};
 use super::request::{Whence, model, no_conversation, no_previous, truncation, whence};
 use super::tools::Options;
 use super::{loaded, shown};
 use crate::app::App;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ItemId, TurnId};
-use crate::domain::item::StoredItem;
+use crate::domain::item::{Item, StoredItem};
 use crate::domain::model;
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::http::body;
@@ -52,26 +52,42 @@ pub async fn count(
     fields.take("personality");
     fields.end()?;
     let encoding = model::profile(&model).encoding;
-    let history = history(&app, &Home::kept(&app, &owner), &whence).await?;
-    let said: u32 = history.iter().map(|stored| stored.item.tokens).fold(0, u32::saturating_add);
     let turn = TurnId::fresh(&*app.ids, &*app.clock);
-    let new = given.into_iter().map(|given| match given {
-        Given::New(kind, fields) => items::item(ItemId::input_of(&turn, kind, 0), None, fields, &model).tokens,
-        // What it stands for is in the history, or counted where it is.
-        Given::Reference(_) => 0,
-    });
+    let said = said(&app, &Home::kept(&app, &owner), &whence, given, (&turn, &model)).await?;
+    let said = said.iter().map(|item| item.tokens);
     let instructions = instructions.map_or(0, |text| encoding.count_message(&text));
     let tools = if options.sent.is_empty() { 0 } else { encoding.count(&json_of(&options.sent)) };
-    let parts = new.chain([said, instructions, tools, REQUEST_OVERHEAD]);
-    let total = parts.fold(0, u32::saturating_add);
+    let total = said.chain([instructions, tools, REQUEST_OVERHEAD]).fold(0, u32::saturating_add);
     Ok(shown(&json!({"object": "response.input_tokens", "input_tokens": total})))
 }
 
-/// All that was said before.
+/// All that a response would be told: what was said before, and what is new. `turn` is what new items are named after, and
+/// `model` by whose tokens they are counted.
 ///
 /// # Errors
-/// When what it goes on from is not there.
-pub async fn history(app: &App, home: &Home, whence: &Whence) -> Result<Vec<StoredItem>, OpenAiError> {
+/// When what it goes on from, or refers to, is not there.
+pub async fn said(
+    app: &App,
+    home: &Home,
+    whence: &Whence,
+    given: Vec<Given>,
+    (turn, model): (&TurnId, &str),
+) -> Result<Vec<Item>, OpenAiError> {
+    let mut said: Vec<Item> = history(app, home, whence).await?.into_iter().map(|stored| stored.item).collect();
+    for (place, given) in given.into_iter().enumerate() {
+        match given {
+            Given::New(kind, fields) => {
+                said.push(items::item(ItemId::input_of(turn, kind, place), None, fields, model));
+            }
+            Given::Reference(id) if said.iter().any(|item| item.id == id) => {}
+            Given::Reference(id) => said.push(home::said_with(&[home], &id, &format!("input[{place}].id")).await?),
+        }
+    }
+    Ok(said)
+}
+
+/// All that was said before.
+async fn history(app: &App, home: &Home, whence: &Whence) -> Result<Vec<StoredItem>, OpenAiError> {
     let (place, last) = match whence {
         Whence::Nothing => return Ok(Vec::new()),
         Whence::Conversation(id) => {

@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, missing, unsupported, wrong_type, wrong_value};
 
+const NOTHING_TO_CALL: &str = "Invalid 'tool_choice': a call is required, and there is no tool that may be called.";
+
 /// The same thing twice: as the upstream takes it, and as the response shows it.
 #[derive(Debug, Default)]
 pub struct Options {
@@ -40,7 +42,11 @@ impl Options {
         let offered = tools.iter().filter(|tool| allowed.as_ref().is_none_or(|names| names.contains(&tool.name)));
         let offered: Vec<Value> = offered.map(|tool| tool.sent.clone()).collect();
         if offered.is_empty() {
-            return Ok(());
+            // A model that is offered nothing would answer as if nothing had been required.
+            return match mode.as_ref().is_some_and(|mode| *mode == "required") {
+                true => Err(OpenAiError::invalid("tool_choice", "invalid_value", NOTHING_TO_CALL)),
+                false => Ok(()),
+            };
         }
         self.send("tools", offered);
         if let Some(mode) = mode {
@@ -71,7 +77,7 @@ impl Options {
                 self.send("verbosity", verbosity.as_str());
                 shown["verbosity"] = verbosity.into();
             }
-            text.end_within("text")?;
+            text.end()?;
         }
         self.show("text", shown);
         Ok(())
@@ -88,6 +94,9 @@ impl Options {
             "json_schema" => {
                 let name = format.text("name")?.ok_or_else(|| missing("text.format.name"))?;
                 let schema = format.take("schema").ok_or_else(|| missing("text.format.schema"))?;
+                if !schema.is_object() {
+                    return Err(wrong_type("text.format.schema", "an object", &schema));
+                }
                 let description = format.text("description")?;
                 let strict = format.flag("strict")?;
                 let mut sent = json!({"name": name, "schema": schema});
@@ -103,7 +112,7 @@ impl Options {
             }
             _ => return Err(wrong_value("text.format.type", &["text", "json_object", "json_schema"])),
         };
-        format.end_within("text.format")?;
+        format.end()?;
         Ok(shown)
     }
 
@@ -132,7 +141,7 @@ impl Options {
                 }
                 shown["summary"] = summary.into();
             }
-            reasoning.end_within("reasoning")?;
+            reasoning.end()?;
         }
         self.show("reasoning", shown);
         Ok(())

@@ -1,54 +1,51 @@
 //! `/v1/responses` through the front door: what comes of a request, and in which events.
 
 mod basics;
+mod chains;
+mod chats;
+mod events;
+mod input;
+mod leaving;
+mod parameters;
+pub mod referee;
+mod refused;
+mod resuming;
+mod retries;
 mod sockets;
+mod state;
+mod takeover;
+mod tools;
 
 use fake_openai::Reply;
-use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::sdk::Sdk;
 use super::{Rig, failed};
 use crate::support::client::Answer;
 use crate::support::schema;
 use crate::support::server::Setup;
 
 impl Rig {
+    fn sdk(&self) -> Sdk {
+        Sdk::new(&self.server.url)
+    }
+
     async fn post(&self, path: &str, body: &Value) -> Answer {
-        let request = self.request(Method::POST, path).header("content-type", "application/json");
-        self.client.send(request.body(body.to_string())).await
+        self.sdk().post(path, body).await
     }
 
-    /// A response that is to be made, checked against the specification.
     async fn respond(&self, body: Value) -> Value {
-        let response = self.post("/v1/responses", &body).await.ok();
-        schema::check_response(&response);
-        response
+        self.sdk().respond(body).await
     }
 
-    /// All events of a streamed response, each checked against the specification.
-    async fn stream(&self, mut body: Value) -> Vec<Value> {
-        body["stream"] = true.into();
-        events(&self.post("/v1/responses", &body).await)
+    async fn stream(&self, body: Value) -> Vec<Value> {
+        self.sdk().stream(body).await
     }
-}
 
-/// The events of a whole stream: named as their type says, numbered without gaps, valid.
-fn events(answer: &Answer) -> Vec<Value> {
-    assert_eq!(answer.status.as_u16(), 200, "{}", answer.text);
-    let frames = answer.text.split("\n\n").filter(|frame| !frame.is_empty() && !frame.starts_with(':'));
-    let events: Vec<Value> = frames
-        .map(|frame| {
-            let (name, data) = frame.split_once("\ndata: ").unwrap_or_else(|| panic!("no data in {frame:?}"));
-            let event: Value = serde_json::from_str(data).unwrap();
-            assert_eq!(name.strip_prefix("event: "), event["type"].as_str(), "{frame}");
-            schema::check_event(&event);
-            event
-        })
-        .collect();
-    for pair in events.windows(2) {
-        assert_eq!(pair[1]["sequence_number"].as_u64(), pair[0]["sequence_number"].as_u64().map(|n| n + 1));
+    /// The messages of the newest call, each as its role and text.
+    fn told(&self) -> Vec<(String, String)> {
+        self.fake.last().conversation()
     }
-    events
 }
 
 fn types(events: &[Value]) -> Vec<&str> {
@@ -59,4 +56,28 @@ fn types(events: &[Value]) -> Vec<&str> {
 fn text(response: &Value) -> String {
     let parts = response["output"].as_array().unwrap().iter().flat_map(|item| item["content"].as_array()).flatten();
     parts.filter_map(|part| part["text"].as_str()).collect()
+}
+
+fn id(response: &Value) -> &str {
+    response["id"].as_str().unwrap()
+}
+
+/// A request that says this.
+fn ask(input: &str) -> Value {
+    json!({"model": "m", "input": input})
+}
+
+/// A request that goes on from there.
+fn after(response: &Value, input: &str) -> Value {
+    json!({"model": "m", "input": input, "previous_response_id": response["id"]})
+}
+
+/// A function that can be offered.
+fn function(name: &str) -> Value {
+    json!({"type": "function", "name": name, "description": "d", "strict": true,
+        "parameters": {"type": "object", "properties": {}, "required": [], "additionalProperties": false}})
+}
+
+fn pairs(messages: &[(&str, &str)]) -> Vec<(String, String)> {
+    messages.iter().map(|(role, text)| ((*role).to_owned(), (*text).to_owned())).collect()
 }

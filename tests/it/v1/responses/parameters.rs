@@ -1,0 +1,229 @@
+//! What a request asks for reaches the model in its own words, and the response shows it.
+
+use super::*;
+
+/// What is given, what the model is asked for, what the response shows.
+struct Case(Value, Value, Value);
+
+fn sent(name: &str) -> Value {
+    let mut function = function(name);
+    function.as_object_mut().unwrap().remove("type");
+    json!({"type": "function", "function": function})
+}
+
+fn with_tools(mut more: Value) -> Value {
+    more["tools"] = json!([function("f"), function("g")]);
+    more
+}
+
+fn sent_tools(mut more: Value) -> Value {
+    more["tools"] = json!([sent("f"), sent("g")]);
+    more
+}
+
+fn tools() -> Vec<Case> {
+    let loose = json!({"type": "function", "name": "f", "parameters": {"$schema": "x", "type": "object"}});
+    let loose_sent = json!({"name": "f", "parameters": {"$schema": "x", "type": "object"}});
+    let loose_shown = json!({"type": "function", "name": "f", "description": null, "strict": null,
+        "parameters": {"$schema": "x", "type": "object"}});
+    let bare = json!({"type": "function", "name": "f", "description": null, "strict": null, "parameters": null});
+    let one = json!({"type": "function", "name": "g"});
+    let allowed = json!({"type": "allowed_tools", "mode": "required", "tools": [one]});
+    let allowed_auto = json!({"type": "allowed_tools", "mode": "auto", "tools": [one]});
+    let none: Option<Value> = None;
+    vec![
+        Case(
+            json!({"tools": [loose]}),
+            json!({"tools": [{"type": "function", "function": loose_sent}], "tool_choice": none}),
+            json!({"tools": [loose_shown], "tool_choice": "auto", "parallel_tool_calls": true}),
+        ),
+        Case(
+            json!({"tools": [{"type": "function", "name": "f", "strict": null, "parameters": null}]}),
+            json!({"tools": [{"type": "function", "function": {"name": "f"}}]}),
+            json!({"tools": [bare]}),
+        ),
+        Case(
+            with_tools(json!({"tool_choice": "required", "parallel_tool_calls": false})),
+            sent_tools(json!({"tool_choice": "required", "parallel_tool_calls": false})),
+            with_tools(json!({"tool_choice": "required", "parallel_tool_calls": false})),
+        ),
+        Case(
+            with_tools(json!({"tool_choice": "none"})),
+            sent_tools(json!({"tool_choice": "none", "parallel_tool_calls": none})),
+            with_tools(json!({"tool_choice": "none"})),
+        ),
+        Case(
+            with_tools(json!({"tool_choice": one})),
+            sent_tools(json!({"tool_choice": {"type": "function", "function": {"name": "g"}}})),
+            with_tools(json!({"tool_choice": one})),
+        ),
+        Case(
+            with_tools(json!({"tool_choice": allowed})),
+            json!({"tools": [sent("g")], "tool_choice": "required"}),
+            with_tools(json!({"tool_choice": allowed})),
+        ),
+        Case(
+            with_tools(json!({"tool_choice": allowed_auto})),
+            json!({"tools": [sent("g")], "tool_choice": "auto"}),
+            with_tools(json!({"tool_choice": allowed_auto})),
+        ),
+        // Agents send this with every request.
+        Case(
+            json!({"tools": [], "include": [], "tool_choice": "auto", "parallel_tool_calls": false}),
+            json!({"tools": none, "tool_choice": none, "parallel_tool_calls": none}),
+            json!({"tools": [], "tool_choice": "auto", "parallel_tool_calls": false}),
+        ),
+    ]
+}
+
+fn form() -> Vec<Case> {
+    let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}});
+    let format = json!({"type": "json_schema", "name": "n", "schema": schema, "strict": true, "description": "d"});
+    let format_sent = json!({"name": "n", "schema": schema, "strict": true, "description": "d"});
+    let loose = json!({"type": "json_schema", "name": "n", "schema": schema});
+    let loose_shown =
+        json!({"type": "json_schema", "name": "n", "schema": schema, "strict": false, "description": null});
+    let none: Option<Value> = None;
+    vec![
+        Case(
+            json!({"text": {"format": format, "verbosity": "low"}}),
+            json!({"response_format": {"type": "json_schema", "json_schema": format_sent}, "verbosity": "low"}),
+            json!({"text": {"format": format, "verbosity": "low"}}),
+        ),
+        Case(
+            json!({"text": {"format": loose}}),
+            json!({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}}),
+            json!({"text": {"format": loose_shown}}),
+        ),
+        Case(
+            json!({"text": {"format": {"type": "json_object"}}}),
+            json!({"response_format": {"type": "json_object"}}),
+            json!({"text": {"format": {"type": "json_object"}}}),
+        ),
+        Case(
+            json!({"text": {"format": {"type": "text"}}}),
+            json!({"response_format": none, "verbosity": none}),
+            json!({"text": {"format": {"type": "text"}}}),
+        ),
+        Case(
+            json!({"reasoning": {"effort": "low", "summary": "auto"}}),
+            json!({"reasoning_effort": "low", "reasoning": none}),
+            json!({"reasoning": {"effort": "low", "summary": "auto"}}),
+        ),
+    ]
+}
+
+fn numbers() -> Vec<Case> {
+    let none: Option<Value> = None;
+    let same = |fields: Value| Case(fields.clone(), fields.clone(), fields);
+    let shown_only = |fields: Value| Case(fields.clone(), json!({}), fields);
+    vec![
+        same(json!({"temperature": 0.0, "top_p": 0.25, "presence_penalty": -2.0, "frequency_penalty": 2.0})),
+        same(json!({"safety_identifier": "s", "prompt_cache_key": "k", "user": "u"})),
+        Case(json!({"max_output_tokens": 17}), json!({"max_tokens": 17}), json!({"max_output_tokens": 17})),
+        Case(
+            json!({"model": "gpt-5", "max_output_tokens": 17}),
+            json!({"max_completion_tokens": 17, "max_tokens": none}),
+            json!({"max_output_tokens": 17}),
+        ),
+        // Half of what the smallest models in use take, where nobody says anything.
+        Case(json!({}), json!({"max_tokens": 4_096}), json!({"max_output_tokens": null})),
+        shown_only(json!({"metadata": {"a": "b"}, "max_tool_calls": 3, "truncation": "auto"})),
+        Case(json!({"service_tier": "auto"}), json!({"service_tier": none}), json!({"service_tier": "default"})),
+        Case(
+            json!({"stream_options": {"include_obfuscation": false}, "prompt_cache_retention": "24h", "top_logprobs": 0,
+                "include": ["reasoning.encrypted_content", "file_search_call.results"]}),
+            json!({"stream_options": none, "top_logprobs": none, "include": none}),
+            json!({"top_logprobs": 0}),
+        ),
+        Case(
+            json!({"instructions": "Be brief."}),
+            json!({"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]}),
+            json!({"instructions": "Be brief."}),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn each_reaches_the_model_and_is_shown() {
+    let rig = Rig::new().await;
+    for Case(given, asked, shown) in tools().into_iter().chain(form()).chain(numbers()) {
+        let mut body = ask("Hi");
+        body.as_object_mut().unwrap().extend(given.as_object().unwrap().clone());
+        let response = rig.respond(body.clone()).await;
+        let call = rig.fake.last().json.clone();
+        for (key, value) in asked.as_object().unwrap() {
+            assert_eq!(call[key], *value, "{key} of {given}");
+        }
+        let events = rig.stream(body).await;
+        let streamed = rig.fake.last().json.clone();
+        for (key, value) in asked.as_object().unwrap().iter().filter(|(key, _)| *key != "stream_options") {
+            assert_eq!(streamed[key], *value, "{key} of {given}, streamed");
+        }
+        let stored = rig.sdk().response(id(&response)).await;
+        for (key, value) in shown.as_object().unwrap() {
+            for response in [&response, &stored, &events[0]["response"], &events.last().unwrap()["response"]] {
+                assert_eq!(response[key], *value, "{key} of {given}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_else_is_sent_and_a_null_is_nothing() {
+    let rig = Rig::new().await;
+    let plain = rig.respond(ask("Hi")).await;
+    let wanted =
+        json!({"model": "m", "max_tokens": 4_096, "stream": false, "messages": [{"role": "user", "content": "Hi"}]});
+    assert_eq!(rig.fake.last().json, wanted);
+    let mut nulls = ask("Hi");
+    for name in [
+        "instructions",
+        "previous_response_id",
+        "conversation",
+        "store",
+        "background",
+        "stream",
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "text",
+        "reasoning",
+        "temperature",
+        "top_p",
+        "presence_penalty",
+        "frequency_penalty",
+        "safety_identifier",
+        "prompt_cache_key",
+        "user",
+        "max_output_tokens",
+        "max_tool_calls",
+        "metadata",
+        "truncation",
+        "service_tier",
+        "top_logprobs",
+        "include",
+        "stream_options",
+        "prompt",
+        "whatever",
+    ] {
+        nulls[name] = Value::Null;
+    }
+    let mut response = rig.respond(nulls).await;
+    assert_eq!(rig.fake.last().json, wanted);
+    for own in ["id", "created_at", "completed_at", "output"] {
+        response[own] = plain[own].clone();
+    }
+    assert_eq!(response, plain);
+}
+
+#[tokio::test]
+async fn without_a_model_the_servers_own_is_asked_and_the_answer_names_who_answered() {
+    let rig = Rig::new().await;
+    rig.fake.push(Reply::text("Hi").model("its-own-name"));
+    let events = rig.stream(json!({"input": "Hi"})).await;
+    let asked = rig.fake.last().model().to_owned();
+    assert!(!asked.is_empty());
+    assert_eq!(events[0]["response"]["model"], asked.as_str());
+    assert_eq!(events.last().unwrap()["response"]["model"], "its-own-name");
+}
