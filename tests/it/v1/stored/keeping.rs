@@ -59,9 +59,12 @@ async fn over(store: &Arc<Faulty>, change: impl FnOnce(OpenAiSettings) -> OpenAi
 async fn an_answer_that_the_store_does_not_take_has_no_good_end() {
     let store = Faulty::new(Arc::new(Memory::new(Arc::new(SystemClock))));
     let rig = over(&store, |settings| settings).await;
-    let faults: [(fn(&Faulty), &str); 2] = [(Faulty::fill, "store_full"), (Faulty::go_away, "store_unavailable")];
-    for (fault, code) in faults {
-        fault(&store);
+    for code in ["store_full", "store_unavailable"] {
+        if code == "store_full" {
+            store.fill()
+        } else {
+            store.go_away()
+        }
         for id in [json!(ID), json!("short")] {
             rig.fake.push(reply(&id, false, "words"));
             let answer = rig.complete(&kept(false)).await;
