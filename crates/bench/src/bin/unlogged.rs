@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let parts = boot::parts(&config).await?;
     let parts = Parts { store: Arc::new(Unlogged(parts.store)), ..parts };
     let mut out = std::io::stdout();
-    out.write_all(boot::banner(&config, &parts, listener.local_addr()?.port()).as_bytes())?;
+    out.write_all(boot::banner(&config, &parts, listener.local_addr()?.port()).await.as_bytes())?;
     out.flush()?;
     Ok(server::run(&config, parts, listener, shutdown).await?)
 }
