@@ -124,7 +124,8 @@ async fn what_is_cut_by_the_model_is_incomplete_and_says_why() {
 #[tokio::test]
 async fn a_failure_before_the_first_word_has_its_status() {
     let rig = Rig::new().await;
-    let cases: [(fn() -> Reply, u16, &str, Option<&str>); 8] = [
+    type Case = (fn() -> Reply, u16, &'static str, Option<&'static str>);
+    let cases: [Case; 8] = [
         (Reply::invalid_api_key, 502, "upstream_refused_key", Some("false")),
         (|| Reply::rate_limited_for(1), 429, "rate_limit_exceeded", None),
         (Reply::insufficient_quota, 429, "insufficient_quota", Some("false")),
