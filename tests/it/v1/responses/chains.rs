@@ -222,7 +222,7 @@ pub async fn remains(ground: &Ground) -> BTreeSet<String> {
         Ground::Sqlite(folder) => {
             let db = rusqlite::Connection::open(folder.path().join("openai-backend.db")).unwrap();
             let count = |table: &&str| {
-                let count = db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, u64>(0));
+                let count = db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0));
                 format!("{} {table}", count.unwrap())
             };
             ["conversations", "items", "turns", "leases", "events", "idempotency_keys"].iter().map(count).collect()
