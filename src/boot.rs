@@ -1,6 +1,8 @@
-//! From validated settings to the parts of a server, and what a person is told about them.
+//! From validated settings to the parts of a server, and what a person is told about them; what a command beside a server
+//! does.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +10,11 @@ use crate::config::{Config, StoreConfig, UpstreamConfig};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::{Ids, SystemIds};
 use crate::domain::model;
+use crate::keys::{self, Key, Said};
 use crate::server::Parts;
-use crate::store::Store;
 use crate::store::redis::{Redis, RedisSettings};
 use crate::store::sqlite::Sqlite;
+use crate::store::{Store, StoreError};
 use crate::upstream::Upstream;
 use crate::upstream::demo::Demo;
 use crate::upstream::openai::OpenAi;
@@ -32,13 +35,17 @@ pub async fn parts(config: &Config) -> Result<Parts, String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let upstream = upstream(config, clock.clone(), ids.clone())?;
-    let store = store(config, clock.clone()).await?;
+    let store = store(config, clock.clone(), Sqlite::open).await?;
     Ok(Parts { clock, ids, store, upstream })
 }
 
-async fn store(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, String> {
+async fn store(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    open: fn(&Path, Arc<dyn Clock>) -> Result<Sqlite, StoreError>,
+) -> Result<Arc<dyn Store>, String> {
     match &config.store {
-        StoreConfig::Sqlite => match Sqlite::open(&config.data_dir, clock) {
+        StoreConfig::Sqlite => match open(&config.data_dir, clock) {
             Ok(store) => Ok(Arc::new(store)),
             Err(error) => Err(format!("{error}. DATA_DIR names another folder, REDIS_URL another store.")),
         },
@@ -78,8 +85,7 @@ fn upstream(config: &Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result
 }
 
 /// What a person is told at the start: what is used, and how to change it.
-#[must_use]
-pub fn banner(config: &Config, parts: &Parts, port: u16) -> String {
+pub async fn banner(config: &Config, parts: &Parts, port: u16) -> String {
     let address = match config.host.is_loopback() || config.host.is_unspecified() {
         true => format!("http://localhost:{port}"),
         false => format!("http://{}", std::net::SocketAddr::new(config.host, port)),
@@ -91,13 +97,14 @@ pub fn banner(config: &Config, parts: &Parts, port: u16) -> String {
         (true, "demo") => ("unset REDIS_URL for SQLite", "OPENAI_API_KEY or OPENAI_BASE_URL for a real one"),
         (true, _) => ("unset REDIS_URL for SQLite", "OPENAI_BASE_URL for another one"),
     };
+    let door = door(config, keys::list(&*parts.store).await);
     let model = &config.chat.default_model;
     let mut out = format!("OpenAI Backend {} listens on {address}\n", env!("CARGO_PKG_VERSION"));
     for (name, value, hint) in [
         ("store", format!("{}, {}", store.kind, store.location), store_hint),
         ("upstream", format!("{}, {}", upstream.kind, upstream.location), upstream_hint),
         ("model", model.clone(), "DEFAULT_MODEL for another one"),
-        ("sdks", format!("{address}/v1, {}", door(config)), "API_KEYS says who may come in"),
+        ("sdks", format!("{address}/v1, {}", door), "keys create, or API_KEYS, for keys"),
         ("docs", format!("{address}/docs"), "--help for every setting"),
     ] {
         // Writing to a String cannot fail.
@@ -107,13 +114,25 @@ pub fn banner(config: &Config, parts: &Parts, port: u16) -> String {
 }
 
 /// Who may come in at the SDK door.
-fn door(config: &Config) -> String {
-    match config.api_keys.len() {
+fn door(config: &Config, made: Result<Vec<Key>, StoreError>) -> String {
+    let Ok(made) = made else { return "whose keys cannot be read at the moment".to_owned() };
+    match config.api_keys.len() + made.len() {
         0 if config.is_open() => "open to this machine, without a key".to_owned(),
         0 => "shut: there are no keys".to_owned(),
         1 => "with the key".to_owned(),
         many => format!("with one of {many} keys"),
     }
+}
+
+/// Does something about the keys, beside a server that may be running on the same store.
+///
+/// # Errors
+/// With one sentence, where it cannot be done.
+pub async fn keys(config: &Config, command: &keys::Command) -> Result<Said, String> {
+    let store = store(config, Arc::new(SystemClock), Sqlite::beside).await?;
+    let said = keys::run(command, &*store, &SystemIds, SystemClock.now_ms()).await;
+    store.close().await;
+    said
 }
 
 /// `--check`: reaches the store and the upstream, and says what was found.

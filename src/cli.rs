@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::{Given, settings};
+use crate::keys;
 
 /// What the arguments ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Action {
     Check,
     /// Ask the server that runs with these settings whether it is alive.
     Health,
+    /// Do something about the keys, beside a server that may be running.
+    Keys(keys::Command),
     /// Print this, and no more: help, or the version.
     Print(String),
 }
@@ -43,14 +46,56 @@ pub fn parse(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -
         }
         Err(error) => return Err(error.render().to_string()),
     };
-    let action = match (matches.get_flag("check"), matches.get_flag("health")) {
-        (true, _) => Action::Check,
-        (_, true) => Action::Health,
-        _ => Action::Serve,
+    let innermost = std::iter::successors(Some(&matches), |matches| Some(matches.subcommand()?.1)).last();
+    let action = match (matches.get_flag("check"), matches.get_flag("health"), keys_action(&matches)) {
+        (false, false, Some(command)) => Action::Keys(command),
+        (true, _, None) => Action::Check,
+        (_, true, None) => Action::Health,
+        (false, false, None) => Action::Serve,
+        (_, _, Some(_)) => {
+            let text = "keys goes without --check and --health";
+            return Err(command().error(ErrorKind::ArgumentConflict, text).render().to_string());
+        }
+    };
+    // What is asked of the store may stand before `keys` or at the end; only there all of it is known.
+    let value = |name| {
+        let outer = matches.get_one::<String>(name);
+        outer.or_else(|| innermost.and_then(|matches| matches.try_get_one::<String>(name).ok().flatten()))
     };
     let given = settings::all().filter(|setting| !setting.secret);
-    let flags = given.filter_map(|setting| Some((setting.name, matches.get_one::<String>(setting.name)?.clone())));
+    let flags = given.filter_map(|setting| Some((setting.name, value(setting.name)?.clone())));
     Ok(Arguments { action, flags: flags.collect() })
+}
+
+/// What the arguments want done about keys.
+fn keys_action(matches: &ArgMatches) -> Option<keys::Command> {
+    let (name, asked) = matches.subcommand_matches("keys")?.subcommand()?;
+    let text = |argument: &str| asked.get_one::<String>(argument).cloned().unwrap_or_default();
+    match name {
+        "create" => Some(keys::Command::Create { name: text("name") }),
+        "revoke" => Some(keys::Command::Revoke { id: text("id") }),
+        _ => Some(keys::Command::List),
+    }
+}
+
+fn keys_command() -> Command {
+    let name = Arg::new("name").long("name").value_name("NAME").required(true);
+    let id = Arg::new("id").value_name("ID").required(true);
+    Command::new("keys")
+        .about("Make, list and revoke API keys for /v1, while the server runs or not; for more, keys --help")
+        .after_help(
+            "They are kept where the server keeps everything: give the settings of the store as the server gets them.",
+        )
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommands([
+            Command::new("create")
+                .about("Make a key and print it, this once")
+                .arg(name.help("Who it is for; keys of one name are one user")),
+            Command::new("list").about("The id, name and time of every key that was made"),
+            Command::new("revoke").about("Delete a key").arg(id.help("Its id, as `keys list` prints it")),
+        ])
 }
 
 fn command() -> Command {
@@ -74,6 +119,7 @@ fn command() -> Command {
                 .value_parser(NonEmptyStringValueParser::new())
                 .help_heading(group.title)
                 .help(help)
+                .global(setting.name == "DATA_DIR" || setting.name.starts_with("REDIS_"))
         })
     });
     let secrets = settings::all().filter(|setting| setting.secret);
@@ -89,8 +135,10 @@ fn command() -> Command {
              win over the environment, which wins over .env.\n\nSecrets have no flag, because everyone on the machine can \
              read arguments:\n{secrets}"
         ))
+        .disable_help_subcommand(true)
         .args(actions)
         .args(settings)
+        .subcommand(keys_command())
 }
 
 #[cfg(test)]
@@ -112,6 +160,42 @@ mod tests {
         assert_eq!(read(&["--check"]).ok().unwrap().action, Action::Check);
         assert_eq!(read(&["--health", "--port", "1"]).ok().unwrap().action, Action::Health);
         assert!(read(&["--check", "--health"]).is_err());
+    }
+
+    #[test]
+    fn keys_are_made_listed_and_revoked() {
+        let keys = |arguments: &[&str]| match read(arguments).map(|arguments| (arguments.action, arguments.flags)) {
+            Ok((Action::Keys(command), flags)) => (command, flags.get("DATA_DIR").map(str::to_owned)),
+            other => panic!("{arguments:?}: {:?}", other.map(|(action, _)| action)),
+        };
+        let create = || keys::Command::Create { name: "web".into() };
+        assert_eq!(keys(&["keys", "create", "--name", "web"]), (create(), None));
+        assert_eq!(keys(&["keys", "list"]), (keys::Command::List, None));
+        assert_eq!(keys(&["keys", "revoke", "key_1"]), (keys::Command::Revoke { id: "key_1".into() }, None));
+        for arguments in [
+            ["--data-dir", "x", "keys", "create", "--name", "web"],
+            ["keys", "--data-dir", "x", "create", "--name", "web"],
+            ["keys", "create", "--name", "web", "--data-dir", "x"],
+        ] {
+            assert_eq!(keys(&arguments), (create(), Some("x".to_owned())));
+        }
+        for wrong in [
+            vec!["keys"],
+            vec!["keys", "create"],
+            vec!["keys", "create", "--name"],
+            vec!["keys", "revoke"],
+            vec!["keys", "lose"],
+            vec!["keys", "list", "--port", "1"],
+            vec!["--check", "keys", "list"],
+            vec!["--health", "keys", "list"],
+        ] {
+            assert!(read(&wrong).is_err(), "{wrong:?}");
+        }
+        let Action::Print(help) = read(&["keys", "create", "--help"]).ok().unwrap().action else { panic!("no help") };
+        assert!(
+            help.contains("--name <NAME>") && help.contains("DATA_DIR") && !help.contains("SYSTEM_PROMPT"),
+            "{help}"
+        );
     }
 
     #[test]

@@ -40,6 +40,11 @@ fn run() -> Result<(), (u8, String)> {
         Action::Check => {
             runtime.block_on(boot::check(&config)).map_err(failure).and_then(|found| say(&found).map_err(failure))
         }
+        Action::Keys(command) => {
+            let said = runtime.block_on(boot::keys(&config, &command)).map_err(failure)?;
+            let _ = write!(std::io::stderr(), "{}", said.note);
+            say(&said.out).map_err(failure)
+        }
         _ => runtime.block_on(serve(&config)).map_err(failure),
     }
 }
@@ -49,7 +54,7 @@ async fn serve(config: &Config) -> Result<(), String> {
     let shutdown = server::stop_signal()?;
     let parts = boot::parts(config).await?;
     let port = listener.local_addr().map_err(|error| error.to_string())?.port();
-    say(&boot::banner(config, &parts, port)).map_err(|error| error.to_string())?;
+    say(&boot::banner(config, &parts, port).await).map_err(|error| error.to_string())?;
     server::run(config, parts, listener, shutdown).await
 }
 

@@ -90,7 +90,7 @@ pub const GROUPS: &[Group] = &[
         title: "SDKs",
         settings: &[secret(
             "API_KEYS",
-            "Who may use /v1: a comma list of name:key or keys, 20 characters or more; with none, open on a loopback HOST only",
+            "Keys for /v1 besides those of `keys create`, as name:key or key, by commas; with none, open on a loopback HOST only",
         )],
     },
     Group {

@@ -1,4 +1,5 @@
-//! What stands before the handlers: cross-site requests, CORS, panics, request ids, and no caching of answers.
+//! What stands before the handlers: cross-site requests, CORS, panics, request ids, no caching of answers, and what is left
+//! of a request.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use super::error::{ApiError, panicked};
-use super::v1;
+use super::{unread, v1};
 use crate::app::App;
 
 /// The header that names a request in the answer and in the log.
@@ -50,7 +51,8 @@ pub fn guarded(router: Router, app: &Arc<App>, origins: &[String], own: Option<&
         .layer(cors)
         .layer(middleware::from_fn(v1::error::in_this_shape))
         .layer(middleware::map_response(say_nothing_to_strangers))
-        .layer(middleware::from_fn_with_state(app.clone(), mark)))
+        .layer(middleware::from_fn_with_state(app.clone(), mark))
+        .layer(middleware::from_fn(unread::taken_in)))
 }
 
 fn cross_site(_: ProtectionError) -> Response {

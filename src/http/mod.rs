@@ -10,4 +10,5 @@ pub mod openapi;
 pub mod router;
 pub mod session;
 pub mod sse;
+pub mod unread;
 pub mod v1;

@@ -32,7 +32,9 @@ fn routes() -> OpenApiRouter<Arc<App>> {
 /// The SDK door.
 fn sdk_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
-        .routes(routes!(completions::create))
+        .routes(routes!(completions::create, completions::stored::list))
+        .routes(routes!(completions::stored::retrieve, completions::stored::update, completions::stored::delete))
+        .routes(routes!(completions::stored::messages))
         .routes(routes!(responses::create, responses::socket::open))
         .routes(routes!(responses::tokens::count))
         .routes(routes!(responses::compact::compact))

@@ -130,8 +130,9 @@ pub trait Conversations: Send + Sync + 'static {
     /// Replaces the metadata, a JSON object's text; false where this owner has no such conversation.
     async fn set_metadata(&self, place: &Place, metadata: &str) -> Result<bool, StoreError>;
 
-    /// Deletes a conversation with its items, turns and events; false where this owner has no such one. A turn that is
-    /// running in it can store nothing more; a [`super::Notice::Cancel`] tells whoever runs it.
+    /// Deletes a conversation with its items, turns and events, and the idempotency keys that lead to these turns; false
+    /// where this owner has no such one. A turn that is running in it can store nothing more; a
+    /// [`super::Notice::Cancel`] tells whoever runs it.
     async fn delete_conversation(&self, place: &Place) -> Result<bool, StoreError>;
 
     /// Adds items as the newest ones. What was added is durable when this answers.
@@ -146,7 +147,7 @@ pub trait Conversations: Send + Sync + 'static {
     /// Removes an item; see the module on what stays.
     async fn remove_item(&self, place: &Place, item: &ItemId) -> Result<Removed, StoreError>;
 
-    /// Forgets a turn that has ended: its record, answer and events; its items stay in the conversation, unless that is
+    /// Forgets a turn that has ended: its record, answer, events and idempotency key; its items stay in the conversation, unless that is
     /// hidden and no other turn of it is known, in which case all of it goes. False where this owner has no such turn, or
     /// it still runs.
     async fn delete_turn(&self, owner: &Owner, turn: &TurnId) -> Result<bool, StoreError>;

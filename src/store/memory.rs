@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
+use self::conversations::is_there;
 use super::{
     AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, HistoryPage, KeyRole,
     Notice, SessionUse, Started, Store, StoreError, StoreInfo,
@@ -19,7 +20,7 @@ use crate::domain::clock::Clock;
 use crate::domain::conversation::{Conversation, Owner, Place};
 use crate::domain::event::{Event, Numbered};
 use crate::domain::ids::{ConversationId, InstanceId, TurnId};
-use crate::domain::item::{Item, StoredItem};
+use crate::domain::item::StoredItem;
 use crate::domain::turn::{TurnRecord, TurnStatus};
 use crate::domain::window::Budget;
 
@@ -182,6 +183,11 @@ impl State {
         }
     }
 
+    fn forget_keys_without_turn(&mut self) {
+        let turns = &self.turns;
+        self.keys.retain(|_, row| turns.contains_key(&row.turn));
+    }
+
     fn delete(&mut self, owner: &Owner) {
         self.sessions.remove(owner);
         self.conversations.retain(|_, row| row.owner != *owner);
@@ -200,41 +206,6 @@ impl TurnRow {
             }
         }
     }
-}
-
-impl ConversationRow {
-    fn new(place: &Place, now_ms: i64, hidden: bool) -> Self {
-        let head = Conversation {
-            id: place.conversation.clone(),
-            version: 0,
-            item_count: 0,
-            total_tokens: 0,
-            created_at_ms: now_ms,
-            running: None,
-        };
-        Self { owner: place.owner.clone(), head, items: Vec::new(), metadata: "{}".into(), hidden }
-    }
-
-    fn window(&self, budget: Budget) -> Vec<StoredItem> {
-        let cut = budget.cut(self.head.total_tokens);
-        let from = self.items.partition_point(|item| item.tokens_before < cut);
-        self.items[from..].iter().filter(|item| is_there(item)).cloned().collect()
-    }
-
-    fn push(&mut self, item: Item, now_ms: i64) -> StoredItem {
-        let tokens = u64::from(item.tokens);
-        let (seq, tokens_before) = (self.items.len() as u64 + 1, self.head.total_tokens);
-        let stored = StoredItem { seq, tokens_before, created_at_ms: now_ms, item };
-        self.items.push(stored.clone());
-        self.head.item_count = seq;
-        self.head.total_tokens += tokens;
-        stored
-    }
-}
-
-/// Whether it is an item, and not what is left of one that was removed.
-fn is_there(stored: &StoredItem) -> bool {
-    !stored.item.json.is_empty()
 }
 
 #[async_trait]

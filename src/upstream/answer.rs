@@ -106,13 +106,14 @@ impl Answer {
 
     fn said(&mut self, said: &Said<'_>, pieces: &mut Vec<Piece>) {
         let thoughts = if said.reasoning_content.0.is_empty() { &said.reasoning.0 } else { &said.reasoning_content.0 };
-        let texts: [(&str, fn(String) -> Piece); 3] =
-            [(thoughts, Piece::Reasoning), (&said.content.0, Piece::Text), (&said.refusal.0, Piece::Refusal)];
-        for (text, piece) in texts {
+        let mut say = |text: &str, piece: fn(String) -> Piece| {
             if !text.is_empty() {
                 pieces.push(piece(text.to_owned()));
             }
-        }
+        };
+        say(thoughts, Piece::Reasoning);
+        say(&said.content.0, Piece::Text);
+        say(&said.refusal.0, Piece::Refusal);
         let calls = said.tool_calls.iter().flatten();
         for (place, call) in (0u32..).zip(calls) {
             self.call(call.index.unwrap_or(place), call, pieces);

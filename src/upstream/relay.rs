@@ -244,7 +244,8 @@ impl Stream for Relay {
 }
 
 /// Where the first event ends, the empty line included, when what stands before `from` is known to hold no end.
-fn event_end(bytes: &[u8], from: usize) -> Option<usize> {
+#[must_use]
+pub fn event_end(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     loop {
         at += memchr2(b'\n', b'\r', bytes.get(at..)?)?;

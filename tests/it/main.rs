@@ -11,6 +11,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test spawns its own clients and servers, and waits for them")]
 
 mod chat;
+mod clients;
 mod door;
 mod faults;
 mod openapi;

@@ -15,13 +15,13 @@ use crate::support::sse::{Event, text_of};
 /// Long enough to install it on a slow line, where nobody has yet.
 const STARTS_WITHIN: Duration = Duration::from_secs(300);
 
-struct RealModel {
+pub struct RealModel {
     base_url: String,
     _child: Child,
 }
 
 impl RealModel {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/real-model");
         let mut command = Command::new(script);
         command.args(["--port", "0"]).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
@@ -32,7 +32,8 @@ impl RealModel {
         Self { base_url, _child: child }
     }
 
-    fn program(&self) -> Program {
+    /// A server in front of it.
+    pub fn program(&self) -> Program {
         Program::towards(&self.base_url).set("DEFAULT_MODEL", "smollm2-135m-instruct").set("MAX_TOKENS", "40")
     }
 }

@@ -31,19 +31,59 @@ struct Choice<'a> {
     delta: Option<Content<'a>>,
 }
 
+/// A response, as far as it is looked at.
+#[derive(Deserialize)]
+pub struct Response<'a> {
+    /// Its id.
+    #[serde(borrow)]
+    pub id: Cow<'a, str>,
+    #[serde(borrow)]
+    output: Vec<Item<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(borrow, default)]
+    content: Vec<Part<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Part<'a> {
+    #[serde(borrow, default)]
+    text: Cow<'a, str>,
+}
+
+impl Response<'_> {
+    fn text(&self) -> String {
+        self.output.iter().flat_map(|item| &item.content).map(|part| part.text.as_ref()).collect()
+    }
+}
+
+/// An event of a response.
+#[derive(Deserialize)]
+struct ResponseEvent<'a> {
+    #[serde(borrow, default)]
+    delta: Cow<'a, str>,
+    #[serde(borrow)]
+    response: Option<Response<'a>>,
+}
+
 /// Who answers: the shapes differ.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// `POST /chat`.
     Chat,
-    /// The upstream's own, through the proxy.
+    /// The upstream's own, through the proxy, or through the server's SDK door.
     Upstream,
+    /// `POST /v1/responses`, each going on from the one before.
+    Responses,
 }
 
 /// Checks a plain answer.
 pub fn check_plain(shape: Shape, body: &[u8], expected: &str) -> Result<(), Failure> {
     let right = match shape {
         Shape::Chat => serde_json::from_slice::<Content>(body)?.content == expected,
+        Shape::Responses => serde_json::from_slice::<Response>(body)?.text() == expected,
         Shape::Upstream => {
             let completion: Completion = serde_json::from_slice(body)?;
             let message = completion.choices.first().and_then(|choice| choice.message.as_ref());
@@ -63,13 +103,15 @@ pub struct Stream<'a> {
     id: u64,
     /// How many events carried text.
     pub texts: u64,
+    /// The id of the response that was streamed.
+    pub response: Option<String>,
     done: bool,
 }
 
 impl<'a> Stream<'a> {
     /// A stream of which nothing has come.
     pub fn new(shape: Shape, expected: &'a str) -> Self {
-        Self { shape, expected, said: 0, id: 0, texts: 0, done: false }
+        Self { shape, expected, said: 0, id: 0, texts: 0, response: None, done: false }
     }
 
     /// Reads the whole events in `bytes`, and leaves what is not whole.
@@ -116,6 +158,18 @@ impl<'a> Stream<'a> {
                     self.says(&delta.content)?;
                 }
             }
+            (Shape::Responses, "response.output_text.delta") => {
+                self.says(&serde_json::from_str::<ResponseEvent>(data)?.delta)?;
+            }
+            (Shape::Responses, "response.completed") => {
+                let response = serde_json::from_str::<ResponseEvent>(data)?.response.ok_or("no response")?;
+                self.done = response.text() == self.expected;
+                self.response = Some(response.id.into_owned());
+            }
+            (Shape::Responses, "response.failed" | "response.incomplete" | "error") => {
+                return Err(format!("an unexpected event: {event}").into());
+            }
+            (Shape::Responses, _) => {}
             (Shape::Chat, "delta") => self.says(&serde_json::from_str::<Content>(data)?.content)?,
             (Shape::Chat, "completed") => {
                 self.done = serde_json::from_str::<Content>(data)?.content == self.expected;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use crate::Failure;
-use crate::answer::{Shape, Stream, check_plain};
+use crate::answer::{Response, Shape, Stream, check_plain};
 use crate::client::Connection;
 
 /// A run is cut when it takes this much longer than it should.
@@ -65,6 +65,7 @@ pub struct User {
     connection: Connection,
     address: SocketAddr,
     shape: Shape,
+    /// The session's cookie, or the response to go on from.
     cookie: Option<String>,
     /// Filled and emptied again for each answer.
     bytes: Vec<u8>,
@@ -92,7 +93,11 @@ impl User {
         self.send(false).await?;
         self.bytes.clear();
         self.connection.body(&mut self.bytes).await?;
-        check_plain(self.shape, &self.bytes, expected)
+        check_plain(self.shape, &self.bytes, expected)?;
+        if self.shape == Shape::Responses {
+            self.cookie = Some(serde_json::from_slice::<Response>(&self.bytes)?.id.into_owned());
+        }
+        Ok(())
     }
 
     /// Asks, and checks the streamed answer; gives the time to its first text, and the number of its texts.
@@ -109,6 +114,9 @@ impl User {
             }
         }
         stream.end()?;
+        if self.shape == Shape::Responses {
+            self.cookie = stream.response.take();
+        }
         Ok((first.unwrap_or_default(), stream.texts))
     }
 
@@ -137,8 +145,15 @@ fn request(address: SocketAddr, shape: Shape, streamed: bool, cookie: Option<&st
             let messages = format!(r#"[{system},{{"role":"user","content":"{QUESTION}"}}]"#);
             ("/v1/chat/completions", format!(r#"{{"model":"m","messages":{messages},"stream":{streamed}}}"#))
         }
+        Shape::Responses => {
+            let previous = cookie.map(|id| format!(r#","previous_response_id":"{id}""#)).unwrap_or_default();
+            let body =
+                format!(r#"{{"model":"m","input":"{QUESTION}","truncation":"auto","stream":{streamed}{previous}}}"#);
+            ("/v1/responses", body)
+        }
     };
-    let cookie = cookie.map(|cookie| format!("Cookie: {cookie}\r\n")).unwrap_or_default();
+    let cookie =
+        cookie.filter(|_| shape == Shape::Chat).map(|cookie| format!("Cookie: {cookie}\r\n")).unwrap_or_default();
     format!(
         "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n{cookie}Content-Length: {}\r\n\r\n{body}",
         body.len()

@@ -15,6 +15,7 @@ pub(crate) struct Options {
     pub(crate) flush_each: bool,
     pub(crate) threads: usize,
     pub(crate) reply: Option<String>,
+    pub(crate) assistant: bool,
     pub(crate) fault: Option<&'static Fault>,
     pub(crate) fault_every: usize,
     pub(crate) require_key: Option<String>,
@@ -39,6 +40,7 @@ impl Default for Options {
             flush_each: false,
             threads: 1,
             reply: None,
+            assistant: false,
             fault: None,
             fault_every: 1,
             require_key: None,
@@ -60,6 +62,7 @@ usage: fake-openai [flags]
   --tokens N           words of the default answer (200)
   --delay-ms N         pause before each chunk of it (0)
   --reply TEXT         another default answer
+  --assistant          say what was shown, call the tools named, fill in schemas, instead of a default answer
   --bench              fixed answer rendered once, requests counted but not recorded or logged
   --flush-each         with --bench: each chunk in a write of its own
   --threads N          worker threads (1)
@@ -94,6 +97,7 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Asked
         };
         match flag {
             "--help" | "-h" => return Ok(Asked::Help),
+            "--assistant" => options.assistant = true,
             "--bench" => options.bench = true,
             "--flush-each" => options.flush_each = true,
             "--quiet" => options.quiet = true,

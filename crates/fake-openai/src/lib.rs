@@ -6,7 +6,8 @@
 //! A tour, in the order a request passes: `server` accepts, `connection` reads it (`http1`) and records it
 //! (`record`), `script` chooses its [`Reply`] (`reply`, `errors`, `completion`), `render` compiles that with the JSON
 //! of `answers` to a `plan` of writes and waits ([`Gate`], [`Step`]), and `connection` carries it out. `bench` has
-//! the plans that are rendered once; `faults` gives names to replies, for the binary.
+//! the plans that are rendered once; `faults` gives names to replies, for the binary, and `assistant` is the responder
+//! for tests of real clients.
 //!
 //! ```no_run
 //! # async fn example() {
@@ -21,6 +22,7 @@
 //! ```
 
 mod answers;
+mod assistant;
 mod bench;
 mod completion;
 mod connection;
@@ -37,6 +39,7 @@ mod script;
 mod server;
 mod steps;
 
+pub use assistant::assistant;
 pub use bench::Bench;
 pub use completion::{Chunking, Usage};
 pub use fake::FakeOpenAi;

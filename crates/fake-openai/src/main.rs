@@ -5,7 +5,7 @@ mod cli;
 use std::io::Write;
 use std::process::ExitCode;
 
-use fake_openai::{Bench, FakeOpenAi, KeepAlive, RecordedRequest, Reply, magic};
+use fake_openai::{Bench, FakeOpenAi, KeepAlive, RecordedRequest, Reply, assistant, magic};
 
 use crate::cli::{Asked, Options};
 
@@ -65,18 +65,23 @@ fn set_up(fake: &FakeOpenAi, options: Options) {
     }
 }
 
-/// The magic prompt's reply, the flagged fault's for every so many calls, or the default.
+/// The magic prompt's reply, the flagged fault's for every so many calls, the assistant's, or the default.
 fn responder(options: Options) -> impl FnMut(&RecordedRequest) -> Reply + Send {
     let default = match &options.reply {
         Some(text) => Reply::text(text),
         None => Reply::tokens(options.tokens),
     };
     let default = default.delay_each(options.delay);
+    let mut assistant = options.assistant.then(assistant);
     let mut calls = 0;
     move |request| {
         calls += 1;
         let flagged = || options.fault.filter(|_| calls % options.fault_every == 0);
-        let reply = magic(request).or_else(|| flagged().map(|fault| fault.reply()));
+        let reply = match (flagged(), &mut assistant) {
+            (Some(fault), _) => magic(request).or_else(|| Some(fault.reply())),
+            (None, Some(assistant)) => Some(assistant(request)),
+            (None, None) => magic(request),
+        };
         if !options.quiet {
             let (stream, messages) = (request.wants_stream(), request.messages().len());
             let (model, prompt) = (request.model(), request.last_prompt());

@@ -1,4 +1,11 @@
-//! `POST /v1/chat/completions`: passed on with the server's key, and back as it comes. Nothing is kept.
+//! `POST /v1/chat/completions`: passed on with the server's key, and back as it comes. Nothing is kept, unless the request
+//! says `store: true`; then it can be read again at `stored`.
+
+pub mod ask;
+pub mod collect;
+pub mod keep;
+pub mod members;
+pub mod stored;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -11,41 +18,23 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::Stream;
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use self::ask::ask;
+use self::keep::Keeper;
 use super::error::{OpenAiError, OpenAiErrorBody};
 use super::key::Caller;
 use crate::app::App;
-use crate::config::ChatConfig;
 use crate::domain::turn::{Fault, FaultKind};
 use crate::http::{body, fault};
 use crate::tasks::Guest;
-use crate::upstream::forward::{Ask, Chunks, Completed};
-
-/// What is looked at of a request. The rest is the model's business, and goes on byte for byte.
-#[derive(Deserialize)]
-struct Sketch<'a> {
-    #[serde(borrow, default, deserialize_with = "given")]
-    model: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "given")]
-    stream: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "given")]
-    n: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "given")]
-    max_tokens: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "given")]
-    max_completion_tokens: Option<&'a RawValue>,
-}
-
-/// A key that is there, also where its value is null.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
+use crate::upstream::forward::{Chunks, Completed};
 
 /// Answer a list of messages, as OpenAI's Chat Completions do. Every field goes to the model as it is; `model` may be left
 /// out.
+///
+/// With `store: true` the completion is kept with its messages and `metadata`, for this key or session: it is durable before
+/// the answer has its last byte. If it cannot be stored, the answer is an error, and a stream's last event.
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "openai", operation_id = "create_chat_completion",
     security((), ("key" = [])),
     request_body(content = serde_json::Value, description = "As OpenAI describes it.",
@@ -61,61 +50,29 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawVa
         (status = "4XX", description = "The request cannot be answered as it is.", body = OpenAiErrorBody),
         (status = "5XX", description = "The model or this server failed.", body = OpenAiErrorBody),
     ))]
-pub async fn create(State(app): State<Arc<App>>, _: Caller, request: Request) -> Result<Response, OpenAiError> {
+pub async fn create(
+    State(app): State<Arc<App>>,
+    Caller(owner): Caller,
+    request: Request,
+) -> Result<Response, OpenAiError> {
     let guest = app.guests.enter();
-    let ask = ask(body::object(request, &app).await?, &app.chat)?;
+    let (ask, order) = ask(body::object(request, &app).await?, &app)?;
+    let keeper = order.map(|order| Keeper::new(app.clone(), owner, order));
     let completed = guest.unless_leaving(app.upstream.complete(ask)).await.ok_or_else(fault::stopping)??;
-    Ok(match completed {
+    let kept = guest.unless_leaving(kept(completed, keeper)).await.ok_or_else(fault::stopping)?;
+    Ok(match kept? {
         Completed::Plain(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
         Completed::Events(chunks) => events(chunks, guest),
     })
 }
 
-/// Holds a request to the rules of this server.
-fn ask(body: Bytes, rules: &ChatConfig) -> Result<Ask, OpenAiError> {
-    let sketch: Sketch<'_> = serde_json::from_slice(&body).map_err(|error| body::explain(&error))?;
-    for (name, value) in [("max_tokens", sketch.max_tokens), ("max_completion_tokens", sketch.max_completion_tokens)] {
-        let most = u64::from(rules.max_tokens_limit);
-        if number(name, value)?.is_some_and(|tokens| tokens > most) {
-            let message = format!("{name} may be {most} at most.");
-            return Err(OpenAiError::invalid(name, "integer_above_max_value", message));
-        }
-    }
-    let stream = match sketch.stream.map(RawValue::get) {
-        None | Some("null" | "false") => false,
-        Some("true") => true,
-        Some(_) => return Err(OpenAiError::invalid("stream", "invalid_type", "stream must be true or false.")),
-    };
-    let choices = number("n", sketch.n)?.map_or(1, |n| u32::try_from(n).unwrap_or(u32::MAX));
-    let body = match sketch.model.map(|model| serde_json::from_str::<String>(model.get())) {
-        None => with_model(&body, &rules.default_model),
-        Some(Ok(model)) if rules.allowed_models.allows(&model) => body,
-        Some(Ok(_)) => return Err(OpenAiError::no_model()),
-        Some(Err(_)) => return Err(OpenAiError::invalid("model", "invalid_type", "model must be a name.")),
-    };
-    Ok(Ask { body, stream, choices })
-}
-
-fn number(name: &str, value: Option<&RawValue>) -> Result<Option<u64>, OpenAiError> {
-    match value.map(RawValue::get) {
-        None | Some("null") => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| {
-            OpenAiError::invalid(
-                name,
-                "invalid_type",
-                format!("{name} must be a number, without a fraction and not below 0."),
-            )
-        }),
-    }
-}
-
-/// The request with this model in front of what else it says.
-fn with_model(body: &Bytes, model: &str) -> Bytes {
-    let start = body.iter().position(|byte| *byte == b'{').map_or(0, |at| at + 1);
-    let rest = body.get(start..).unwrap_or_default();
-    let comma = if rest.trim_ascii_start().starts_with(b"}") { "" } else { "," };
-    let model = format!("{{\"model\":{}{comma}", serde_json::Value::from(model));
-    [model.as_bytes(), rest].concat().into()
+/// An answer that is kept, or will have been when its last byte goes on.
+async fn kept(completed: Completed, keeper: Option<Keeper>) -> Result<Completed, OpenAiError> {
+    Ok(match (completed, keeper) {
+        (completed, None) => completed,
+        (Completed::Plain(body), Some(keeper)) => Completed::Plain(keeper.plain(body).await?),
+        (Completed::Events(chunks), Some(keeper)) => Completed::Events(keeper.events(chunks).await?),
+    })
 }
 
 fn events(chunks: Chunks, guest: Guest) -> Response {

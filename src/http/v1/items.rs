@@ -295,7 +295,7 @@ mod tests {
             json!([{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}]),
             json!([{"type": null, "role": "user", "content": [{"type": "text", "text": "hi"}], "id": null}]),
         ] {
-            assert_eq!(given(shape), [wanted.clone()]);
+            assert_eq!(given(shape), std::slice::from_ref(&wanted));
         }
         let echoed = json!([{"type": "message", "id": "msg_1", "status": "completed", "role": "assistant",
             "content": [{"type": "output_text", "text": "yes", "annotations": [{"type": "x"}], "logprobs": []}]}]);

@@ -2,11 +2,12 @@
 
 use async_trait::async_trait;
 
-use super::{ConversationRow, Memory, State, is_there};
-use crate::domain::conversation::{Owner, Place};
+use super::{ConversationRow, Memory, State};
+use crate::domain::conversation::{Conversation, Owner, Place};
 use crate::domain::ids::{ConversationId, ItemId, TurnId};
 use crate::domain::item::{Item, StoredItem};
 use crate::domain::turn::TurnStatus;
+use crate::domain::window::Budget;
 use crate::store::conversations::{
     Added, ConversationInfo, Conversations, ConversationsPage, Created, ItemsPage, ItemsQuery, NewConversation, Removed,
 };
@@ -21,6 +22,34 @@ impl State {
 }
 
 impl ConversationRow {
+    pub(super) fn new(place: &Place, now_ms: i64, hidden: bool) -> Self {
+        let head = Conversation {
+            id: place.conversation.clone(),
+            version: 0,
+            item_count: 0,
+            total_tokens: 0,
+            created_at_ms: now_ms,
+            running: None,
+        };
+        Self { owner: place.owner.clone(), head, items: Vec::new(), metadata: "{}".into(), hidden }
+    }
+
+    pub(super) fn window(&self, budget: Budget) -> Vec<StoredItem> {
+        let cut = budget.cut(self.head.total_tokens);
+        let from = self.items.partition_point(|item| item.tokens_before < cut);
+        self.items[from..].iter().filter(|item| is_there(item)).cloned().collect()
+    }
+
+    pub(super) fn push(&mut self, item: Item, now_ms: i64) -> StoredItem {
+        let tokens = u64::from(item.tokens);
+        let (seq, tokens_before) = (self.items.len() as u64 + 1, self.head.total_tokens);
+        let stored = StoredItem { seq, tokens_before, created_at_ms: now_ms, item };
+        self.items.push(stored.clone());
+        self.head.item_count = seq;
+        self.head.total_tokens += tokens;
+        stored
+    }
+
     fn info(&self) -> ConversationInfo {
         ConversationInfo {
             id: self.head.id.clone(),
@@ -58,6 +87,11 @@ impl ConversationRow {
         }
         self.head.item_count = self.items.len() as u64;
     }
+}
+
+/// Whether it is an item, and not what is left of one that was removed.
+pub(super) fn is_there(stored: &StoredItem) -> bool {
+    !stored.item.json.is_empty()
 }
 
 #[async_trait]
@@ -129,6 +163,7 @@ impl Conversations for Memory {
         }
         let gone = state.conversations.remove(&place.conversation);
         state.turns.retain(|_, row| row.record.place != *place);
+        state.forget_keys_without_turn();
         drop(state);
         if let Some(turn) = gone.and_then(|row| row.head.running) {
             self.notify(Notice::Cancel(turn));
@@ -179,6 +214,7 @@ impl Conversations for Memory {
             return Ok(false);
         }
         let Some(gone) = state.turns.remove(turn) else { return Ok(false) };
+        state.forget_keys_without_turn();
         let place = gone.record.place;
         let is_last = !state.turns.values().any(|row| row.record.place == place);
         if is_last && state.conversations.get(&place.conversation).is_some_and(|row| row.hidden) {

@@ -280,7 +280,7 @@ mod tests {
         let entries = [b"5 1 gone".to_vec(), packed(&stored, 6), b"7 1 gone".to_vec(), b"line".to_vec()];
         let reply = Value::Array(entries.into_iter().map(Value::BulkString).collect());
         let read = Items::read(reply).unwrap().numbered(3).unwrap();
-        assert_eq!(read.iter().map(|item| (item.seq, item.item.json.as_str())).collect::<Vec<_>>(), [(4, "-")]);
+        assert_eq!(read.iter().map(|item| (item.seq, item.item.json.as_str())).collect::<Vec<_>>(), [(4, "gone")]);
     }
 
     #[test]

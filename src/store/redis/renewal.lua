@@ -1,6 +1,6 @@
 -- How a session lives on, and its keys with it: a part of begin.lua, create.lua, put_document.lua and renew.lua.
 -- The session's own key expires on time. The others are kept a little longer, so that they need to be touched only when
--- what they have left has fallen behind: a request renews one key, and all of them once in a while.
+-- what they have left has fallen behind, or is far too much: a request renews one key, and all of them once in a while.
 
 local function clock_ms()
   local time = redis.call('TIME')
@@ -47,11 +47,10 @@ local function renew(session, base, stored, max_age, now, clock)
     local _, was_kept = parse_session(stored)
     kept = was_kept
   end
-  local behind = tonumber(kept) < needed
-  if behind then
-    kept = string.format('%.0f', needed + math.max(math.floor(max_age / 20), 50))
-  end
+  local slack = math.max(math.floor(max_age / 20), 50)
+  local is_off = tonumber(kept) < needed or tonumber(kept) > needed + slack
+  if is_off then kept = string.format('%.0f', needed + slack) end
   redis.call('SET', session, string.format('%.0f ', now + max_age) .. kept, 'PX', string.format('%.0f', max_age))
-  if behind and stored then keep_all(base, kept) end
+  if is_off and stored then keep_all(base, kept) end
   return kept
 end

@@ -115,11 +115,9 @@ impl Begin {
 
     fn store(&self, db: &Connection, found: &Found) -> Result<(), Fail> {
         let (begin, turn) = (&self.begin, self.begin.turn.as_str());
-        execute(
-            db,
-            sql::INSERT_TURN,
-            params![turn, found.number, found.newest_turn, int(FIRST_FENCE), begin.now_ms, self.request],
-        )?;
+        let (fence, key) = (int(FIRST_FENCE), begin.idempotency.as_ref().map(|asked| &asked.key));
+        let params = params![turn, found.number, found.newest_turn, fence, begin.now_ms, self.request, key];
+        execute(db, sql::INSERT_TURN, params)?;
         execute(db, sql::TAKE_LEASE, params![found.number, db.last_insert_rowid(), begin.holder.as_str()])?;
         if let Some(asked) = &begin.idempotency {
             let until_ms = begin.now_ms.saturating_add(asked.keep_ms);

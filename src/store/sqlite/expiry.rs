@@ -65,7 +65,7 @@ impl Operation for DeleteConversation {
             return Ok(None);
         };
         let running = running_turn_id(db, conversation.number)?;
-        delete(db, conversation.number, conversation.newest_turn)?;
+        delete(db, &self.place.owner.tag(), conversation.number, conversation.newest_turn)?;
         Ok(Some(running))
     }
 
@@ -101,10 +101,11 @@ impl Operation for DeleteTurn {
             return Ok(false);
         };
         take_out_of_list(db, conversation, turn)?;
-        delete_turn(db, turn)?;
+        let tag = self.owner.tag();
+        delete_turn(db, &tag, turn)?;
         let (newest, hidden): (Option<i64>, bool) = newest_turn(db, conversation)?;
         if hidden && newest.is_none() && running_turn(db, conversation)?.is_none() {
-            delete(db, conversation, None)?;
+            delete(db, &tag, conversation, None)?;
         }
         Ok(true)
     }
@@ -144,17 +145,17 @@ fn delete_a_conversation(db: &Connection, owner: &str) -> Result<bool, Fail> {
     let found: Option<(i64, Option<i64>)> =
         find(db, sql::CONVERSATION_OF_OWNER, [owner], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if let Some((conversation, newest)) = found {
-        delete(db, conversation, newest)?;
+        delete(db, owner, conversation, newest)?;
     }
     Ok(found.is_some())
 }
 
 /// A conversation with all that hangs on it; `newest` is the last of its turns that has ended.
-fn delete(db: &Connection, conversation: i64, newest: Option<i64>) -> Result<(), Fail> {
+fn delete(db: &Connection, owner: &str, conversation: i64, newest: Option<i64>) -> Result<(), Fail> {
     let mut next = running_turn(db, conversation)?.or(newest);
     while let Some(turn) = next {
         next = previous_turn(db, turn)?;
-        delete_turn(db, turn)?;
+        delete_turn(db, owner, turn)?;
     }
     execute(db, sql::DELETE_ITEMS, rows::items_of(conversation))?;
     execute(db, sql::END_LEASE, [conversation])?;
@@ -162,7 +163,8 @@ fn delete(db: &Connection, conversation: i64, newest: Option<i64>) -> Result<(),
     Ok(())
 }
 
-fn delete_turn(db: &Connection, turn: i64) -> Result<(), Fail> {
+fn delete_turn(db: &Connection, owner: &str, turn: i64) -> Result<(), Fail> {
+    execute(db, sql::DELETE_KEY_OF_TURN, params![owner, turn])?;
     execute(db, sql::DELETE_EVENTS, rows::events_of(turn))?;
     execute(db, sql::DELETE_TURN, [turn])?;
     Ok(())

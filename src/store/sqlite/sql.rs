@@ -65,6 +65,10 @@ statements! {
     INSERT_KEY =
         "INSERT OR REPLACE INTO idempotency_keys (owner, key, fingerprint, turn, conversation, until_ms) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    /// The key that a turn began with, while it is that turn's.
+    DELETE_KEY_OF_TURN =
+        "DELETE FROM idempotency_keys WHERE owner = ?1 AND (key, turn) = \
+         (SELECT idempotency_key, id FROM turns WHERE number = ?2)";
     DELETE_KEYS_OF = "DELETE FROM idempotency_keys WHERE owner = ?1";
     DELETE_OLD_KEYS =
         "DELETE FROM idempotency_keys WHERE (owner, key) IN \
@@ -116,8 +120,8 @@ statements! {
     DELETE_ITEMS = "DELETE FROM items WHERE place BETWEEN ?1 AND ?2";
 
     INSERT_TURN =
-        "INSERT INTO turns (id, conversation, previous, status, attempt, fence, created_at_ms, request) \
-         VALUES (?1, ?2, ?3, 'running', 1, ?4, ?5, ?6)";
+        "INSERT INTO turns (id, conversation, previous, status, attempt, fence, created_at_ms, request, idempotency_key) \
+         VALUES (?1, ?2, ?3, 'running', 1, ?4, ?5, ?6, ?7)";
     TURN_ID = "SELECT id FROM turns WHERE number = ?1";
     TURN_BY_ID =
         "SELECT ", turn_columns!(), " FROM turns t JOIN conversations c ON c.number = t.conversation WHERE t.id = ?1";

@@ -251,3 +251,36 @@ async fn a_refusal_does_not_repeat_what_was_said() {
     let details: Value = answer.json()["details"].clone();
     assert!(details.as_str().unwrap().contains("colour"), "{details}");
 }
+
+/// Clients send a header and a body in two pieces, and the connection is used again after an answer to the first alone.
+#[tokio::test]
+async fn what_is_refused_before_it_has_come_ends_no_connection_unannounced() {
+    let setup = Setup::default().set("API_KEYS", "web:key-0123456789-0123456789");
+    let server = setup.upstream(Arc::new(Scripted::default())).start().await;
+    let head = |path: &str, length: usize, more: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer wrong\r\ncontent-type: application/json\r\n\
+             {more}content-length: {length}\r\n\r\n"
+        )
+    };
+    for (path, status) in [("/v1/responses", 401), ("/v1/nothing", 404), ("/health/live", 405), ("/nothing", 404)] {
+        // All of it comes, in pieces: the connection goes on.
+        let mut raw = Raw::connect(&server).await;
+        for _ in 0..3 {
+            raw.send(head(path, 40, "")).await;
+            raw.send([b' '; 10]).await;
+            tokio::task::yield_now().await;
+            raw.send([b' '; 30]).await;
+            let answer = raw.answer().await.unwrap();
+            assert_eq!((answer.status, answer.header("connection")), (status, None), "{path}");
+        }
+        // It never comes, is too much, or waits to be wanted: the connection ends, and the client knows.
+        for (length, more) in [(40, ""), (1_000_000, ""), (40, "expect: 100-continue\r\n")] {
+            let mut raw = Raw::connect(&server).await;
+            raw.send(head(path, length, more)).await;
+            let answer = raw.answer().await.unwrap();
+            assert_eq!((answer.status, answer.header("connection")), (status, Some("close")), "{path} {length} {more}");
+            assert_eq!(raw.until_closed().await, "", "{path}");
+        }
+    }
+}

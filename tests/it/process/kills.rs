@@ -254,7 +254,9 @@ impl Check<'_> {
                 assert!(answer_to(prompt).starts_with(answer), "{record}: {answer}");
                 assert!(assistant.is_none_or(|message| message["status"] == "incomplete"), "{record}");
                 assert_eq!(record["error"]["code"], "server_stopped", "{record}");
-                assert!(!self.reruns || record["attempt"] == 3, "given up too early: {record}");
+                // A server may die again before it says that it tries again; that counts as an attempt, too.
+                let attempts = record["attempt"].as_u64().unwrap();
+                assert!(!self.reruns || attempts >= 3, "given up too early: {record}");
             }
             other => panic!("{other}: {record}"),
         }

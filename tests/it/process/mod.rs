@@ -3,6 +3,7 @@
 pub mod curl;
 mod disk;
 mod durable;
+mod keys;
 mod kills;
 mod model_down;
 mod redis_down;

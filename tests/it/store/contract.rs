@@ -116,6 +116,7 @@ macro_rules! contract {
                 that_do_not_begin_make_nothing,
                 of_eight_that_expect_the_same_one_begins,
                 take_a_key_over_to_remember_it,
+                that_are_forgotten_free_their_keys,
                 can_be_forgotten,
                 forgotten_one_by_one_leave_the_others,
                 that_are_the_last_take_a_hidden_conversation_along,

@@ -1,5 +1,6 @@
 //! Redis, put to the contract, and what is Redis's own: outages, several instances, the layout of its keys.
 
+mod apart;
 mod instances;
 mod layout;
 mod outages;

@@ -121,7 +121,11 @@ async fn what_compatible_servers_leave_out_is_not_missed() {
     fake.push(Reply::text(TEXT).without_usage().without_finish_reason());
     assert_eq!(ask(&upstream, plain()).await.whole().text, TEXT);
     fake.push(Reply::reasoning("hm").then_text("so").then_refusal(" no"));
-    assert_eq!(ask(&upstream, streamed()).await.whole().text, "so no");
+    let heard = ask(&upstream, streamed()).await.whole();
+    assert_eq!(
+        (heard.text.as_str(), heard.more.as_slice()),
+        ("so", &["reasoning hm".to_owned(), "refusal  no".into()][..])
+    );
     fake.push(Reply::empty().finish_reason("length"));
     let heard = ask(&upstream, plain()).await.whole();
     assert_eq!((heard.text.as_str(), heard.finish.as_deref()), ("", Some("length")));

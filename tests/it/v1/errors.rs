@@ -25,7 +25,7 @@ async fn addresses_and_methods_that_there_are_not() {
         );
     }
     for (method, path, allow) in [
-        (Method::GET, "/v1/chat/completions", "POST"),
+        (Method::DELETE, "/v1/chat/completions", "POST"),
         (Method::DELETE, "/v1/models", "GET"),
         (Method::GET, "/v1/embeddings", "POST"),
     ] {

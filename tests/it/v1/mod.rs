@@ -1,4 +1,4 @@
-//! The SDK door: keys, chat completions passed through, models, bytes, errors, and a real SDK.
+//! The SDK door: keys, chat completions passed through, models, bytes, errors.
 
 mod canaries;
 mod completions;
@@ -7,10 +7,9 @@ mod errors;
 mod keys;
 mod models;
 mod passing;
-
-mod python;
 mod responses;
 mod sdk;
+mod stored;
 mod streams;
 
 use std::sync::Arc;

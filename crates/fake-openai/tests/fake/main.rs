@@ -1,5 +1,6 @@
 //! The fake seen from the other end of a bare socket.
 
+mod assistant;
 mod client;
 mod connections;
 mod ends;

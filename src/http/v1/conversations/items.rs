@@ -76,7 +76,10 @@ fn no_such_item() -> OpenAiError {
 #[utoipa::path(post, path = "/v1/conversations/{conversation_id}/items", tag = "conversations", operation_id = "create_items",
     security((), ("key" = [])), params(("conversation_id" = String, Path, description = "The conversation's id.")),
     request_body(content = serde_json::Value, example = json!({"items": [{"role": "user", "content": "Hello!"}]})), responses(
-        (status = 200, description = "The items, with their ids.", body = serde_json::Value),
+        (status = 200, description = "The items, with their ids.", body = serde_json::Value, example = json!({"object": "list",
+            "data": [{"id": "msg_1", "type": "message", "status": "completed", "role": "user",
+                "content": [{"type": "input_text", "text": "Hello!"}]}],
+            "first_id": "msg_1", "last_id": "msg_1", "has_more": false})),
         (status = "4XX", description = "There is no such conversation, the request is not right, or a response is being \
             made (`conversation_locked`, 409).", body = OpenAiErrorBody),
         (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
@@ -103,7 +106,10 @@ pub async fn create(
 #[utoipa::path(get, path = "/v1/conversations/{conversation_id}/items", tag = "conversations", operation_id = "list_items",
     security((), ("key" = [])), params(("conversation_id" = String, Path, description = "The conversation's id."), PageQuery),
     responses(
-        (status = 200, description = "The items.", body = serde_json::Value),
+        (status = 200, description = "The items.", body = serde_json::Value, example = json!({"object": "list",
+            "data": [{"id": "msg_1", "type": "message", "status": "completed", "role": "user",
+                "content": [{"type": "input_text", "text": "Hello!"}]}],
+            "first_id": "msg_1", "last_id": "msg_1", "has_more": false})),
         (status = "4XX", description = "There is no such conversation, or a parameter is not right.", body = OpenAiErrorBody),
         (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
     ))]
@@ -130,7 +136,8 @@ pub async fn list_all(
         ("conversation_id" = String, Path, description = "The conversation's id."),
         ("item_id" = String, Path, description = "The item's id."),
     ), responses(
-        (status = 200, description = "The item.", body = serde_json::Value),
+        (status = 200, description = "The item.", body = serde_json::Value, example = json!({"id": "msg_1", "type": "message",
+            "status": "completed", "role": "user", "content": [{"type": "input_text", "text": "Hello!"}]})),
         (status = "4XX", description = "There is no such conversation or item.", body = OpenAiErrorBody),
         (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
     ))]
@@ -151,7 +158,8 @@ pub async fn retrieve(
         ("conversation_id" = String, Path, description = "The conversation's id."),
         ("item_id" = String, Path, description = "The item's id."),
     ), responses(
-        (status = 200, description = "The conversation.", body = serde_json::Value),
+        (status = 200, description = "The conversation.", body = serde_json::Value,
+            example = json!({"id": "conv_1", "object": "conversation", "created_at": 1764000000, "metadata": {"topic": "lighthouses"}})),
         (status = "4XX", description = "There is no such conversation or item.", body = OpenAiErrorBody),
         (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
     ))]

@@ -99,7 +99,9 @@ pub async fn create(
 /// The conversations, newest first; not those that only hold a chain of responses. OpenAI has no such call.
 #[utoipa::path(get, path = "/v1/conversations", tag = "conversations", operation_id = "list_conversations",
     security((), ("key" = [])), params(PageQuery), responses(
-        (status = 200, description = "The conversations.", body = serde_json::Value),
+        (status = 200, description = "The conversations.", body = serde_json::Value, example = json!({"object": "list",
+            "data": [{"id": "conv_1", "object": "conversation", "created_at": 1764000000, "metadata": {}}],
+            "first_id": "conv_1", "last_id": "conv_1", "has_more": false})),
         (status = "4XX", description = "A parameter is not right.", body = OpenAiErrorBody),
         (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
     ))]
@@ -122,7 +124,8 @@ pub async fn list_all(
 #[utoipa::path(get, path = "/v1/conversations/{conversation_id}", tag = "conversations",
     operation_id = "retrieve_conversation", security((), ("key" = [])),
     params(("conversation_id" = String, Path, description = "Its id.")), responses(
-        (status = 200, description = "The conversation.", body = serde_json::Value),
+        (status = 200, description = "The conversation.", body = serde_json::Value,
+            example = json!({"id": "conv_1", "object": "conversation", "created_at": 1764000000, "metadata": {"topic": "lighthouses"}})),
         (status = "4XX", description = "There is none of this id.", body = OpenAiErrorBody),
         (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
     ))]
@@ -139,7 +142,8 @@ pub async fn retrieve(
     operation_id = "update_conversation", security((), ("key" = [])),
     params(("conversation_id" = String, Path, description = "Its id.")),
     request_body(content = serde_json::Value, example = json!({"metadata": {"topic": "lighthouses"}})), responses(
-        (status = 200, description = "The conversation.", body = serde_json::Value),
+        (status = 200, description = "The conversation.", body = serde_json::Value,
+            example = json!({"id": "conv_1", "object": "conversation", "created_at": 1764000000, "metadata": {"topic": "lighthouses"}})),
         (status = "4XX", description = "There is none of this id, or the request is not right.", body = OpenAiErrorBody),
         (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
     ))]

@@ -40,7 +40,10 @@ const KEPT_TOKENS: u32 = 2_000;
 #[utoipa::path(post, path = "/v1/responses/compact", tag = "responses", operation_id = "compact_response",
     security((), ("key" = [])),
     request_body(content = serde_json::Value, example = json!({"model": "demo", "input": "Hello!"})), responses(
-        (status = 200, description = "What is left, and what the summary cost.", body = serde_json::Value),
+        (status = 200, description = "What is left, and what the summary cost.", body = serde_json::Value,
+            example = json!({"id": "resp_1", "object": "response.compaction", "created_at": 1764000000,
+                "output": [{"type": "compaction", "id": "cmp_1", "encrypted_content": "VGhleSBzcG9rZSBvZiBsaWdodGhvdXNlcy4="}],
+                "usage": {"input_tokens": 900, "output_tokens": 40, "total_tokens": 940}})),
         (status = "4XX", description = "The request is not right.", body = OpenAiErrorBody),
         (status = "5XX", description = "The model or this server failed.", body = OpenAiErrorBody),
     ))]

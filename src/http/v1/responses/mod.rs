@@ -41,7 +41,9 @@ use crate::http::{body, sse};
         example = json!({"model": "demo", "input": "Hello!"})),
     responses(
         (status = 200, description = "The response; with `stream`, its events.", content(
-            (serde_json::Value = "application/json"),
+            (serde_json::Value = "application/json", example = json!({"id": "resp_1", "object": "response", "status": "completed", "created_at": 1764000000, "model": "demo",
+            "output": [{"type": "message", "id": "msg_1", "status": "completed", "role": "assistant",
+                "content": [{"type": "output_text", "text": "Hello!", "annotations": []}]}]})),
             (String = "text/event-stream", example = "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0}\n\n"),
         )),
         (status = "4XX", description = "The request cannot be answered as it is; `conversation_locked` (409) where another \

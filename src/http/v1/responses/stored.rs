@@ -51,8 +51,10 @@ pub struct RetrieveQuery {
     params(("response_id" = String, Path, description = "Its id.", example = "resp_0199f3a65a6e7c1b8d2f4a6b8c0d2e51"), RetrieveQuery),
     responses(
         (status = 200, description = "The response; with `stream`, its events.", content(
-            (serde_json::Value = "application/json"),
-            (String = "text/event-stream"),
+            (serde_json::Value = "application/json", example = json!({"id": "resp_1", "object": "response", "status": "completed", "created_at": 1764000000, "model": "demo",
+            "output": [{"type": "message", "id": "msg_1", "status": "completed", "role": "assistant",
+                "content": [{"type": "output_text", "text": "Hello!", "annotations": []}]}]})),
+            (String = "text/event-stream", example = "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0}\n\n"),
         )),
         (status = "4XX", description = "There is none of this id, or its events are no longer kept (`events_expired`, 410).",
             body = OpenAiErrorBody),
@@ -155,7 +157,10 @@ pub async fn delete(
 /// Stop a response; what was said of it is kept. One that is over is left as it is.
 #[utoipa::path(post, path = "/v1/responses/{response_id}/cancel", tag = "responses", operation_id = "cancel_response",
     security((), ("key" = [])), params(("response_id" = String, Path, description = "Its id.")), responses(
-        (status = 200, description = "The response as it is now.", body = serde_json::Value),
+        (status = 200, description = "The response as it is now.", body = serde_json::Value,
+            example = json!({"id": "resp_1", "object": "response", "status": "cancelled", "created_at": 1764000000, "model": "demo",
+            "output": [{"type": "message", "id": "msg_1", "status": "incomplete", "role": "assistant",
+                "content": [{"type": "output_text", "text": "Hello!", "annotations": []}]}]})),
         (status = "4XX", description = "There is none of this id.", body = OpenAiErrorBody),
         (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
     ))]
@@ -174,7 +179,10 @@ pub async fn cancel(
 /// What a response was asked: its own input, without what it went on from.
 #[utoipa::path(get, path = "/v1/responses/{response_id}/input_items", tag = "responses", operation_id = "list_input_items",
     security((), ("key" = [])), params(("response_id" = String, Path, description = "Its id."), PageQuery), responses(
-        (status = 200, description = "The items, newest first unless `order` says otherwise.", body = serde_json::Value),
+        (status = 200, description = "The items, newest first unless `order` says otherwise.", body = serde_json::Value, example = json!({"object": "list",
+            "data": [{"id": "msg_1", "type": "message", "status": "completed", "role": "user",
+                "content": [{"type": "input_text", "text": "Hello!"}]}],
+            "first_id": "msg_1", "last_id": "msg_1", "has_more": false})),
         (status = "4XX", description = "There is none of this id, or a parameter is not right.", body = OpenAiErrorBody),
         (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
     ))]

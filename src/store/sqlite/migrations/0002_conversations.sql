@@ -11,6 +11,9 @@ CREATE INDEX conversations_by_owner ON conversations (owner, hidden, created_at_
 ALTER TABLE turns ADD COLUMN answer TEXT;
 -- How many items the conversation had when the turn ended; NULL while it runs, and for turns from before this step.
 ALTER TABLE turns ADD COLUMN items_then INTEGER;
+-- The idempotency key that the turn began with, which goes with it; by now it may be another turn's.
+ALTER TABLE turns ADD COLUMN idempotency_key TEXT;
+UPDATE turns SET idempotency_key = k.key FROM idempotency_keys k WHERE k.turn = turns.id;
 
 -- From here on items can be removed. The newest ones go, rows and all; of one in the middle the row stays, for its number
 -- and its tokens, with nothing of what it was: id and json are empty, turn is NULL. People see only what is left.

@@ -1,9 +1,13 @@
 //! Any store gives the answers that the reference model gives, whatever is asked of it.
 
+mod answers;
+mod ops;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use openai_backend::domain::clock::ManualClock;
+use openai_backend::domain::clock::{Clock, ManualClock};
+use openai_backend::domain::conversation::Owner;
 use openai_backend::domain::ids::{InstanceId, TurnId};
 use openai_backend::domain::item::{Item, StoredItem};
 use openai_backend::domain::tokens::Encoding;
@@ -11,83 +15,19 @@ use openai_backend::domain::turn::{TurnRecord, TurnStatus};
 use openai_backend::domain::window::Budget;
 use openai_backend::store::memory::Memory;
 use openai_backend::store::{
-    AppendEvents, BeginTurn, Begun, FinishTurn, IdempotencyKey, KeyRole, SessionUse, Started, Store,
+    AppendEvents, Appended, BeginTurn, Begun, FinishTurn, IdempotencyKey, KeyRole, SessionUse, Started, Store,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use tokio::runtime::Handle;
 
-use crate::store::rig::{AMPLE, Caller, DAY_MS, Rig, texts};
+use self::ops::{Op, ops};
+use super::responses::answer;
+use crate::store::rig::{AMPLE, Caller, DAY_MS, Rig, notes, texts};
 
 /// Who of the people names a conversation that is somebody else's.
 const INTRUDER: usize = 1;
 const HOUR_MS: i64 = 60 * 60 * 1_000;
-
-#[derive(Debug, Clone)]
-enum Op {
-    Begin { who: usize, create_session: bool, create_conversation: bool, key: Option<(u8, u8)>, budget: (u32, u32) },
-    Append { turn: usize, events: usize, old_fence: bool },
-    Finish { turn: usize, tokens: Vec<u32>, status: usize, old_fence: bool },
-    Read { who: usize, turn: usize, after: u64, limit: usize },
-    Turn { who: usize, turn: usize },
-    Turns { who: usize, limit: usize },
-    History { who: usize, before: Option<u64>, limit: usize },
-    Window { who: usize, budget: (u32, u32) },
-    Cancel { who: usize, turn: usize },
-    Release { turn: usize },
-    Adopt,
-    Renew { who: usize },
-    Delete { who: usize },
-    Sweep,
-    Pass { hours: i64 },
-}
-
-fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let who = 0..5usize;
-    let turn = 0..6usize;
-    let budget = || (1u32..400).prop_flat_map(|tokens| (Just(tokens), 0..=tokens));
-    let begin = (who.clone(), prop::bool::weighted(0.3), any::<bool>(), prop::option::of((0..2u8, 0..2u8)), budget())
-        .prop_map(|(who, create_session, create_conversation, key, budget)| Op::Begin {
-            who,
-            create_session,
-            create_conversation,
-            key,
-            budget,
-        });
-    let append = (turn.clone(), 0..4usize, prop::bool::weighted(0.2))
-        .prop_map(|(turn, events, old_fence)| Op::Append { turn, events, old_fence });
-    let finish = (turn.clone(), prop::collection::vec(0u32..90, 0..4), 0..4usize, prop::bool::weighted(0.2))
-        .prop_map(|(turn, tokens, status, old_fence)| Op::Finish { turn, tokens, status, old_fence });
-    let read = (who.clone(), turn.clone(), 0..8u64, 1..5usize).prop_map(|(who, turn, after, limit)| Op::Read {
-        who,
-        turn,
-        after,
-        limit,
-    });
-    let history = (who.clone(), prop::option::of(0..12u64), 1..6usize).prop_map(|(who, before, limit)| Op::History {
-        who,
-        before,
-        limit,
-    });
-    let op = prop_oneof![
-        8 => begin,
-        6 => append,
-        8 => finish,
-        4 => read,
-        2 => (who.clone(), turn.clone()).prop_map(|(who, turn)| Op::Turn { who, turn }),
-        2 => (who.clone(), 1..5usize).prop_map(|(who, limit)| Op::Turns { who, limit }),
-        4 => history,
-        2 => (who.clone(), budget()).prop_map(|(who, budget)| Op::Window { who, budget }),
-        2 => (who.clone(), turn.clone()).prop_map(|(who, turn)| Op::Cancel { who, turn }),
-        2 => turn.prop_map(|turn| Op::Release { turn }),
-        2 => Just(Op::Adopt),
-        1 => who.clone().prop_map(|who| Op::Renew { who }),
-        1 => who.prop_map(|who| Op::Delete { who }),
-        1 => Just(Op::Sweep),
-        2 => (1i64..4).prop_map(|hours| Op::Pass { hours }),
-    ];
-    prop::collection::vec(op, 1..80)
-}
 
 /// `PROPTEST_CASES=10000` looks longer.
 fn runner(cases: u32) -> TestRunner {
@@ -139,48 +79,50 @@ impl Play {
     }
 
     fn now_ms(&self) -> i64 {
-        openai_backend::domain::clock::Clock::now_ms(&*self.model_clock)
+        self.model_clock.now_ms()
     }
 
     async fn step(&mut self, op: &Op) {
         match *op {
             Op::Begin { .. } => self.begin(op).await,
             Op::Append { turn, events, old_fence } => self.append(turn, events, old_fence).await,
-            Op::Finish { turn, ref tokens, status, old_fence } => self.finish(turn, tokens, status, old_fence).await,
+            Op::Finish { .. } => self.finish(op).await,
             Op::Release { turn } => self.release(turn).await,
             Op::Adopt => self.adopt().await,
+            // Whether an id that somebody else has can be minted anew is left open.
+            Op::Create { who: INTRUDER, .. } => {}
             Op::Pass { hours } => {
                 // A store that goes by its own time is asked the same without the waiting.
                 if self.rig.clock().is_some() {
                     self.model_clock.advance(hours * HOUR_MS);
                 }
             }
-            _ => self.look(op).await,
+            _ => self.ask(op).await,
         }
     }
 
     async fn begin(&mut self, op: &Op) {
-        let Op::Begin { who, create_session, create_conversation, key, budget } = *op else { return };
-        // Whether an id that somebody else has can be minted anew is left open.
+        let Op::Begin { who, create_session, create_conversation, hidden, expected_items, key, budget } = *op else {
+            return;
+        };
         let create_conversation = create_conversation && who != INTRUDER;
         let who = &self.people[who];
-        let program = matches!(who.place.owner, openai_backend::domain::conversation::Owner::ApiKey(_));
-        let session = match (program, create_session) {
-            (true, _) => SessionUse::None,
+        let session = match (&who.place.owner, create_session) {
+            (Owner::ApiKey(_), _) => SessionUse::None,
             (_, true) => SessionUse::Create(10 * HOUR_MS),
             (_, false) => SessionUse::Renew(10 * HOUR_MS),
         };
-        let key = key.map(|(key, body)| IdempotencyKey {
+        let key = key.map(|(key, body, remember)| IdempotencyKey {
             key: key.to_string(),
             fingerprint: body.to_string(),
-            role: KeyRole::Join,
+            role: if remember { KeyRole::Remember } else { KeyRole::Join },
             keep_ms: 7 * HOUR_MS,
         });
         let begin = BeginTurn {
             session,
             create_conversation,
-            hidden: false,
-            expected_items: None,
+            hidden,
+            expected_items,
             idempotency: key,
             budget: Budget { tokens: budget.0, fixed_tokens: budget.1, whole: false },
             lease_ms: 10_000 * DAY_MS,
@@ -222,25 +164,29 @@ impl Play {
         let wanted = self.model.append_events(append.clone()).await.unwrap();
         let given = self.rig.store.append_events(AppendEvents { fence: fences.1, ..append }).await.unwrap();
         assert_eq!(given, wanted);
-        if matches!(wanted, openai_backend::store::Appended::Stored { .. }) {
+        if matches!(wanted, Appended::Stored { .. }) {
             self.turns[i].next_event += events.len() as u64;
         }
     }
 
-    async fn finish(&mut self, turn: usize, tokens: &[u32], status: usize, old_fence: bool) {
+    async fn finish(&mut self, op: &Op) {
+        let Op::Finish { turn, ref tokens, status, with_answer, old_fence } = *op else { return };
         let Some(i) = self.known(turn) else { return };
         let fences = self.fences(i, old_fence);
         let known = &self.turns[i];
         let status =
             [TurnStatus::Completed, TurnStatus::Failed, TurnStatus::Cancelled, TurnStatus::Interrupted][status];
-        let template = self.rig.finish(&known.begin, fences.0, known.next_event, "answer");
-        let item = |&tokens: &u32| Item { tokens, encoding: Encoding::Cl100k, ..template.items[0].clone() };
+        let mut items = notes(tokens);
+        for item in &mut items {
+            *item = Item { turn: Some(known.begin.turn.clone()), encoding: Encoding::Cl100k, ..item.clone() };
+        }
         let finish = FinishTurn {
             status,
-            items: tokens.iter().map(item).collect(),
+            items,
+            answer: with_answer.then(|| answer(&known.begin)),
             keep_events_ms: 5 * HOUR_MS,
             now_ms: self.now_ms(),
-            ..template
+            ..self.rig.finish(&known.begin, fences.0, known.next_event, "answer")
         };
         let wanted = self.model.finish_turn(finish.clone()).await.unwrap();
         let given = self.rig.store.finish_turn(FinishTurn { fence: fences.1, ..finish }).await.unwrap();
@@ -269,45 +215,11 @@ impl Play {
         }
     }
 
-    async fn look(&self, op: &Op) {
+    async fn ask(&self, op: &Op) {
+        let meant = self.meant(op).await;
         let (model, store) = (&self.model as &dyn Store, &*self.rig.store);
-        let (wanted, given) = (self.answer(model, op).await, self.answer(store, op).await);
+        let (wanted, given) = (self.answer(model, op, &meant).await, self.answer(store, op, &meant).await);
         assert_eq!(given, wanted, "{op:?}");
-    }
-
-    /// The answer of one of the two, as text.
-    async fn answer(&self, store: &dyn Store, op: &Op) -> String {
-        let person = |who: usize| &self.people[who].place;
-        let now_ms = self.now_ms();
-        match *op {
-            Op::Read { who, turn, after, limit } => {
-                let page = store.read_events(&person(who).owner, &self.turn_id(turn), after, limit).await;
-                format!("{:?}", page.unwrap())
-            }
-            Op::Turn { who, turn } => {
-                let record = store.turn(&person(who).owner, &self.turn_id(turn)).await.unwrap();
-                format!("{:?}", bare(record))
-            }
-            Op::Turns { who, limit } => {
-                format!("{:?}", store.turns(person(who), limit).await.unwrap().map(bare))
-            }
-            Op::History { who, before, limit } => {
-                format!("{:?}", store.history(person(who), before, limit, now_ms).await.unwrap())
-            }
-            Op::Window { who, budget: (tokens, fixed_tokens) } => {
-                format!("{:?}", store.window(person(who), Budget { tokens, fixed_tokens, whole: false }).await.unwrap())
-            }
-            Op::Cancel { who, turn } => {
-                format!("{:?}", store.request_cancel(&person(who).owner, &self.turn_id(turn)).await.unwrap())
-            }
-            Op::Renew { who } => {
-                format!("{:?}", store.renew_session(&person(who).owner, 10 * HOUR_MS, now_ms).await.unwrap())
-            }
-            Op::Delete { who } => format!("{:?}", store.delete_owner(&person(who).owner).await.unwrap()),
-            // How many things a store counts is its own affair.
-            Op::Sweep => store.sweep(now_ms).await.map(drop).map(|()| String::new()).unwrap(),
-            _ => unreachable!("not a look: {op:?}"),
-        }
     }
 }
 

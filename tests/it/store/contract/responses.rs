@@ -165,6 +165,33 @@ pub async fn take_a_key_over_to_remember_it(rig: &Rig) {
     }
 }
 
+pub async fn that_are_forgotten_free_their_keys(rig: &Rig) {
+    for who in rig.callers().await {
+        let owner = &who.place.owner;
+        let begun = |body: &'static str, role| {
+            let begin = rig.begin_with_key(&who, "key", body);
+            let idempotency = begin.idempotency.clone().map(|key| IdempotencyKey { role, ..key });
+            let begin = BeginTurn { idempotency, ..begin };
+            async move {
+                let fence = rig.started(&begin).await.fence;
+                rig.store.finish_turn(rig.finish(&begin, fence, 2, "hi")).await.unwrap();
+                begin.turn
+            }
+        };
+        let older = begun("body", KeyRole::Join).await;
+        assert!(rig.store.delete_turn(owner, &older).await.unwrap());
+        // A key that another turn has by now stays.
+        let older = begun("another body", KeyRole::Join).await;
+        let newer = begun("a third body", KeyRole::Remember).await;
+        assert!(rig.store.delete_turn(owner, &older).await.unwrap());
+        let joins = rig.begin_with_key(&who, "key", "a third body");
+        let conversation = who.place.conversation.clone();
+        assert_eq!(rig.peer.begin_turn(joins).await.unwrap(), Begun::Duplicate { turn: newer, conversation });
+        assert!(rig.store.delete_conversation(&who.place).await.unwrap());
+        begun("a fourth body", KeyRole::Join).await;
+    }
+}
+
 pub async fn can_be_forgotten(rig: &Rig) {
     for who in rig.callers().await {
         let owner = &who.place.owner;

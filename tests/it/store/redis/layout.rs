@@ -14,14 +14,15 @@ use super::prefix;
 use crate::store::rig::{AMPLE, Caller, DAY_MS, Rig, Time, texts};
 use crate::support::redis_server::RedisServer;
 
-struct Looked {
-    rig: Rig,
-    prefix: String,
-    admin: MultiplexedConnection,
+/// A store, and a way to look at its keys from the side.
+pub struct Looked {
+    pub rig: Rig,
+    pub prefix: String,
+    pub admin: MultiplexedConnection,
 }
 
 impl Looked {
-    async fn at(server: Arc<RedisServer>) -> Self {
+    pub async fn at(server: Arc<RedisServer>) -> Self {
         let prefix = prefix();
         let store: Arc<dyn Store> = Arc::new(Redis::connect(server.settings(&prefix)).await.unwrap());
         let admin = server.admin().await;
@@ -29,7 +30,7 @@ impl Looked {
         Self { rig, prefix, admin }
     }
 
-    async fn keys(&mut self) -> BTreeSet<String> {
+    pub async fn keys(&mut self) -> BTreeSet<String> {
         let keys: Vec<String> =
             redis::cmd("KEYS").arg(format!("{}*", self.prefix)).query_async(&mut self.admin).await.unwrap();
         keys.into_iter().collect()
@@ -39,7 +40,8 @@ impl Looked {
         redis::cmd("CLUSTER").arg("KEYSLOT").arg(key).query_async(&mut self.admin).await.unwrap()
     }
 
-    async fn ttl(&mut self, key: &str) -> i64 {
+    /// In milliseconds; -1 for ever.
+    pub async fn ttl(&mut self, key: &str) -> i64 {
         redis::cmd("PTTL").arg(key).query_async(&mut self.admin).await.unwrap()
     }
 
@@ -102,7 +104,7 @@ async fn all_keys_of_a_conversation_share_a_slot() {
 }
 
 /// A server that refuses whatever touches two slots at once.
-async fn a_cluster_of_one() -> Arc<RedisServer> {
+pub async fn a_cluster_of_one() -> Arc<RedisServer> {
     let server = RedisServer::start_with(&["--cluster-enabled", "yes"]);
     let mut admin = server.admin().await;
     let mut slots = redis::cmd("CLUSTER");

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, FutureExt as _, join_all};
 use openai_backend::domain::window::Budget;
+use openai_backend::store::conversations::{Added, ItemsQuery, Removed};
+use openai_backend::store::documents::{Document, DocumentKind, DocumentsQuery};
 use openai_backend::store::redis::{Redis, RedisSettings};
 use openai_backend::store::{BeginTurn, Begun, CancelRequest, Finished, Notice, Store, StoreError};
 
 use super::{prefix, rig_on};
-use crate::store::rig::{Caller, DAY_MS, Rig, texts};
+use crate::store::rig::{Caller, DAY_MS, Rig, notes, texts};
 use crate::support::eventually;
 use crate::support::redis_server::RedisServer;
 
@@ -48,8 +50,39 @@ fn every_call<'a>(rig: &'a Rig, who: &'a Caller, begun: &'a BeginTurn) -> Vec<Bo
     ]
 }
 
+/// Every kind of call for conversations and documents, likewise.
+fn every_call_apart<'a>(
+    rig: &'a Rig,
+    who: &'a Caller,
+    begun: &'a BeginTurn,
+) -> Vec<BoxFuture<'a, Result<(), StoreError>>> {
+    let (store, place, owner) = (&rig.store, &who.place, &who.place.owner);
+    let (item, kind) = (&begun.request.answer_id, DocumentKind::Completion);
+    let new = rig.new_conversation(&who.elsewhere(), &notes(&[1]));
+    let page = ItemsQuery { after: Some(item.clone()), ascending: true, limit: 10 };
+    let document = Document { id: "one".into(), created_at_ms: 1, json: "{}".into() };
+    let documents = DocumentsQuery { after: None, ascending: true, limit: 10 };
+    vec![
+        async move { store.create_conversation(new).await.map(drop) }.boxed(),
+        async move { store.conversation(place).await.map(drop) }.boxed(),
+        async move { store.conversations(owner, None, 10).await.map(drop) }.boxed(),
+        async move { store.set_metadata(place, "{}").await.map(drop) }.boxed(),
+        async move { store.add_items(place, notes(&[1]), 1).await.map(drop) }.boxed(),
+        async move { store.items(place, page).await.map(drop) }.boxed(),
+        async move { store.item(place, item).await.map(drop) }.boxed(),
+        async move { store.remove_item(place, item).await.map(drop) }.boxed(),
+        async move { store.delete_turn(owner, &begun.turn).await.map(drop) }.boxed(),
+        async move { store.delete_conversation(place).await.map(drop) }.boxed(),
+        async move { store.put_document(owner, kind, document).await.map(drop) }.boxed(),
+        async move { store.document(owner, kind, "one").await.map(drop) }.boxed(),
+        async move { store.documents(owner, kind, documents).await.map(drop) }.boxed(),
+        async move { store.delete_document(owner, kind, "one").await.map(drop) }.boxed(),
+    ]
+}
+
 async fn assert_bounded_failures(rig: &Rig, who: &Caller, begun: &BeginTurn, deadline: Duration) {
-    let calls = every_call(rig, who, begun).into_iter().enumerate().map(|(i, call)| async move {
+    let calls = every_call(rig, who, begun).into_iter().chain(every_call_apart(rig, who, begun));
+    let calls = calls.enumerate().map(|(i, call)| async move {
         let started = Instant::now();
         let answer = call.await;
         // Adopting makes up to three calls, and nothing else that could follow a failure.
@@ -155,7 +188,6 @@ async fn broken_connections_lose_and_double_nothing() {
     let server = Arc::new(RedisServer::start());
     let rig = rig_on(server.clone()).await;
     let callers: Vec<Caller> = (0..8).map(|_| Caller::browser()).collect();
-    let mut admin = server.admin().await;
     let turns = join_all(callers.iter().map(|who| async {
         for _ in 0..25 {
             rig.turn(who, "hi").await;
@@ -163,6 +195,16 @@ async fn broken_connections_lose_and_double_nothing() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }));
+    while_connections_break(&server, turns).await;
+    for who in &callers {
+        assert_eq!(rig.history(who).await.unwrap().items.len(), 50);
+        assert_eq!(rig.store.turns(&who.place, 100).await.unwrap().unwrap().len(), 25);
+    }
+}
+
+/// Breaks all connections every now and then until `work` is done.
+async fn while_connections_break<T>(server: &RedisServer, work: impl Future<Output = T>) -> T {
+    let mut admin = server.admin().await;
     let breaks = async {
         loop {
             let mut kill = redis::cmd("CLIENT");
@@ -172,12 +214,35 @@ async fn broken_connections_lose_and_double_nothing() {
         }
     };
     tokio::select! {
-        _ = turns => {}
+        done = work => done,
         () = breaks => unreachable!("it goes on for ever"),
     }
-    for who in &callers {
-        assert_eq!(rig.history(who).await.unwrap().items.len(), 50);
-        assert_eq!(rig.store.turns(&who.place, 100).await.unwrap().unwrap().len(), 25);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broken_connections_add_and_remove_every_item_once() {
+    let server = Arc::new(RedisServer::start());
+    let rig = rig_on(server.clone()).await;
+    let callers: Vec<Caller> = (0..8).map(|_| Caller::program()).collect();
+    let work = join_all(callers.iter().map(|who| async {
+        let mut stays = rig.created(who, &[1]).await;
+        for round in 0..25u32 {
+            let mut items = notes(&[round, 1]);
+            let added = rig.store.add_items(&who.place, items.clone(), rig.now_ms()).await.unwrap();
+            assert!(matches!(added, Added::Added(_)), "{added:?}");
+            let goes = items.remove(usize::from(round % 2 == 0));
+            assert_eq!(rig.store.remove_item(&who.place, &goes.id).await.unwrap(), Removed::Removed);
+            stays.append(&mut items);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        stays
+    }));
+    let stays = while_connections_break(&server, work).await;
+    for (who, stays) in callers.iter().zip(stays) {
+        let items = rig.history(who).await.unwrap().items;
+        assert_eq!(items.into_iter().map(|stored| stored.item).collect::<Vec<_>>(), stays);
+        let started = rig.started(&rig.begin(who)).await;
+        assert_eq!(started.conversation.version, 50);
     }
 }
 
@@ -209,6 +274,10 @@ async fn a_full_server_says_so_stores_no_halves_and_reads_on() {
     let elsewhere = who.elsewhere();
     let mut admin = server.admin().await;
     let set = |value: &str| redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(value).clone();
+    let (crowded, kind) = (who.elsewhere(), DocumentKind::Completion);
+    let items = rig.created(&crowded, &[1, 2, 4]).await;
+    let document = Document { id: "one".into(), created_at_ms: 1, json: "{}".into() };
+    assert!(rig.store.put_document(&who.place.owner, kind, document.clone()).await.unwrap());
     let _: () = set("1").query_async(&mut admin).await.unwrap();
 
     let full = |error: &StoreError| matches!(error, StoreError::Full(_));
@@ -223,6 +292,18 @@ async fn a_full_server_says_so_stores_no_halves_and_reads_on() {
     // Also where reading would leave a mark.
     rig.peer.read_events(&who.place.owner, &running.turn, 0, 10).await.unwrap();
     assert_eq!(rig.history(&elsewhere).await, None);
+
+    let new = rig.new_conversation(&elsewhere, &notes(&[1]));
+    assert!(full(&rig.store.create_conversation(new).await.unwrap_err()));
+    assert!(full(&rig.store.add_items(&crowded.place, notes(&[1]), 1).await.unwrap_err()));
+    assert!(full(&rig.store.remove_item(&crowded.place, &items[0].id).await.unwrap_err()));
+    assert_eq!(rig.history(&crowded).await.unwrap().items.len(), 3);
+    assert!(full(&rig.store.put_document(&who.place.owner, kind, document).await.unwrap_err()));
+    assert_eq!(rig.store.conversation(&elsewhere.place).await.unwrap(), None);
+    // What makes room can be done.
+    assert_eq!(rig.store.remove_item(&crowded.place, &items[2].id).await.unwrap(), Removed::Removed);
+    assert!(rig.store.delete_document(&who.place.owner, kind, "one").await.unwrap());
+    assert!(rig.store.delete_conversation(&crowded.place).await.unwrap());
 
     let _: () = set("0").query_async(&mut admin).await.unwrap();
     assert_eq!(rig.store.finish_turn(finish).await.unwrap(), Finished::Stored);

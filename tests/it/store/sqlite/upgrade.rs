@@ -108,10 +108,15 @@ async fn goes_on(rig: &Rig, one: &Place) {
     assert_eq!((started.history.len(), started.conversation.total_tokens), (2, 16));
     rig.store.finish_turn(rig.finish(&begin, started.fence, 2, "hi")).await.unwrap();
     assert_eq!(rig.store.turn(&one.owner, &begin.turn).await.unwrap().unwrap().items_then, Some(4));
+    let turn_1 = TurnId::parse("turn_1").unwrap();
     let first = rig.store.window(one, AMPLE).await.unwrap().remove(0).item.id;
     rig.store.remove_item(one, &first).await.unwrap();
     assert!(rig.store.delete_turn(&one.owner, &TurnId::parse("turn_2").unwrap()).await.unwrap());
     assert_eq!(rig.store.turns(one, 10).await.unwrap().unwrap().len(), 2);
+    assert!(rig.store.delete_turn(&one.owner, &turn_1).await.unwrap());
+    assert_eq!(rig.store.turns(one, 10).await.unwrap().unwrap()[0].id, begin.turn);
+    let begin = BeginTurn { session, ..rig.begin_with_key(&who, "key", "body") };
+    rig.started(&begin).await;
     assert_eq!(rig.store.window(one, AMPLE).await.unwrap().len(), 3);
 }
 

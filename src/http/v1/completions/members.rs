@@ -1,0 +1,115 @@
+//! The members of a JSON object in their order, each value as the text that it came as.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::domain::json::push_json_string;
+use crate::http::v1::error::OpenAiError;
+
+/// An object's members; their values are borrowed from the object's text.
+#[derive(Debug, Default)]
+pub struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    /// The value of a member; where there are two of one name, the last counts, as it does for most readers.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| *value)
+    }
+
+    /// The value of a member that is a text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<String> {
+        serde_json::from_str(self.get(name)?.get()).ok()
+    }
+
+    /// Whether there is nothing but these members; a null is nothing.
+    ///
+    /// # Errors
+    /// When there is another, with its name.
+    pub fn only(&self, names: &[&str]) -> Result<(), OpenAiError> {
+        let is_known = |key: &str, value: &RawValue| names.contains(&key) || value.get() == "null";
+        match self.0.iter().find(|(key, value)| !is_known(key, value)) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let name: String = name.chars().take(64).collect();
+                Err(OpenAiError::invalid(&name, "unknown_parameter", format!("Unknown parameter: '{name}'.")))
+            }
+        }
+    }
+
+    /// The object's text, its members without those of these names, behind `first`: whole members by commas, or nothing.
+    #[must_use]
+    pub fn json(&self, first: &str, without: &[&str]) -> String {
+        let length: usize = self.0.iter().map(|(key, value)| key.len() + value.get().len() + 4).sum();
+        let mut out = String::with_capacity(first.len() + length + 2);
+        out.push('{');
+        out.push_str(first);
+        for (key, value) in self.0.iter().filter(|(key, _)| !without.contains(&key.as_ref())) {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            push_json_string(&mut out, key);
+            out.push(':');
+            out.push_str(value.get());
+        }
+        out.push('}');
+        out
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(Key(key)) = map.next_key()? {
+                    members.push((key, map.next_value()?));
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+/// Borrowed wherever it holds no escape.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Members<'_> {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn values_stay_as_they_are_and_members_go_by_name() {
+        let text = r#" { "a" : 1.50, "b\n" : {"c": [ ]},"a":2 , "d":"\u00e9"} "#;
+        let members = read(text);
+        assert_eq!(members.json("", &[]), r#"{"a":1.50,"b\n":{"c": [ ]},"a":2,"d":"\u00e9"}"#);
+        assert_eq!(members.json(r#""x":0"#, &["a", "b\n"]), r#"{"x":0,"d":"\u00e9"}"#);
+        assert_eq!(members.json("", &["a", "b\n", "d"]), "{}");
+        assert_eq!(read("{}").json(r#""x":0"#, &[]), r#"{"x":0}"#);
+        assert_eq!(members.get("a").map(RawValue::get), Some("2"));
+        assert_eq!((members.text("d").as_deref(), members.text("a")), (Some("é"), None));
+        for wrong in ["[]", "1", "", "{\"a\":}", "{\"a\":1"] {
+            assert!(serde_json::from_str::<Members<'_>>(wrong).is_err(), "{wrong}");
+        }
+    }
+}
