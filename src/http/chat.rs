@@ -84,9 +84,7 @@ async fn validate(
     }
     let chat = app.clone();
     let apart = tokio::task::spawn_blocking(move || request.validate(&chat.chat, streamed, key));
-    apart.await.unwrap_or_else(|_| {
-        Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server made a mistake."))
-    })
+    apart.await.unwrap_or_else(|_| Err(ApiError::defect()))
 }
 
 /// Asks in the browser's session, or in a new one where it has none or one that has ended.

@@ -53,6 +53,12 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", error)
     }
 
+    /// A defect of this server; what it is, the log says.
+    #[must_use]
+    pub fn defect() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server made a mistake.")
+    }
+
     /// With details.
     #[must_use]
     pub fn details(mut self, details: impl Into<String>) -> Self {
@@ -99,5 +105,5 @@ pub async fn wrong_method() -> ApiError {
 /// log either; the panic hook has logged the place.
 #[must_use]
 pub fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server made a mistake.").into_response()
+    ApiError::defect().into_response()
 }

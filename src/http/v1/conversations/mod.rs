@@ -90,9 +90,7 @@ pub async fn create(
         Created::UnknownSession => {
             Err(ApiError::new(StatusCode::UNAUTHORIZED, "session_ended", "The session is over.").into())
         }
-        Created::Exists => {
-            Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server made a mistake.").into())
-        }
+        Created::Exists => Err(ApiError::defect().into()),
     }
 }
 

@@ -180,8 +180,7 @@ async fn input(homes: &[&Home], spot: &Spot, turn: &TurnId, wanted: &Wanted) -> 
     }
     // Counting so much takes a while: off the runtime, for others' sake.
     let counted = tokio::task::spawn_blocking(counted).await;
-    counted
-        .map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server made a mistake.").into())
+    counted.map_err(|_| ApiError::defect().into())
 }
 
 /// An item on its way into a turn.

@@ -15,7 +15,7 @@ pub mod tools;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
@@ -106,8 +106,7 @@ async fn loaded(model: &str) -> Result<(), OpenAiError> {
         return Ok(());
     }
     let loading = tokio::task::spawn_blocking(move || encoding.load()).await;
-    loading
-        .map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server made a mistake.").into())
+    loading.map_err(|_| ApiError::defect().into())
 }
 
 fn json(body: String) -> Response {
