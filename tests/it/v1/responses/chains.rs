@@ -134,6 +134,38 @@ async fn what_cannot_be_gone_on_from_says_why(ground: Ground) {
     assert_eq!(fake.calls(), calls);
 }
 
+/// Unless it may leave out what is old, a history that does not fit is an error, and nothing is spent on it.
+async fn a_history_that_does_not_fit_is_refused_or_cut(ground: Ground) {
+    let fake = FakeOpenAi::start().await;
+    let server = ground.start(over(&fake)).await;
+    let sdk = Sdk::new(&server.url);
+    let long = |n: usize| json!({"model": "gpt-4", "input": format!("{n} {}", "word ".repeat(1_500)), "max_output_tokens": 16});
+    let mut last = json!({"id": null});
+    for n in 0..5 {
+        let mut body = long(n);
+        body["previous_response_id"] = last["id"].clone();
+        last = sdk.respond(body).await;
+    }
+    let calls = fake.calls();
+    let mut body = long(5);
+    body["previous_response_id"] = last["id"].clone();
+    for stream in [false, true] {
+        body["stream"] = stream.into();
+        for truncation in [Value::Null, json!("disabled")] {
+            body["truncation"] = truncation;
+            let error = failed(&sdk.post("/v1/responses", &body).await, 400);
+            assert_eq!((&error["code"], &error["param"]), (&json!("context_length_exceeded"), &json!("input")));
+        }
+    }
+    assert_eq!(fake.calls(), calls);
+    body["truncation"] = "auto".into();
+    body["stream"] = false.into();
+    sdk.respond(body).await;
+    let told = told(&fake);
+    assert!((3..11).contains(&told.len()), "{}", told.len());
+    assert!(told.last().unwrap().starts_with("5 ") && told.iter().all(|text| !text.starts_with("0 ")));
+}
+
 /// Failed and cancelled ones end where they ended.
 async fn one_that_was_cut_short_can_be_gone_on_from(ground: Ground) {
     let fake = FakeOpenAi::start().await;
@@ -275,6 +307,7 @@ on_every_store! {
     many_go_on_from_the_same_one_at_once,
     whoever_is_told_the_end_can_go_on_at_once,
     what_cannot_be_gone_on_from_says_why,
+    a_history_that_does_not_fit_is_refused_or_cut,
     one_that_was_cut_short_can_be_gone_on_from,
     going_on_from_a_conversations_response_leaves_the_conversation_alone,
     a_link_that_is_deleted_takes_no_other_with_it,

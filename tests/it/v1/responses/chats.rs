@@ -94,15 +94,19 @@ async fn a_failure_adds_what_was_said_or_nothing(ground: Ground) {
     sdk.stream(within(&conversation, "one")).await;
     let items = sdk.items(&conversation).await;
     assert_eq!((items.len(), &items[1]["status"]), (2, &json!("incomplete")));
+    // Nor is what the limit cut called whole in one place and not in the other.
+    fake.push(Reply::text("Too lo").finish_reason("length"));
+    let cut = sdk.respond(within(&conversation, "more")).await;
+    assert_eq!(sdk.items(&conversation).await[3..], cut["output"].as_array().unwrap()[..]);
     let gate = Gate::new();
     fake.push(Reply::text("Stop").then_wait(&gate));
     let mut live = sdk.open(within(&conversation, "two")).await;
     let id = live.id().await;
     live.until("response.output_text.delta").await;
     sdk.cancel(&id).await;
-    assert_eq!(sdk.said(&conversation).await, ["one", "Half", "two", "Stop"]);
+    assert_eq!(sdk.said(&conversation).await, ["one", "Half", "more", "Too lo", "two", "Stop"]);
     sdk.respond(within(&conversation, "three")).await;
-    assert_eq!(fake.last().messages().len(), 5);
+    assert_eq!(fake.last().messages().len(), 7);
 }
 
 async fn what_is_not_stored_is_said_all_the_same(ground: Ground) {

@@ -1,6 +1,6 @@
 //! P4: a stream that is read on from event N gives N+1 to the end, once, in order, byte for byte, from any server.
 
-use fake_openai::{FakeOpenAi, Gate};
+use fake_openai::{FakeOpenAi, Gate, Step};
 
 use super::*;
 use crate::on_every_store;
@@ -150,6 +150,8 @@ async fn when_the_window_has_ended_the_whole_is_still_there(ground: Ground) {
         reply(&open),
         Reply::text("Half").finish_reason("length"),
         Reply::text("Well.").then_refusal("No."),
+        Reply::text("Broken").then(Step::Flush).then(Step::Reset),
+        Reply::tool_call("a", "f", "{\"x\":").then(Step::Flush).then(Step::End),
         Reply::empty(),
     ];
     for reply in replies {

@@ -234,3 +234,24 @@ async fn a_call_that_was_cut_is_not_answered() {
     assert_eq!(outline(&rig.fake), ["user \"Call.\"", "assistant \"Let me see.\"", "user \"Go on.\""]);
     assert_eq!(said_in(&failed["output"][0]), "Let me see.");
 }
+
+/// Half of a JSON in the history is something that servers choke on for good.
+#[tokio::test]
+async fn a_call_that_the_limit_cut_bricks_nothing() {
+    let rig = Rig::new().await;
+    for stream in [false, true] {
+        let conversation = rig.sdk().conversation(json!([])).await;
+        rig.fake.push(Reply::text("See:").then_tool_call("a", "f", "{\"x\":\"12").finish_reason("length"));
+        let body = json!({"model": "m", "input": "Call.", "tools": [function("f")], "conversation": conversation});
+        let cut = match stream {
+            true => rig.stream(body).await.pop().unwrap()["response"].clone(),
+            false => rig.respond(body).await,
+        };
+        assert_eq!((&cut["status"], &cut["output"][1]["status"]), (&json!("incomplete"), &json!("incomplete")));
+        rig.respond(json!({"model": "m", "input": "Go on.", "conversation": conversation})).await;
+        assert_eq!(outline(&rig.fake), ["user \"Call.\"", "assistant \"See:\"", "user \"Go on.\""]);
+        // Whoever answers it all the same is heard.
+        rig.respond(json!({"model": "m", "input": [output("a", "42")], "previous_response_id": cut["id"]})).await;
+        assert!(rig.told().last().unwrap().1.contains("42"), "{:?}", rig.told());
+    }
+}
