@@ -6,6 +6,9 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
 use super::request::{Whence, no_previous};
 use crate::app::App;
 use crate::domain::conversation::{Owner, Place};
@@ -79,10 +82,28 @@ impl Home {
     }
 }
 
+/// What of a response's request says where it is.
+#[derive(Deserialize)]
+struct Kept {
+    store: bool,
+    conversation: Option<IgnoredAny>,
+}
+
+impl Kept {
+    /// `None` for a turn of `/chat`.
+    fn of(record: &TurnRecord) -> Option<Self> {
+        serde_json::from_str(record.request.shown.as_deref()?).ok()
+    }
+}
+
 /// A response that was not to be stored is one that nobody finds, although its conversation has what was said.
 fn is_stored(record: &TurnRecord) -> bool {
-    let shown = record.request.shown.as_deref().and_then(|shown| serde_json::from_str::<serde_json::Value>(shown).ok());
-    shown.is_none_or(|shown| shown["store"] != false)
+    Kept::of(record).is_none_or(|kept| kept.store)
+}
+
+/// Whether its conversation is a chain of responses, and not somebody's: then no conversation was named.
+fn is_in_chain(record: &TurnRecord) -> bool {
+    Kept::of(record).is_some_and(|kept| kept.conversation.is_none())
 }
 
 /// A conversation that was made for a turn which is yet to begin: where it does not, for whatever reason, the conversation
@@ -152,8 +173,7 @@ fn fresh(app: &App, home: &Home) -> Spot {
 /// Right behind `record`, in its own conversation where that is a chain, or in a copy of somebody's conversation.
 async fn after(app: &App, home: &Home, record: &TurnRecord) -> Result<Spot, OpenAiError> {
     let Some(items) = record.items_then else { return Err(not_over(record)) };
-    let info = home.store.conversation(&record.place).await.map_err(ApiError::from)?;
-    if info.is_some_and(|info| info.hidden) {
+    if is_in_chain(record) {
         let previous = Some(record.id.clone());
         let place = record.place.clone();
         return Ok(Spot { place, create: false, expected_items: Some(items), previous, copied: None });
