@@ -32,10 +32,15 @@ struct Rig {
 
 impl Rig {
     async fn start() -> Self {
+        Self::start_with(|program| program).await
+    }
+
+    /// With further settings.
+    async fn start_with(change: impl FnOnce(Program) -> Program) -> Self {
         let fake = FakeOpenAi::start().await;
         fake.require_key(SERVERS_KEY);
         fake.set_responder(assistant());
-        let program = Program::towards(&fake.base_url());
+        let program = change(Program::towards(&fake.base_url()));
         let program = program.set("OPENAI_API_KEY", SERVERS_KEY).set("UPSTREAM_MAX_RETRIES", "0");
         let server = program.set("API_KEYS", &format!("web:{KEY},other:{OTHER_KEY}")).start().await;
         Self { fake, server }

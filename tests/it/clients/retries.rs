@@ -2,10 +2,14 @@
 
 use super::cutter::Cutter;
 use super::{KEY, Rig, run};
+use crate::support::redis_server::RedisServer;
 
 /// The script makes calls with the official SDK, of which each loses its first answer to the line.
 async fn adds_no_second_turn(script: &str, settings: &[(&str, &str)]) {
-    let rig = Rig::start().await;
+    adds_none_at(Rig::start().await, script, settings).await;
+}
+
+async fn adds_none_at(rig: Rig, script: &str, settings: &[(&str, &str)]) {
     let cutter = Cutter::start(&rig.server.url).await;
     let direct = format!("{}/v1", rig.server.url);
     let settings = [&[("OVER", "fake"), ("DIRECT_BASE_URL", direct.as_str())], settings].concat();
@@ -21,6 +25,13 @@ async fn adds_no_second_turn(script: &str, settings: &[(&str, &str)]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_openai_python() {
     adds_no_second_turn("sdk_retries.py", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_openai_python_on_redis() {
+    let redis = RedisServer::start_with(&[]);
+    let rig = Rig::start_with(|program| program.set("REDIS_URL", &redis.url())).await;
+    adds_none_at(rig, "sdk_retries.py", &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
