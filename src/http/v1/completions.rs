@@ -22,6 +22,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use self::ask::ask;
 use self::keep::Keeper;
+use super::answer;
 use super::error::{OpenAiError, OpenAiErrorBody};
 use super::key::Caller;
 use crate::app::App;
@@ -61,7 +62,7 @@ pub async fn create(
     let completed = guest.unless_leaving(app.upstream.complete(ask)).await.ok_or_else(fault::stopping)??;
     let kept = guest.unless_leaving(kept(completed, keeper)).await.ok_or_else(fault::stopping)?;
     Ok(match kept? {
-        Completed::Plain(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Completed::Plain(body) => answer::written(body),
         Completed::Events(chunks) => events(chunks, guest),
     })
 }

@@ -79,6 +79,13 @@ impl OpenAiError {
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", "model_not_found", message).param("model")
     }
 
+    /// There is no such conversation of this owner; `param` names it.
+    #[must_use]
+    pub fn no_conversation(param: &str) -> Self {
+        let message = "There is no conversation with this id.";
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", "conversation_not_found", message).param(param)
+    }
+
     /// About this parameter.
     #[must_use]
     pub fn param(mut self, param: &str) -> Self {

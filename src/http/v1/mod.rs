@@ -1,5 +1,6 @@
 //! The SDK door: what an OpenAI client finds below `/v1`.
 
+pub mod answer;
 pub mod completions;
 pub mod conversations;
 pub mod error;

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::answer;
 use super::error::{OpenAiError, OpenAiErrorBody};
 use super::key::Caller;
 use crate::app::App;
@@ -87,7 +87,7 @@ pub async fn retrieve_slashed(
 async fn find(app: &App, id: &str) -> Result<Response, OpenAiError> {
     let known = known(app).await?;
     let (_, model) = known.into_iter().find(|(name, _)| name == id).ok_or_else(OpenAiError::no_model)?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], model.get().to_owned()).into_response())
+    Ok(answer::written(model.get().to_owned()))
 }
 
 /// By id; each as the upstream describes it.

@@ -67,6 +67,24 @@ impl Page {
         };
         Ok(Self { limit: usize::from(limit), ascending, after: query.after })
     }
+
+    /// This part of a list that is there as a whole, oldest first, and whether more follows; `is_it` knows an entry by its
+    /// id.
+    ///
+    /// # Errors
+    /// When `after` names nothing in the list.
+    pub fn cut<T>(&self, mut list: Vec<T>, is_it: impl Fn(&T, &str) -> bool) -> Result<(Vec<T>, bool), OpenAiError> {
+        if !self.ascending {
+            list.reverse();
+        }
+        if let Some(after) = &self.after {
+            let place = list.iter().position(|entry| is_it(entry, after)).ok_or_else(no_such_place)?;
+            list.drain(..=place);
+        }
+        let has_more = list.len() > self.limit;
+        list.truncate(self.limit);
+        Ok((list, has_more))
+    }
 }
 
 /// A page of objects that have an `id` each.

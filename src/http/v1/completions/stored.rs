@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -19,8 +19,9 @@ use crate::app::App;
 use crate::domain::conversation::Owner;
 use crate::http::body;
 use crate::http::error::ApiError;
+use crate::http::v1::answer;
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
-use crate::http::v1::fields::{json_of, missing};
+use crate::http::v1::fields::missing;
 use crate::http::v1::key::Caller;
 use crate::http::v1::page::{Page, PageQuery, list as page_of, no_such_place};
 use crate::store::StoreError;
@@ -104,7 +105,7 @@ pub async fn list(
     let id = |found: Option<&(String, String)>| Value::from(found.map_or("", |(id, _)| id));
     let (first, last) = (id(found.first()), id(found.last()));
     let data: Vec<&str> = found.iter().map(|(_, json)| json.as_str()).collect();
-    Ok(answer(format!(
+    Ok(answer::written(format!(
         r#"{{"object":"list","data":[{}],"first_id":{first},"last_id":{last},"has_more":{has_more}}}"#,
         data.join(",")
     )))
@@ -166,7 +167,7 @@ pub async fn retrieve(
     let document = find(&app, &owner, id).await?;
     let stored = stored(&document)?;
     let members: Members<'_> = serde_json::from_str(stored.completion.get()).map_err(|_| unreadable())?;
-    Ok(answer(shown(&members, stored.metadata.get())))
+    Ok(answer::written(shown(&members, stored.metadata.get())))
 }
 
 /// Replace a kept completion's metadata.
@@ -195,7 +196,7 @@ pub async fn update(
     let json = Stored::json(stored.completion.get(), &metadata, stored.messages.get());
     let changed = Document { json, ..document.clone() };
     match app.store.put_document(&owner, DocumentKind::Completion, changed).await.map_err(ApiError::from)? {
-        true => Ok(answer(shown(&members, &metadata))),
+        true => Ok(answer::written(shown(&members, &metadata))),
         false => Err(no_completion()),
     }
 }
@@ -216,7 +217,7 @@ pub async fn delete(
 ) -> Result<Response, OpenAiError> {
     let id = known_shape(id)?;
     match app.store.delete_document(&owner, DocumentKind::Completion, &id).await.map_err(ApiError::from)? {
-        true => Ok(answer(json_of(&json!({"object": "chat.completion.deleted", "id": id, "deleted": true})))),
+        true => Ok(answer::json(&json!({"object": "chat.completion.deleted", "id": id, "deleted": true}))),
         false => Err(no_completion()),
     }
 }
@@ -244,20 +245,11 @@ pub async fn messages(
     let page = Page::read(query, true)?;
     let document = find(&app, &owner, id).await?;
     let kept: Vec<&RawValue> = serde_json::from_str(stored(&document)?.messages.get()).map_err(|_| unreadable())?;
-    let mut places: Vec<usize> = (0..kept.len()).collect();
-    if !page.ascending {
-        places.reverse();
-    }
     let id_of = |place: usize| format!("{}-{place}", document.id);
-    if let Some(after) = &page.after {
-        let passed = places.iter().position(|place| id_of(*place) == *after).ok_or_else(no_such_place)?;
-        places.drain(..=passed);
-    }
-    let has_more = places.len() > page.limit;
-    places.truncate(page.limit);
+    let (places, has_more) = page.cut((0..kept.len()).collect(), |place, after| id_of(*place) == after)?;
     let data: Option<Vec<Value>> =
         places.into_iter().map(|place| message(kept.get(place)?.get(), &id_of(place))).collect();
-    Ok(answer(json_of(&page_of(data.ok_or_else(unreadable)?, has_more))))
+    Ok(answer::json(&page_of(data.ok_or_else(unreadable)?, has_more)))
 }
 
 /// A message as the list shows it: content that came in parts is in `content_parts`.
@@ -294,10 +286,6 @@ fn stored(document: &Document) -> Result<Stored<'_>, OpenAiError> {
 
 fn shown(completion: &Members<'_>, metadata: &str) -> String {
     completion.json(&format!(r#""metadata":{metadata}"#), &[])
-}
-
-fn answer(json: String) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], json).into_response()
 }
 
 fn no_completion() -> OpenAiError {

@@ -10,12 +10,13 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{answer, find, no_conversation, raw, shown};
+use super::{find, no_conversation, raw, shown};
 use crate::app::App;
 use crate::domain::ids::ItemId;
 use crate::domain::item::{Item, StoredItem};
 use crate::http::body;
 use crate::http::error::ApiError;
+use crate::http::v1::answer;
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
 use crate::http::v1::fields::{Fields, missing, wrong_type};
 use crate::http::v1::items::{self, Given};
@@ -64,7 +65,7 @@ fn list(items: &[StoredItem], has_more: bool) -> Response {
     let first_id = items.first().map_or("", |stored| stored.item.id.as_str());
     let last_id = items.last().map_or("", |stored| stored.item.id.as_str());
     let data = items.iter().filter_map(|stored| raw(&stored.item.json)).collect();
-    answer(&ItemList { object: "list", data, first_id, last_id, has_more })
+    answer::json(&ItemList { object: "list", data, first_id, last_id, has_more })
 }
 
 fn no_such_item() -> OpenAiError {
@@ -149,7 +150,7 @@ pub async fn retrieve(
     let (place, _) = find(&app, &owner, &id).await?;
     let item = ItemId::parse(&item).ok_or_else(no_such_item)?;
     let found = app.store.item(&place, &item).await.map_err(ApiError::from)?.ok_or_else(no_such_item)?;
-    Ok(answer(&raw(&found.item.json).ok_or_else(no_such_item)?))
+    Ok(answer::json(&raw(&found.item.json).ok_or_else(no_such_item)?))
 }
 
 /// Remove an item; gives the conversation.
@@ -171,7 +172,7 @@ pub async fn delete(
     let (place, info) = find(&app, &owner, &id).await?;
     let item = ItemId::parse(&item).ok_or_else(no_such_item)?;
     match app.store.remove_item(&place, &item).await.map_err(ApiError::from)? {
-        Removed::Removed => Ok(answer(&shown(&info))),
+        Removed::Removed => Ok(answer::json(&shown(&info))),
         Removed::UnknownConversation => Err(no_conversation()),
         Removed::UnknownItem => Err(no_such_item()),
     }

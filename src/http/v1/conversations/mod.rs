@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use self::items::new_items;
+use super::answer;
 use super::error::{OpenAiError, OpenAiErrorBody};
 use super::fields::{Fields, json_of, missing};
 use super::key::Caller;
@@ -30,10 +31,6 @@ fn shown(info: &ConversationInfo) -> Value {
         "metadata": metadata})
 }
 
-fn answer(value: &impl serde::Serialize) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], json_of(value)).into_response()
-}
-
 /// The conversation that a path names, where it is one to be seen.
 async fn find(app: &App, owner: &Owner, id: &str) -> Result<(Place, ConversationInfo), OpenAiError> {
     let conversation = ConversationId::parse(id).ok_or_else(no_conversation)?;
@@ -45,11 +42,8 @@ async fn find(app: &App, owner: &Owner, id: &str) -> Result<(Place, Conversation
 }
 
 /// There is no such conversation of this owner.
-#[must_use]
-pub fn no_conversation() -> OpenAiError {
-    let message = "There is no conversation with this id.";
-    OpenAiError::new(StatusCode::NOT_FOUND, "invalid_request_error", "conversation_not_found", message)
-        .param("conversation_id")
+fn no_conversation() -> OpenAiError {
+    OpenAiError::no_conversation("conversation_id")
 }
 
 /// Make a conversation, with up to 20 first items.
@@ -86,7 +80,7 @@ pub async fn create(
         now_ms: info.created_at_ms,
     };
     match app.store.create_conversation(new).await.map_err(ApiError::from)? {
-        Created::Created => Ok(answer(&shown(&info))),
+        Created::Created => Ok(answer::json(&shown(&info))),
         Created::UnknownSession => {
             Err(ApiError::new(StatusCode::UNAUTHORIZED, "session_ended", "The session is over.").into())
         }
@@ -115,7 +109,7 @@ pub async fn list_all(
     let after = page.after.as_deref().map(|id| ConversationId::parse(id).ok_or_else(no_such_place)).transpose()?;
     let found = app.store.conversations(&owner, after.as_ref(), page.limit).await.map_err(ApiError::from)?;
     let found = found.ok_or_else(no_such_place)?;
-    Ok(answer(&list(found.conversations.iter().map(shown).collect(), found.has_more)))
+    Ok(answer::json(&list(found.conversations.iter().map(shown).collect(), found.has_more)))
 }
 
 /// One conversation, without its items.
@@ -132,7 +126,7 @@ pub async fn retrieve(
     Caller(owner): Caller,
     Path(id): Path<String>,
 ) -> Result<Response, OpenAiError> {
-    Ok(answer(&shown(&find(&app, &owner, &id).await?.1)))
+    Ok(answer::json(&shown(&find(&app, &owner, &id).await?.1)))
 }
 
 /// Replace a conversation's metadata.
@@ -157,7 +151,7 @@ pub async fn update(
     fields.end()?;
     let (place, info) = find(&app, &owner, &id).await?;
     match app.store.set_metadata(&place, &metadata).await.map_err(ApiError::from)? {
-        true => Ok(answer(&shown(&ConversationInfo { metadata, ..info }))),
+        true => Ok(answer::json(&shown(&ConversationInfo { metadata, ..info }))),
         false => Err(no_conversation()),
     }
 }
@@ -178,7 +172,7 @@ pub async fn delete(
 ) -> Result<Response, OpenAiError> {
     let (place, info) = find(&app, &owner, &id).await?;
     match app.turns.delete_conversation(&place).await.map_err(ApiError::from)? {
-        true => Ok(answer(&json!({"id": info.id.as_str(), "object": "conversation.deleted", "deleted": true}))),
+        true => Ok(answer::json(&json!({"id": info.id.as_str(), "object": "conversation.deleted", "deleted": true}))),
         false => Err(no_conversation()),
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::home::Home;
 use super::request::{model, most_tokens, whence};
 use super::tokens::said;
-use super::{loaded, object, shown};
+use super::{loaded, object};
 use crate::app::App;
 use crate::domain::dialogue::{self, PromptMessage};
 use crate::domain::ids::{ItemId, ItemKind, TurnId};
@@ -18,6 +18,7 @@ use crate::domain::item::{Item, Role};
 use crate::domain::reply::Piece;
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::domain::turn::{Fault, Usage};
+use crate::http::v1::answer;
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
 use crate::http::v1::fields::{Fields, missing};
 use crate::http::v1::items;
@@ -73,7 +74,7 @@ pub async fn compact(
     let mut output = kept(&said);
     let id = ItemId::input_of(&turn, ItemKind::Compaction, output.len());
     output.push(json!({"type": "compaction", "id": id.as_str(), "encrypted_content": dialogue::sealed(&summary)}));
-    Ok(shown(&json!({
+    Ok(answer::json(&json!({
         "id": turn.response_id(), "object": "response.compaction", "created_at": app.clock.now_ms().div_euclid(1000),
         "output": output, "usage": object::usage_of(&usage),
     })))

@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-
+use super::object::Told;
 use super::request::{Whence, no_previous};
 use crate::app::App;
 use crate::domain::conversation::{Owner, Place};
@@ -82,28 +80,14 @@ impl Home {
     }
 }
 
-/// What of a response's request says where it is.
-#[derive(Deserialize)]
-struct Kept {
-    store: bool,
-    conversation: Option<IgnoredAny>,
-}
-
-impl Kept {
-    /// `None` for a turn of `/chat`.
-    fn of(record: &TurnRecord) -> Option<Self> {
-        serde_json::from_str(record.request.shown.as_deref()?).ok()
-    }
-}
-
 /// A response that was not to be stored is one that nobody finds, although its conversation has what was said.
 fn is_stored(record: &TurnRecord) -> bool {
-    Kept::of(record).is_none_or(|kept| kept.store)
+    Told::of(&record.request).is_none_or(|told| told.store)
 }
 
 /// Whether its conversation is a chain of responses, and not somebody's: then no conversation was named.
 fn is_in_chain(record: &TurnRecord) -> bool {
-    Kept::of(record).is_some_and(|kept| kept.conversation.is_none())
+    Told::of(&record.request).is_some_and(|told| told.conversation.is_none())
 }
 
 /// A conversation that was made for a turn which is yet to begin: where it does not, for whatever reason, the conversation

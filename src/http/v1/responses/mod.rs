@@ -15,13 +15,13 @@ pub mod tools;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use axum::http::HeaderMap;
+use axum::response::Response;
 
 use self::home::Home;
 use self::request::Wanted;
 use self::stream::{Lead, ResponseStream};
+use super::answer;
 use super::error::{OpenAiError, OpenAiErrorBody};
 use super::key::Caller;
 use crate::app::App;
@@ -59,8 +59,8 @@ pub async fn create(
     let bytes = body::object(request, &app).await?;
     let (stream, mut response) = begin(&app, &owner, &headers, &bytes).await?;
     match stream {
-        How::Background => Ok(json(response.queued())),
-        How::Whole => Ok(json(response.whole().await?)),
+        How::Background => Ok(answer::written(response.queued())),
+        How::Whole => Ok(answer::written(response.whole().await?)),
         How::Stream => match response.lead::<String>(app.first_event_wait).await {
             Lead::Failed(error) => Err(error),
             Lead::Stream(first, last) => Ok(sse::respond(first, (!last).then_some(response))),
@@ -107,13 +107,4 @@ async fn loaded(model: &str) -> Result<(), OpenAiError> {
     }
     let loading = tokio::task::spawn_blocking(move || encoding.load()).await;
     loading.map_err(|_| ApiError::defect().into())
-}
-
-fn json(body: String) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
-}
-
-/// A value as an answer.
-fn shown(value: &Value) -> Response {
-    json(value.to_string())
 }

@@ -202,9 +202,7 @@ pub fn no_previous() -> OpenAiError {
 /// The conversation that a request names is not there.
 #[must_use]
 pub fn no_conversation() -> OpenAiError {
-    let status = axum::http::StatusCode::NOT_FOUND;
-    let message = "There is no conversation with this id.";
-    OpenAiError::new(status, "invalid_request_error", "conversation_not_found", message).param("conversation")
+    OpenAiError::no_conversation("conversation")
 }
 
 /// Takes `truncation`.

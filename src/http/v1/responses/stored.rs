@@ -13,7 +13,6 @@ use utoipa::IntoParams;
 use super::home::Home;
 use super::object::{self, Head};
 use super::stream::ResponseStream;
-use super::{json as json_response, shown};
 use crate::app::App;
 use crate::domain::conversation::Owner;
 use crate::domain::event::{End, Event, Numbered};
@@ -22,10 +21,11 @@ use crate::domain::output::Output;
 use crate::domain::turn::{TurnRecord, TurnStatus};
 use crate::http::error::ApiError;
 use crate::http::sse;
+use crate::http::v1::answer;
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
 use crate::http::v1::items;
 use crate::http::v1::key::Caller;
-use crate::http::v1::page::{Page, PageQuery, list, no_such_place};
+use crate::http::v1::page::{Page, PageQuery, list};
 use crate::turn::cancel::Cancelled;
 use crate::turn::reader::Next;
 
@@ -74,7 +74,7 @@ pub async fn retrieve(
         Some(_) => return Err(bad_query("stream")),
     };
     if !stream {
-        return Ok(json_response(object::of_record(&record)));
+        return Ok(answer::written(object::of_record(&record)));
     }
     let digits = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let after = match query.starting_after.as_deref() {
@@ -149,7 +149,7 @@ pub async fn delete(
         app.turns.cancel(&owner, &record.id).await.map_err(ApiError::from)?;
     }
     match app.store.delete_turn(&owner, &record.id).await.map_err(ApiError::from)? {
-        true => Ok(shown(&json!({"id": record.id.response_id(), "object": "response", "deleted": true}))),
+        true => Ok(answer::json(&json!({"id": record.id.response_id(), "object": "response", "deleted": true}))),
         false => Err(no_response()),
     }
 }
@@ -172,7 +172,7 @@ pub async fn cancel(
     let record = find(&app, &owner, &id).await?;
     match app.turns.cancel(&owner, &record.id).await.map_err(ApiError::from)? {
         Cancelled::Unknown => Err(no_response()),
-        Cancelled::EndedBefore(record) | Cancelled::Stopped(record) => Ok(json_response(object::of_record(&record))),
+        Cancelled::EndedBefore(record) | Cancelled::Stopped(record) => Ok(answer::written(object::of_record(&record))),
     }
 }
 
@@ -194,17 +194,9 @@ pub async fn input_items(
 ) -> Result<Response, OpenAiError> {
     let page = Page::read(query, false)?;
     let record = find(&app, &owner, &id).await?;
-    let mut all: Vec<Value> = record.request.input.iter().map(items::shown).collect();
-    if !page.ascending {
-        all.reverse();
-    }
-    if let Some(after) = &page.after {
-        let place = all.iter().position(|item| item["id"] == after.as_str()).ok_or_else(no_such_place)?;
-        all.drain(..=place);
-    }
-    let has_more = all.len() > page.limit;
-    all.truncate(page.limit);
-    Ok(shown(&list(all, has_more)))
+    let all: Vec<Value> = record.request.input.iter().map(items::shown).collect();
+    let (all, has_more) = page.cut(all, |item, after| item["id"] == after)?;
+    Ok(answer::json(&list(all, has_more)))
 }
 
 /// A stored response of this owner.

@@ -7,9 +7,9 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::home::{self, Home, said_up_to};
+use super::loaded;
 use super::request::{Whence, model, no_conversation, no_previous, truncation, whence};
 use super::tools::Options;
-use super::{loaded, shown};
 use crate::app::App;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ItemId, TurnId};
@@ -18,6 +18,7 @@ use crate::domain::model;
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::http::body;
 use crate::http::error::ApiError;
+use crate::http::v1::answer;
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
 use crate::http::v1::fields::{Fields, json_of};
 use crate::http::v1::items::{self, Given};
@@ -58,7 +59,7 @@ pub async fn count(
     let instructions = instructions.map_or(0, |text| encoding.count_message(&text));
     let tools = if options.sent.is_empty() { 0 } else { encoding.count(&json_of(&options.sent)) };
     let total = said.chain([instructions, tools, REQUEST_OVERHEAD]).fold(0, u32::saturating_add);
-    Ok(shown(&json!({"object": "response.input_tokens", "input_tokens": total})))
+    Ok(answer::json(&json!({"object": "response.input_tokens", "input_tokens": total})))
 }
 
 /// All that a response would be told: what was said before, and what is new. `turn` is what new items are named after, and
