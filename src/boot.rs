@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::access::keys::{self, Key, Said};
 use crate::config::{Config, StoreConfig, UpstreamConfig};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::{Ids, SystemIds};
 use crate::domain::model;
-use crate::keys::{self, Key, Said};
-use crate::server::Parts;
+use crate::http::server::Parts;
 use crate::store::redis::{Redis, RedisSettings};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError};

@@ -1,14 +1,11 @@
 //! A chat backend that never loses an answer. The rooms, in the order in which they depend on each other.
 
-pub mod app;
+pub mod access;
 pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod http;
-pub mod keys;
-pub mod probe;
-pub mod server;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;

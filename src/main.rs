@@ -4,9 +4,11 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use openai_backend::cli::probe;
 use openai_backend::cli::{self, Action};
 use openai_backend::config::{Config, Given};
-use openai_backend::{boot, probe, server, telemetry};
+use openai_backend::http::server;
+use openai_backend::{boot, telemetry};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

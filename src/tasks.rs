@@ -8,51 +8,51 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// What a guest may still say after it was asked to leave.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long a request may take to say that it was stopped, once the grace period is over.
+const STOPPED_WITHIN: Duration = Duration::from_secs(1);
 
-/// Work that lives with its request and not on its own: counted, so that a stop can wait for it.
+/// Requests that are being answered outside any turn: counted, so that a stop can wait for them.
 #[derive(Debug, Clone, Default)]
-pub struct Guests {
+pub struct InFlight {
     tracker: TaskTracker,
-    leave: CancellationToken,
+    stop: CancellationToken,
 }
 
-/// One of them, while it lives.
+/// One of them; dropped when it has been answered.
 #[derive(Debug)]
-pub struct Guest {
-    leave: CancellationToken,
+pub struct InFlightRequest {
+    stop: CancellationToken,
     _counted: TaskTrackerToken,
 }
 
-impl Guests {
-    /// Counts one in.
+impl InFlight {
+    /// Counts a request until what is returned is dropped.
     #[must_use]
-    pub fn enter(&self) -> Guest {
-        Guest { leave: self.leave.clone(), _counted: self.tracker.token() }
+    pub fn enter(&self) -> InFlightRequest {
+        InFlightRequest { stop: self.stop.clone(), _counted: self.tracker.token() }
     }
 
-    /// Waits for all to end, at most `grace`; then asks those that are left to leave.
-    pub async fn see_out(&self, grace: Duration) {
+    /// Waits at most `grace` for all requests to end, then stops those that are left.
+    pub async fn drain(&self, grace: Duration) {
         self.tracker.close();
         if tokio::time::timeout(grace, self.tracker.wait()).await.is_err() {
             tracing::info!(requests = self.tracker.len(), "stopping requests that outlast the grace period");
-            self.leave.cancel();
-            // Who stays longer is cut off with its connection.
-            let _ = tokio::time::timeout(LAST_WORDS, self.tracker.wait()).await;
+            self.stop.cancel();
+            // Requests that take longer are cut off with their connections.
+            let _ = tokio::time::timeout(STOPPED_WITHIN, self.tracker.wait()).await;
         }
     }
 }
 
-impl Guest {
-    /// What `work` gives, unless this one is asked to leave before.
-    pub async fn unless_leaving<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        self.leave.run_until_cancelled(work).await
+impl InFlightRequest {
+    /// What `work` gives, or `None` where the request is stopped before.
+    pub async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.stop.run_until_cancelled(work).await
     }
 
-    /// Resolves when this one is asked to leave.
-    pub fn leaving(&self) -> WaitForCancellationFutureOwned {
-        self.leave.clone().cancelled_owned()
+    /// Resolves when the request is stopped.
+    pub fn stopped(&self) -> WaitForCancellationFutureOwned {
+        self.stop.clone().cancelled_owned()
     }
 }
 

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 use super::error::ApiError;
-use crate::app::App;
+use crate::http::app::App;
 
 /// A JSON body of this shape, and the bytes that it was read from.
 pub struct JsonBody<T> {

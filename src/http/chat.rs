@@ -16,11 +16,11 @@ use self::projection::{ChatAnswer, ChatEvent, ChatMessage, Lead, Projection};
 use self::request::{ChatRequest, Wanted};
 use super::body::JsonBody;
 use super::error::{ApiError, ErrorBody};
-use super::session::Session;
 use super::sse;
-use crate::app::App;
+use crate::access::session::Session;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ConversationId, TurnId};
+use crate::http::app::App;
 use crate::store::{HistoryPage, IdempotencyKey, SessionUse};
 use crate::turn::{Accepted, Ask, Refused};
 

@@ -13,8 +13,8 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use super::error::{ApiError, panicked};
-use super::{unread, v1};
-use crate::app::App;
+use super::{leftover_body, v1};
+use crate::http::app::App;
 
 /// The header that names a request in the answer and in the log.
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -50,9 +50,9 @@ pub fn guarded(router: Router, app: &Arc<App>, origins: &[String], own: Option<&
         .layer(csrf.with_rejection_response(cross_site))
         .layer(cors)
         .layer(middleware::from_fn(v1::error::in_this_shape))
-        .layer(middleware::map_response(say_nothing_to_strangers))
+        .layer(middleware::map_response(strip_cors_headers))
         .layer(middleware::from_fn_with_state(app.clone(), mark))
-        .layer(middleware::from_fn(unread::taken_in)))
+        .layer(middleware::from_fn(leftover_body::read_rest)))
 }
 
 fn cross_site(_: ProtectionError) -> Response {
@@ -63,7 +63,7 @@ fn cross_site(_: ProtectionError) -> Response {
 }
 
 /// Without an allowed origin, what else there is to say about CORS is said to nobody.
-async fn say_nothing_to_strangers(mut response: Response) -> Response {
+async fn strip_cors_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     if !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         for name in [

@@ -1,14 +1,14 @@
-//! HTTP: routes, cookies, bodies, streams and errors. Handlers ask `turn` and shape what it answers.
+//! HTTP: from a connection to a handler and back. Handlers ask `turn` and shape what it answers.
 
+pub mod app;
 pub mod body;
 pub mod chat;
 pub mod error;
 pub mod fault;
 pub mod guard;
-pub mod health;
-pub mod openapi;
+pub mod leftover_body;
+pub mod ops;
 pub mod router;
-pub mod session;
+pub mod server;
 pub mod sse;
-pub mod unread;
 pub mod v1;

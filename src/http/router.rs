@@ -12,9 +12,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::ops::{health, openapi};
 use super::v1::{completions, conversations, models, pass, responses};
-use super::{chat, error, health, openapi};
-use crate::app::App;
+use super::{chat, error};
+use crate::http::app::App;
 
 /// All documented routes.
 fn routes() -> OpenApiRouter<Arc<App>> {

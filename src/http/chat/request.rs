@@ -7,6 +7,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
+use crate::access::session::Session;
 use crate::config::ChatConfig;
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ConversationId, Ids, ItemId, TurnId};
@@ -14,7 +15,6 @@ use crate::domain::item::{Item, user_message};
 use crate::domain::model;
 use crate::domain::turn::TurnRequest;
 use crate::http::error::ApiError;
-use crate::http::session::Session;
 use crate::store::{IdempotencyKey, KeyRole};
 use crate::turn::OnBusy;
 

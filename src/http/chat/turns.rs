@@ -11,12 +11,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::projection::{ChatEvent, ChatUsage, Projection};
 use super::{renewed, request};
-use crate::app::App;
+use crate::access::session::Session;
 use crate::domain::conversation::Place;
 use crate::domain::ids::TurnId;
 use crate::domain::turn::TurnRecord;
+use crate::http::app::App;
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::session::Session;
 use crate::http::sse;
 use crate::turn::cancel::Cancelled;
 use crate::turn::reader::Next;

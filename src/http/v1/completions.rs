@@ -23,12 +23,12 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use self::ask::ask;
 use self::keep::Keeper;
 use super::answer;
+use super::caller::Caller;
 use super::error::{OpenAiError, OpenAiErrorBody};
-use super::key::Caller;
-use crate::app::App;
 use crate::domain::turn::{Fault, FaultKind};
+use crate::http::app::App;
 use crate::http::{body, fault};
-use crate::tasks::Guest;
+use crate::tasks::InFlightRequest;
 use crate::upstream::forward::{Chunks, Completed};
 
 /// Answer a list of messages, as OpenAI's Chat Completions do. Every field goes to the model as it is; `model` may be left
@@ -56,14 +56,14 @@ pub async fn create(
     Caller(owner): Caller,
     request: Request,
 ) -> Result<Response, OpenAiError> {
-    let guest = app.guests.enter();
+    let in_flight = app.in_flight.enter();
     let (ask, order) = ask(body::object(request, &app).await?, &app)?;
     let keeper = order.map(|order| Keeper::new(app.clone(), owner, order));
-    let completed = guest.unless_leaving(app.upstream.complete(ask)).await.ok_or_else(fault::stopping)??;
-    let kept = guest.unless_leaving(kept(completed, keeper)).await.ok_or_else(fault::stopping)?;
+    let completed = in_flight.unless_stopped(app.upstream.complete(ask)).await.ok_or_else(fault::stopping)??;
+    let kept = in_flight.unless_stopped(kept(completed, keeper)).await.ok_or_else(fault::stopping)?;
     Ok(match kept? {
         Completed::Plain(body) => answer::written(body),
-        Completed::Events(chunks) => events(chunks, guest),
+        Completed::Events(chunks) => events(chunks, in_flight),
     })
 }
 
@@ -76,9 +76,9 @@ async fn kept(completed: Completed, keeper: Option<Keeper>) -> Result<Completed,
     })
 }
 
-fn events(chunks: Chunks, guest: Guest) -> Response {
-    let leaving = Box::pin(guest.leaving());
-    let body = Body::from_stream(Outgoing { chunks: Some(chunks), leaving, _guest: guest });
+fn events(chunks: Chunks, in_flight: InFlightRequest) -> Response {
+    let leaving = Box::pin(in_flight.stopped());
+    let body = Body::from_stream(Outgoing { chunks: Some(chunks), leaving, _in_flight: in_flight });
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
@@ -91,7 +91,7 @@ fn events(chunks: Chunks, guest: Guest) -> Response {
 struct Outgoing {
     chunks: Option<Chunks>,
     leaving: Pin<Box<WaitForCancellationFutureOwned>>,
-    _guest: Guest,
+    _in_flight: InFlightRequest,
 }
 
 impl Outgoing {

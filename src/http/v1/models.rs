@@ -10,9 +10,9 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::answer;
+use super::caller::Caller;
 use super::error::{OpenAiError, OpenAiErrorBody};
-use super::key::Caller;
-use crate::app::App;
+use crate::http::app::App;
 use crate::http::fault;
 
 /// A model.
@@ -92,8 +92,8 @@ async fn find(app: &App, id: &str) -> Result<Response, OpenAiError> {
 
 /// By id; each as the upstream describes it.
 async fn known(app: &App) -> Result<Vec<(String, Box<RawValue>)>, OpenAiError> {
-    let guest = app.guests.enter();
-    let listed = guest.unless_leaving(app.upstream.models()).await.ok_or_else(fault::stopping)??;
+    let in_flight = app.in_flight.enter();
+    let listed = in_flight.unless_stopped(app.upstream.models()).await.ok_or_else(fault::stopping)??;
     let allowed = &app.chat.allowed_models;
     if let Some(body) = &listed
         && let Ok(Listed { data }) = serde_json::from_slice(body)

@@ -8,11 +8,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures::StreamExt;
 
+use super::caller::Caller;
 use super::error::{OpenAiError, OpenAiErrorBody};
-use super::key::Caller;
 use super::upload::upload;
-use crate::app::App;
 use crate::domain::conversation::Owner;
+use crate::http::app::App;
 use crate::http::fault;
 use crate::upstream::forward::{Passage, Passed};
 
@@ -42,7 +42,7 @@ pub async fn any(State(app): State<Arc<App>>, caller: Caller, request: Request) 
     if matches!(caller.0, Owner::Session(_)) && (path == "/v1/files" || path.starts_with("/v1/files/")) {
         return Err(files_need_a_key());
     }
-    let guest = app.guests.enter();
+    let in_flight = app.in_flight.enter();
     let (parts, body) = request.into_parts();
     let (body, upload, watched) = upload(body, app.max_upload_bytes, app.body_timeout)?;
     let passage = Passage {
@@ -53,14 +53,14 @@ pub async fn any(State(app): State<Arc<App>>, caller: Caller, request: Request) 
         body,
         upload,
     };
-    let passed = guest.unless_leaving(app.upstream.pass(passage)).await.ok_or_else(fault::stopping)?;
+    let passed = in_flight.unless_stopped(app.upstream.pass(passage)).await.ok_or_else(fault::stopping)?;
     if let Some(failure) = watched.failure() {
         return Err(failure.into());
     }
     let Passed { status, headers, body } = passed?;
     let mut response = Response::new(Body::from_stream(body.map(move |bytes| {
         // Counted as long as it goes on.
-        let _ = &guest;
+        let _ = &in_flight;
         bytes
     })));
     *response.status_mut() = status;

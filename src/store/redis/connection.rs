@@ -70,7 +70,7 @@ pub(super) struct Connection {
 struct Server {
     client: Client,
     clock: ServerClock,
-    nobodys_key: String,
+    probe_key: String,
 }
 
 /// The server's clock, as the last probe saw it.
@@ -82,10 +82,10 @@ struct ServerClock {
 
 impl Connection {
     /// Connects, and keeps connected from then on.
-    /// `nobodys_key` is one that never exists; deleting it shows whether the server takes writes.
-    pub(super) async fn open(client: Client, deadline: Duration, nobodys_key: String) -> Result<Self, StoreError> {
+    /// `probe_key` is one that never exists; deleting it shows whether the server takes writes.
+    pub(super) async fn open(client: Client, deadline: Duration, probe_key: String) -> Result<Self, StoreError> {
         let clock = ServerClock { started: Instant::now(), offset_ms: AtomicI64::new(0) };
-        let server = Arc::new(Server { client, clock, nobodys_key });
+        let server = Arc::new(Server { client, clock, probe_key });
         let connection = server.connect(deadline.max(CONNECT_WITHIN)).await?;
         let first = Link::Up { generation: 0, connection: connection.clone() };
         let link = Arc::new(watch::Sender::new(first));
@@ -259,7 +259,7 @@ impl Server {
             let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
             load_scripts(&mut connection).await?;
             self.clock.probe(&mut connection, true).await?;
-            match redis::cmd("DEL").arg(&self.nobodys_key).exec_async(&mut connection).await {
+            match redis::cmd("DEL").arg(&self.probe_key).exec_async(&mut connection).await {
                 Err(error) if faults::wrong_server(&error) => Err(error),
                 // Where it takes no writes for another reason, it may still be read from.
                 _ => Ok(connection),

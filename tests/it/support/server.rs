@@ -5,7 +5,7 @@ use std::sync::Arc;
 use openai_backend::config::{Config, Given, Pace};
 use openai_backend::domain::clock::{Clock, SystemClock};
 use openai_backend::domain::ids::{Ids, SystemIds};
-use openai_backend::server::{self, Parts};
+use openai_backend::http::server::{self, Parts};
 use openai_backend::store::Store;
 use openai_backend::store::memory::Memory;
 use openai_backend::upstream::Upstream;

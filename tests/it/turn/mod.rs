@@ -9,7 +9,7 @@ mod duplicates;
 mod leaving;
 mod resuming;
 mod takeover;
-mod unread;
+mod write_timeout;
 
 use std::sync::Arc;
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use openai_backend::access::keys::{self, Command};
 use openai_backend::domain::clock::SystemClock;
 use openai_backend::domain::ids::SystemIds;
-use openai_backend::keys::{self, Command};
 use openai_backend::store::Store;
 use openai_backend::store::memory::Memory;
 use reqwest::Method;

@@ -19,7 +19,8 @@ use openai_backend::domain::ids::{ConversationId, InstanceId, ItemId, TurnId};
 use openai_backend::domain::item::{Item, StoredItem};
 use openai_backend::domain::turn::TurnRecord;
 use openai_backend::domain::window::Budget;
-use openai_backend::server::Parts;
+use openai_backend::http::server;
+use openai_backend::http::server::Parts;
 use openai_backend::store::conversations::{
     Added, ConversationInfo, ConversationsPage, Created, ItemsPage, ItemsQuery, NewConversation, Removed,
 };
@@ -28,7 +29,7 @@ use openai_backend::store::{
     AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, HistoryPage, Notice,
     Store, StoreError, StoreInfo,
 };
-use openai_backend::{boot, server, telemetry};
+use openai_backend::{boot, telemetry};
 use tokio::sync::broadcast;
 
 // What the server itself uses, or the two could not be compared.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::keep::{MOST_MESSAGES, Order};
 use super::members::Members;
-use crate::app::App;
+use crate::http::app::App;
 use crate::http::body;
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, json_of, missing};

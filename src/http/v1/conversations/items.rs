@@ -11,16 +11,16 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{find, no_conversation, raw, shown};
-use crate::app::App;
 use crate::domain::ids::ItemId;
 use crate::domain::item::{Item, StoredItem};
+use crate::http::app::App;
 use crate::http::body;
 use crate::http::error::ApiError;
 use crate::http::v1::answer;
+use crate::http::v1::caller::Caller;
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
 use crate::http::v1::fields::{Fields, missing, wrong_type};
 use crate::http::v1::items::{self, Given};
-use crate::http::v1::key::Caller;
 use crate::http::v1::page::{Page, PageQuery, no_such_place};
 use crate::http::v1::responses::home::locked;
 use crate::store::conversations::{Added, ItemsPage, ItemsQuery, Removed};

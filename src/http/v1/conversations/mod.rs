@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 
 use self::items::new_items;
 use super::answer;
+use super::caller::Caller;
 use super::error::{OpenAiError, OpenAiErrorBody};
 use super::fields::{Fields, json_of, missing};
-use super::key::Caller;
 use super::page::{Page, PageQuery, list, no_such_place};
-use crate::app::App;
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::ids::ConversationId;
+use crate::http::app::App;
 use crate::http::body;
 use crate::http::error::ApiError;
 use crate::store::conversations::{ConversationInfo, Created, NewConversation};

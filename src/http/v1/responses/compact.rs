@@ -11,18 +11,18 @@ use super::home::Home;
 use super::request::{model, most_tokens, whence};
 use super::tokens::said;
 use super::{loaded, object};
-use crate::app::App;
 use crate::domain::dialogue::{self, PromptMessage};
 use crate::domain::ids::{ItemId, ItemKind, TurnId};
 use crate::domain::item::{Item, Role};
 use crate::domain::reply::Piece;
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::domain::turn::{Fault, Usage};
+use crate::http::app::App;
 use crate::http::v1::answer;
+use crate::http::v1::caller::Caller;
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
 use crate::http::v1::fields::{Fields, missing};
 use crate::http::v1::items;
-use crate::http::v1::key::Caller;
 use crate::http::{body, fault};
 use crate::upstream::Call;
 
@@ -53,7 +53,7 @@ pub async fn compact(
     Caller(owner): Caller,
     request: Request,
 ) -> Result<Response, OpenAiError> {
-    let guest = app.guests.enter();
+    let in_flight = app.in_flight.enter();
     let bytes = body::object(request, &app).await?;
     let mut fields = Fields::read(&bytes)?;
     let model = model(&mut fields, &app.chat)?;
@@ -69,7 +69,7 @@ pub async fn compact(
         return Err(missing("input"));
     }
     let call = call(&model, instructions, &said, most_tokens(&model, &app.chat));
-    let told = guest.unless_leaving(summary(&app, call)).await.ok_or_else(fault::stopping)?;
+    let told = in_flight.unless_stopped(summary(&app, call)).await.ok_or_else(fault::stopping)?;
     let (summary, usage) = told.map_err(OpenAiError::from)?;
     let mut output = kept(&said);
     let id = ItemId::input_of(&turn, ItemKind::Compaction, output.len());

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::object::Told;
 use super::request::{Whence, no_previous};
-use crate::app::App;
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::event::Answer;
 use crate::domain::ids::{ConversationId, ItemId, TurnId};
@@ -17,6 +16,7 @@ use crate::domain::model;
 use crate::domain::output::Output;
 use crate::domain::reply;
 use crate::domain::turn::{TurnRecord, TurnStatus};
+use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::items::no_item;

@@ -22,11 +22,11 @@ use self::home::Home;
 use self::request::Wanted;
 use self::stream::{Lead, ResponseStream};
 use super::answer;
+use super::caller::Caller;
 use super::error::{OpenAiError, OpenAiErrorBody};
-use super::key::Caller;
-use crate::app::App;
 use crate::domain::conversation::Owner;
 use crate::domain::model;
+use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::{body, sse};
 

@@ -18,16 +18,16 @@ use super::home::Home;
 use super::loaded;
 use super::request::{Wanted, Whence};
 use super::stream::{Lead, ResponseStream};
-use crate::app::App;
 use crate::domain::conversation::Owner;
 use crate::domain::turn::TurnStatus;
+use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::fault;
 use crate::http::sse::KEEP_ALIVE;
+use crate::http::v1::caller::Caller;
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
 use crate::http::v1::fields::{Fields, unsupported, wrong_value};
-use crate::http::v1::key::Caller;
-use crate::tasks::Guest;
+use crate::tasks::InFlightRequest;
 use crate::turn::scratch::Sheet;
 
 /// How many requests may wait for the response before them.
@@ -56,7 +56,7 @@ pub async fn open(
         let text = "This request comes from another site, which is not allowed to make it.";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "cross_site", text).into());
     }
-    let guest = app.guests.enter();
+    let in_flight = app.in_flight.enter();
     let permit = app.sockets.clone().try_acquire_owned().map_err(|_| {
         let text = "Too many sockets are open.";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", text).retry_after(KEEP_ALIVE)
@@ -65,7 +65,7 @@ pub async fn open(
     Ok(upgrade.on_upgrade(move |socket| async move {
         let sheet = app.scratch.sheet();
         let talk = Talk { app, owner, sheet, socket, waiting: VecDeque::new() };
-        talk.go_on(guest).await;
+        talk.go_on(in_flight).await;
         drop(permit);
     }))
 }
@@ -99,8 +99,8 @@ struct Talk {
 
 impl Talk {
     /// Makes responses until the client leaves or the server stops.
-    async fn go_on(mut self, guest: Guest) {
-        let stopping = guest.unless_leaving(self.answer_all()).await.is_none();
+    async fn go_on(mut self, in_flight: InFlightRequest) {
+        let stopping = in_flight.unless_stopped(self.answer_all()).await.is_none();
         if stopping {
             // Whether the client still hears it, or not: the server goes.
             let _ = self.fail(&OpenAiError::from(fault::stopping())).await;

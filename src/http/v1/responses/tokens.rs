@@ -10,19 +10,19 @@ use super::home::{self, Home, said_up_to};
 use super::loaded;
 use super::request::{Whence, model, no_conversation, no_previous, truncation, whence};
 use super::tools::Options;
-use crate::app::App;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ItemId, TurnId};
 use crate::domain::item::{Item, StoredItem};
 use crate::domain::model;
 use crate::domain::tokens::REQUEST_OVERHEAD;
+use crate::http::app::App;
 use crate::http::body;
 use crate::http::error::ApiError;
 use crate::http::v1::answer;
+use crate::http::v1::caller::Caller;
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
 use crate::http::v1::fields::{Fields, json_of};
 use crate::http::v1::items::{self, Given};
-use crate::http::v1::key::Caller;
 
 /// Count what a response would be made from: instructions, history, input, tools. By this server's own tokenizer, so about.
 #[utoipa::path(post, path = "/v1/responses/input_tokens", tag = "responses", operation_id = "count_input_tokens",

@@ -1,7 +1,7 @@
 //! Keys that this server makes. A key's text is shown once; its SHA-256 is kept in the store, where the servers that run
-//! find it (`ring`).
+//! find it (`cache`).
 
-pub mod ring;
+pub mod cache;
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};

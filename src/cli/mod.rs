@@ -1,5 +1,7 @@
 //! The command line: every setting as a flag, and what to do instead of serving.
 
+pub mod probe;
+
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
@@ -7,8 +9,8 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::access::keys;
 use crate::config::{Given, settings};
-use crate::keys;
 
 /// What the arguments ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]

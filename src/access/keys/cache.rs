@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub const TRUST: Duration = Duration::from_secs(5 * 60);
 
 /// See the module.
-pub struct Ring {
+pub struct KeyCache {
     store: Arc<dyn Store>,
     known: Mutex<Known>,
     /// Held by the one who looks.
@@ -50,7 +50,7 @@ impl Known {
     }
 }
 
-impl Ring {
+impl KeyCache {
     /// The keys in `store`; nothing is read before somebody asks.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {

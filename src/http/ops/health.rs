@@ -7,9 +7,9 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::{ApiError, ErrorBody};
-use super::fault;
-use crate::app::App;
+use crate::http::app::App;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::fault;
 
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]

@@ -24,7 +24,7 @@ const MOST: u64 = 256 * 1024;
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// Answers once all of the request has come, or says that the connection ends.
-pub async fn taken_in(request: Request, next: Next) -> Response {
+pub async fn read_rest(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }

@@ -10,14 +10,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// A connection on which a write that makes no progress for a while is an error.
-pub(super) struct Unread<T> {
+pub(super) struct WriteTimeout<T> {
     io: T,
     limit: Duration,
     /// Runs while the client has room for nothing.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl<T> Unread<T> {
+impl<T> WriteTimeout<T> {
     pub(super) fn new(io: T, limit: Duration) -> Self {
         Self { io, limit, waiting: None }
     }
@@ -36,13 +36,13 @@ impl<T> Unread<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Unread<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for WriteTimeout<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Unread<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
         self.judge(written, cx)
@@ -82,7 +82,7 @@ mod tests {
     async fn a_client_that_takes_nothing_is_cut() {
         let (ours, theirs) = duplex(8);
         let since = Instant::now();
-        let error = Unread::new(ours, LIMIT).write_all(&[0; 9]).await.unwrap_err();
+        let error = WriteTimeout::new(ours, LIMIT).write_all(&[0; 9]).await.unwrap_err();
         assert_eq!((error.kind(), since.elapsed().as_secs()), (io::ErrorKind::TimedOut, 60));
         drop(theirs);
     }
@@ -96,7 +96,7 @@ mod tests {
                 theirs.read_u8().await.unwrap();
             }
         };
-        let mut ours = Unread::new(ours, LIMIT);
+        let mut ours = WriteTimeout::new(ours, LIMIT);
         let (written, ()) = futures::future::join(ours.write_all(&[0; 9]), reading).await;
         written.unwrap();
     }

@@ -257,12 +257,16 @@ pub struct Pace {
     /// How long readers wait for a store that does not take an answer.
     pub store_patience: Duration,
     /// How long a client may take nothing of what is being sent to it.
-    pub unread: Duration,
+    pub write_timeout: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { lease: Duration::from_secs(10), store_patience: Duration::from_secs(5), unread: Duration::from_secs(60) }
+        Self {
+            lease: Duration::from_secs(10),
+            store_patience: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(60),
+        }
     }
 }
 

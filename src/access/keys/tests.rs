@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::{advance, pause};
 
-use super::ring::{Ring, TRUST};
+use super::cache::{KeyCache, TRUST};
 use super::*;
 use crate::domain::clock::ManualClock;
 use crate::domain::ids::SystemIds;
@@ -79,17 +79,17 @@ async fn a_document_that_is_no_key_is_no_missing_key() {
         let document = Document { id: "key_1".into(), created_at_ms: NOW, json: json.to_owned() };
         store.put_document(&Owner::operator(), DocumentKind::ApiKey, document).await.unwrap();
         assert!(matches!(list(&*store).await, Err(StoreError::Broken(_))), "{json}");
-        assert!(Ring::new(store.clone()).keys().await.is_none(), "{json}");
+        assert!(KeyCache::new(store.clone()).keys().await.is_none(), "{json}");
     }
     revoked(&store, "key_1").await.unwrap();
-    assert!(Ring::new(store).keys().await.is_some_and(|keys| keys.is_empty()));
+    assert!(KeyCache::new(store).keys().await.is_some_and(|keys| keys.is_empty()));
 }
 
 #[tokio::test]
 async fn a_ring_notices_within_a_second() {
     pause();
     let store = memory();
-    let ring = Ring::new(store.clone());
+    let ring = KeyCache::new(store.clone());
     assert!(ring.keys().await.unwrap().is_empty());
     let text = made(&store, "web").await;
     advance(Duration::from_millis(500)).await;
@@ -106,7 +106,7 @@ async fn a_ring_notices_within_a_second() {
 async fn a_ring_trusts_what_it_knew_for_a_while() {
     pause();
     let store = memory();
-    let ring = Ring::new(store.clone());
+    let ring = KeyCache::new(store.clone());
     let text = made(&store, "web").await;
     assert_eq!(ring.keys().await.unwrap().id_of(text.as_bytes()), Some("web"));
     let broken = Document { id: "key_1".into(), created_at_ms: NOW, json: "{}".into() };

@@ -1,6 +1,6 @@
 //! The composition root: parts in, a running server out, and an orderly end.
 
-mod unread;
+mod write_timeout;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use self::unread::Unread;
-use crate::app::{App, Readiness};
+use self::write_timeout::WriteTimeout;
+use crate::access::KeyAccess;
+use crate::access::keys::cache::KeyCache;
+use crate::access::session::SessionCookies;
 use crate::config::{self, Config, ServerLimits};
 use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
-use crate::http::session::SessionCookies;
-use crate::http::v1::key::Door;
+use crate::http::app::{App, Readiness};
 use crate::http::{guard, router};
-use crate::keys::ring::Ring;
 use crate::store::Store;
-use crate::tasks::{Guests, Tasks};
+use crate::tasks::{InFlight, Tasks};
 use crate::turn::scratch::Scratch;
 use crate::turn::{OnCrash, TurnLimits, Turns};
 use crate::upstream::Upstream;
@@ -85,14 +85,17 @@ pub async fn run(
     tasks.spawn("notices", app.turns.clone().heed_notices());
     tasks.spawn("adopt", app.turns.clone().adopt_orphans());
     tasks.spawn("sweep", sweep(parts.clone(), tasks.stopping().clone()));
-    tasks.spawn("accept", accept(listener, router, config.limits, config.pace.unread, tasks.clone(), closing.clone()));
+    tasks.spawn(
+        "accept",
+        accept(listener, router, config.limits, config.pace.write_timeout, tasks.clone(), closing.clone()),
+    );
 
     shutdown.await;
     tracing::info!(turns = app.turns.running(), "stopping");
     app.ready.stop();
     tasks.stopping().cancel();
     let grace = config.limits.shutdown_grace;
-    tokio::join!(app.turns.shut_down(grace), app.scratch.shut_down(grace), app.guests.see_out(grace));
+    tokio::join!(app.turns.shut_down(grace), app.scratch.shut_down(grace), app.in_flight.drain(grace));
     closing.cancel();
     let left = tasks.wait(CLOSE_WITHIN).await;
     parts.store.close().await;
@@ -121,8 +124,8 @@ fn app(config: &Config, parts: &Parts, tasks: &Tasks) -> Arc<App> {
         turns: Turns::new(store.clone(), upstream.clone(), clock.clone(), &*parts.ids, limits, tasks.clone()),
         store,
         upstream,
-        guests: Guests::default(),
-        door: Door::new(config.api_keys.clone(), Ring::new(parts.store.clone()), config.is_open()),
+        in_flight: InFlight::default(),
+        keys: KeyAccess::new(config.api_keys.clone(), KeyCache::new(parts.store.clone()), config.is_open()),
         clock,
         ids: parts.ids.clone(),
         sessions: SessionCookies::new(&session.secrets, session.max_age, session.same_site.into(), session.https),
@@ -156,7 +159,7 @@ async fn accept(
     listener: TcpListener,
     router: Router,
     limits: ServerLimits,
-    unread: Duration,
+    write_timeout: Duration,
     tasks: Tasks,
     closing: CancellationToken,
 ) {
@@ -180,7 +183,7 @@ async fn accept(
             tracing::debug!(%error, "a connection ended before it was served");
             continue;
         }
-        let stream = Unread::new(stream, unread);
+        let stream = WriteTimeout::new(stream, write_timeout);
         let connection = serve_connection(stream, router.clone(), limits.header_timeout, closing.clone());
         tasks.spawn("connection", async move {
             connection.await;
@@ -198,7 +201,7 @@ fn open_files() -> Option<usize> {
 
 /// One connection until it ends; when the server closes, what is being answered is answered to its end.
 async fn serve_connection(
-    stream: Unread<TcpStream>,
+    stream: WriteTimeout<TcpStream>,
     router: Router,
     header_timeout: Duration,
     closing: CancellationToken,

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::access::KeyAccess;
+use crate::access::session::SessionCookies;
 use crate::config::ChatConfig;
 use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
-use crate::http::session::SessionCookies;
-use crate::http::v1::key::Door;
 use crate::store::Store;
-use crate::tasks::Guests;
+use crate::tasks::InFlight;
 use crate::turn::Turns;
 use crate::turn::scratch::Scratch;
 use crate::upstream::Upstream;
@@ -28,9 +28,9 @@ pub struct App {
     /// For requests that are passed on to the model as they are.
     pub upstream: Arc<dyn Upstream>,
     /// Those requests, while they last.
-    pub guests: Guests,
+    pub in_flight: InFlight,
     /// Who may use the SDK door.
-    pub door: Door,
+    pub keys: KeyAccess,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
     /// Fresh ids and secrets.

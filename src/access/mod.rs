@@ -1,0 +1,130 @@
+//! Who asks: session cookies and API keys in, an [`Owner`] out. What a refusal looks like is each door's business.
+
+pub mod keys;
+pub mod session;
+
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, header};
+
+use self::keys::cache::KeyCache;
+use crate::config::{ApiKeys, LOCAL};
+use crate::domain::conversation::Owner;
+
+/// Why a request has no owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// There are keys, and the request shows none.
+    #[error("the request shows no API key")]
+    NoKey,
+    /// The request shows a key that is not one of this server's.
+    #[error("the API key is unknown")]
+    UnknownKey,
+    /// There are no keys, and a request of this kind needs one.
+    #[error("there are no API keys yet")]
+    NoKeysYet,
+    /// The store cannot be asked which keys there are.
+    #[error("the API keys cannot be read")]
+    KeysUnavailable,
+}
+
+/// Which API keys the server takes.
+pub struct KeyAccess {
+    /// The keys of `API_KEYS`, which need no store.
+    given: ApiKeys,
+    /// The keys that this server has made.
+    made: KeyCache,
+    open: bool,
+}
+
+impl KeyAccess {
+    /// The keys of `API_KEYS` and those that `made` finds. `open` lets requests of this machine in while there is no key.
+    #[must_use]
+    pub fn new(given: ApiKeys, made: KeyCache, open: bool) -> Self {
+        Self { given, made, open }
+    }
+
+    /// The owner of a request that shows `authorization`, the header's value. While there is no key at all, the value does
+    /// not matter.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub async fn with_key(&self, authorization: &[u8], headers: &HeaderMap) -> Result<Owner, Denied> {
+        let parts = authorization.split_at_checked(7);
+        let key = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer ")).map(|(_, key)| key.trim_ascii());
+        if let Some(id) = key.and_then(|key| self.given.id_of(key)) {
+            return Ok(Owner::ApiKey(id.to_owned()));
+        }
+        let made = self.made.keys().await.ok_or(Denied::KeysUnavailable)?;
+        if let Some(id) = key.and_then(|key| made.id_of(key)) {
+            return Ok(Owner::ApiKey(id.to_owned()));
+        }
+        if self.given.is_empty() && made.is_empty() {
+            return self.unlocked(headers);
+        }
+        Err(if parts.is_none() { Denied::NoKey } else { Denied::UnknownKey })
+    }
+
+    /// The owner of a request that shows neither key nor session.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub async fn without_key(&self, headers: &HeaderMap) -> Result<Owner, Denied> {
+        if !self.given.is_empty() || !self.made.keys().await.ok_or(Denied::KeysUnavailable)?.is_empty() {
+            return Err(Denied::NoKey);
+        }
+        self.unlocked(headers)
+    }
+
+    /// The owner of a request while there is no key.
+    fn unlocked(&self, headers: &HeaderMap) -> Result<Owner, Denied> {
+        match self.open && is_for_this_machine(headers) {
+            true => Ok(Owner::ApiKey(LOCAL.to_owned())),
+            false => Err(Denied::NoKeysYet),
+        }
+    }
+}
+
+/// A page whose name was made to point at this machine asks for that name; it must not be let in without a key.
+fn is_for_this_machine(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let Some(host) = host.and_then(|host| host.parse::<Authority>().ok()) else { return false };
+    let name = host.host().trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    is_loopback || name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::http::HeaderValue;
+
+    use super::*;
+    use crate::domain::clock::SystemClock;
+    use crate::store::memory::Memory;
+
+    fn access(open: bool) -> KeyAccess {
+        KeyAccess::new(ApiKeys::default(), KeyCache::new(Arc::new(Memory::new(Arc::new(SystemClock)))), open)
+    }
+
+    #[tokio::test]
+    async fn only_names_of_this_machine_find_an_open_door() {
+        let open = access(true);
+        let admitted = async |host: &'static str| {
+            let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
+            let shown = open.with_key(b"Bearer anything", &headers).await.map(|owner| owner.tag()).ok();
+            let bare = open.without_key(&headers).await.map(|owner| owner.tag()).ok();
+            assert_eq!(shown, bare, "{host}");
+            bare
+        };
+        for host in ["localhost", "LocalHost:3000", "127.0.0.1:3000", "127.9.9.9", "[::1]:3000", "app.localhost:1"] {
+            assert_eq!(admitted(host).await.as_deref(), Some("k:local"), "{host}");
+        }
+        for host in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example:3000", "10.0.0.1", "[::2]"] {
+            assert_eq!(admitted(host).await, None, "{host}");
+        }
+        assert!(open.without_key(&HeaderMap::new()).await.is_err());
+        let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("localhost"))]);
+        assert!(access(false).without_key(&headers).await.is_err());
+    }
+}

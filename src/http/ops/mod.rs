@@ -1,0 +1,4 @@
+//! For operators: health, and the documentation's head.
+
+pub mod health;
+pub mod openapi;
