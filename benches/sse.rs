@@ -16,11 +16,12 @@ use http_body_util::BodyExt;
 use openai_backend::domain::clock::SystemClock;
 use openai_backend::domain::ids::SystemIds;
 use openai_backend::domain::item::Role;
-use openai_backend::upstream::answer::Answer;
 use openai_backend::upstream::openai::OpenAi;
-use openai_backend::upstream::settings::OpenAiSettings;
-use openai_backend::upstream::sse::Parser;
-use openai_backend::upstream::{Call, PromptMessage, Upstream, wire};
+use openai_backend::upstream::openai::answer::Answer;
+use openai_backend::upstream::openai::settings::OpenAiSettings;
+use openai_backend::upstream::openai::sse::Parser;
+use openai_backend::upstream::openai::wire;
+use openai_backend::upstream::{Call, PromptMessage, Upstream};
 
 const TOKENS: usize = 200;
 const ROUNDS: u32 = 2000;

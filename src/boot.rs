@@ -18,7 +18,7 @@ use crate::store::{Store, StoreError};
 use crate::upstream::Upstream;
 use crate::upstream::demo::Demo;
 use crate::upstream::openai::OpenAi;
-use crate::upstream::settings::OpenAiSettings;
+use crate::upstream::openai::settings::OpenAiSettings;
 
 /// How long a call to Redis may take.
 const REDIS_DEADLINE: Duration = Duration::from_secs(2);

@@ -7,7 +7,6 @@ use futures::Stream;
 use reqwest::header::HeaderMap;
 use reqwest::{Body, Method, StatusCode};
 
-use super::attempt::Failed;
 use crate::domain::turn::{Fault, FaultKind};
 
 /// A chat completion to be passed on.
@@ -97,12 +96,5 @@ impl Rejected {
 impl From<Fault> for Rejected {
     fn from(fault: Fault) -> Self {
         Self { fault, status: None, code: None, param: None }
-    }
-}
-
-impl From<Failed> for Rejected {
-    fn from(failed: Failed) -> Self {
-        let Failed { fault, status, code, param, .. } = failed;
-        Self { fault, status, code, param }
     }
 }

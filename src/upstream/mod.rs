@@ -1,22 +1,9 @@
 //! The model: one call, answered by a stream of pieces.
 
-pub mod answer;
-pub mod attempt;
-pub mod breaker;
 pub mod demo;
 pub mod forward;
-pub mod fresh;
-pub mod mend;
+pub mod health;
 pub mod openai;
-pub mod refusal;
-pub mod relay;
-pub mod retry;
-pub mod settings;
-pub mod sse;
-pub mod streamed;
-pub mod tally;
-pub mod template;
-pub mod wire;
 
 use std::pin::Pin;
 

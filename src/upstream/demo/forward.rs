@@ -11,7 +11,7 @@ use crate::domain::ids::{Ids as _, SystemIds};
 use crate::domain::item::Role;
 use crate::domain::turn::{Fault, FaultKind, Usage};
 use crate::upstream::forward::{Ask, Completed, Rejected};
-use crate::upstream::wire::Text;
+use crate::upstream::openai::wire::Text;
 use crate::upstream::{Call, PromptMessage};
 
 /// The answer to `GET /models`.

@@ -12,15 +12,16 @@ use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep_until, timeout};
 use url::Url;
 
-use super::{OpenAi, lock, log_failure};
+use super::answer::garbage;
+use super::attempt::{self, Failed, MAX_ERROR_BYTES, Said};
+use super::client::{OpenAi, breaker_open, lock, log_failure};
+use super::mend;
+use super::refusal::{self, Private, Prompt, Told};
+use super::relay::Relay;
+use super::retry::asked_pause;
+use super::streamed::Patience;
 use crate::domain::turn::{Fault, FaultKind};
-use crate::upstream::answer::garbage;
-use crate::upstream::attempt::{self, Failed, MAX_ERROR_BYTES, Said};
 use crate::upstream::forward::{Ask, Chunks, Completed, Passage, Passed, Rejected, Upload, UploadState};
-use crate::upstream::mend;
-use crate::upstream::refusal::{self, Private, Prompt, Told};
-use crate::upstream::relay::Relay;
-use crate::upstream::streamed::Patience;
 
 impl OpenAi {
     pub(super) async fn forward_completion(&self, ask: Ask) -> Result<Completed, Rejected> {
@@ -84,7 +85,7 @@ impl OpenAi {
         }
         *request.body_mut() = Some(passage.body);
         let asked = lock(&self.breaker).ask(Instant::now());
-        let permit = asked.map_err(super::breaker_open)?;
+        let permit = asked.map_err(breaker_open)?;
         let answered = self.answered(request, passage.upload).await;
         let failed = match &answered {
             Ok(response) => response.status().is_server_error(),
@@ -157,7 +158,7 @@ impl OpenAi {
     fn hidden(&self, status: StatusCode, headers: &HeaderMap) -> Rejected {
         let private = Private { key: None, prompt: Prompt::Unknown };
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let pause = super::asked_pause(header("retry-after-ms"), header(RETRY_AFTER.as_str()), self.clock.now_ms());
+        let pause = asked_pause(header("retry-after-ms"), header(RETRY_AFTER.as_str()), self.clock.now_ms());
         let mut fault = refusal::fault(status.as_u16(), &Told::default(), private);
         fault.retry_after_ms = pause.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
         let failed = Failed { status: Some(status.as_u16()), ..Failed::from(fault) };

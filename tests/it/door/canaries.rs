@@ -13,7 +13,7 @@ use openai_backend::domain::turn::FaultKind;
 use openai_backend::store::memory::Memory;
 use openai_backend::telemetry;
 use openai_backend::upstream::openai::OpenAi;
-use openai_backend::upstream::settings::OpenAiSettings;
+use openai_backend::upstream::openai::settings::OpenAiSettings;
 use reqwest::Method;
 use serde_json::json;
 use tracing::subscriber::DefaultGuard;

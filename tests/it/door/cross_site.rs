@@ -6,7 +6,7 @@ use fake_openai::FakeOpenAi;
 use openai_backend::domain::clock::SystemClock;
 use openai_backend::domain::ids::SystemIds;
 use openai_backend::upstream::openai::OpenAi;
-use openai_backend::upstream::settings::OpenAiSettings;
+use openai_backend::upstream::openai::settings::OpenAiSettings;
 use reqwest::Method;
 use serde_json::json;
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use fake_openai::{FakeOpenAi, Gate, Reply};
 use openai_backend::upstream::openai::OpenAi;
-use openai_backend::upstream::settings::OpenAiSettings;
+use openai_backend::upstream::openai::settings::OpenAiSettings;
 use serde_json::json;
 
 use super::{answering, begin, cancel, halves, known, over, record, resume};

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use fake_openai::{FakeOpenAi, Reply};
 use openai_backend::domain::turn::FaultKind::*;
-use openai_backend::upstream::breaker::BreakerSettings;
+use openai_backend::upstream::health::breaker::BreakerSettings;
 use openai_backend::upstream::openai::OpenAi;
-use openai_backend::upstream::settings::OpenAiSettings;
+use openai_backend::upstream::openai::settings::OpenAiSettings;
 
 use super::{ask, open, plain, settings, streamed};
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use fake_openai::{FakeOpenAi, Outcome, Reply, Step};
 use openai_backend::domain::turn::FaultKind::{self, *};
-use openai_backend::upstream::settings::OpenAiSettings;
+use openai_backend::upstream::openai::settings::OpenAiSettings;
 use serde_json::json;
 
 use super::{ask, hasty, once, plain, settings, streamed};

@@ -8,7 +8,7 @@ use openai_backend::domain::clock::SystemClock;
 use openai_backend::domain::ids::SeededIds;
 use openai_backend::domain::turn::FaultKind::{self, *};
 use openai_backend::upstream::openai::OpenAi;
-use openai_backend::upstream::settings::OpenAiSettings;
+use openai_backend::upstream::openai::settings::OpenAiSettings;
 use secrecy::SecretString;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;

@@ -17,9 +17,9 @@ use openai_backend::domain::ids::SeededIds;
 use openai_backend::domain::item::Role;
 use openai_backend::domain::reply::Piece;
 use openai_backend::domain::turn::{Fault, Usage};
-use openai_backend::upstream::breaker::BreakerSettings;
+use openai_backend::upstream::health::breaker::BreakerSettings;
 use openai_backend::upstream::openai::OpenAi;
-use openai_backend::upstream::settings::OpenAiSettings;
+use openai_backend::upstream::openai::settings::OpenAiSettings;
 use openai_backend::upstream::{Call, PromptMessage, Upstream};
 use secrecy::SecretString;
 

@@ -6,7 +6,7 @@ use fake_openai::{FakeOpenAi, KeepAlive, Reply, Step};
 use futures::future::join_all;
 use openai_backend::domain::clock::{Clock, SystemClock};
 use openai_backend::domain::turn::FaultKind::{self, *};
-use openai_backend::upstream::settings::OpenAiSettings;
+use openai_backend::upstream::openai::settings::OpenAiSettings;
 
 use super::{ask, hasty, no_breaker, open, plain, settings, streamed};
 

@@ -73,7 +73,7 @@ async fn the_rules_of_this_server_hold() {
 
 #[tokio::test]
 async fn an_early_failure_is_tried_again_and_a_late_one_is_not() {
-    let rig = Rig::with(Setup::default(), |settings| openai_backend::upstream::settings::OpenAiSettings {
+    let rig = Rig::with(Setup::default(), |settings| openai_backend::upstream::openai::settings::OpenAiSettings {
         max_retries: 3,
         ..settings
     })

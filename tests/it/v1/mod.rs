@@ -19,7 +19,7 @@ use fake_openai::FakeOpenAi;
 use openai_backend::domain::clock::SystemClock;
 use openai_backend::domain::ids::SystemIds;
 use openai_backend::upstream::openai::OpenAi;
-use openai_backend::upstream::settings::OpenAiSettings;
+use openai_backend::upstream::openai::settings::OpenAiSettings;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 

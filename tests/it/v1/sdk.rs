@@ -3,7 +3,7 @@
 use openai_backend::domain::clock::SystemClock;
 use openai_backend::domain::ids::SystemIds;
 use openai_backend::upstream::openai::OpenAi;
-use openai_backend::upstream::settings::OpenAiSettings;
+use openai_backend::upstream::openai::settings::OpenAiSettings;
 use std::sync::Arc;
 
 use fake_openai::FakeOpenAi;

@@ -22,8 +22,8 @@ use crate::http::error::ApiError;
 use crate::http::v1::error::OpenAiError;
 use crate::store::documents::{Document, DocumentKind};
 use crate::upstream::forward::Chunks;
-use crate::upstream::relay::event_end;
-use crate::upstream::sse::Parser;
+use crate::upstream::openai::relay::event_end;
+use crate::upstream::openai::sse::Parser;
 
 /// The most bytes of messages that are kept with an answer.
 pub const MOST_MESSAGES: usize = 8 * 1024 * 1024;

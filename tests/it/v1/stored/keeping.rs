@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fake_openai::{Gate, LineEnd, Reply, Step};
 use openai_backend::domain::clock::SystemClock;
 use openai_backend::store::memory::Memory;
-use openai_backend::upstream::settings::OpenAiSettings;
+use openai_backend::upstream::openai::settings::OpenAiSettings;
 use serde_json::{Value, json};
 
 use super::{ID, PATH, kept, list, reply, told};

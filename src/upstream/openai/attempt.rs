@@ -14,6 +14,7 @@ use super::fresh;
 use super::refusal::{self, Private, Told};
 use super::retry::{Again, asked_pause};
 use crate::domain::turn::{Fault, FaultKind};
+use crate::upstream::forward::Rejected;
 
 /// The most bytes of a plain answer.
 pub const MAX_PLAIN_BYTES: usize = 16 * 1024 * 1024;
@@ -106,6 +107,13 @@ pub(super) async fn refused(response: Response, deadline: Instant, private: Priv
 impl From<Fault> for Failed {
     fn from(fault: Fault) -> Self {
         Self { fault, again: Again::Never, status: None, code: None, param: None }
+    }
+}
+
+impl From<Failed> for Rejected {
+    fn from(failed: Failed) -> Self {
+        let Failed { fault, status, code, param, .. } = failed;
+        Self { fault, status, code, param }
     }
 }
 

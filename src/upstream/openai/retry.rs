@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use super::tally::Tally;
+use crate::upstream::health::tally::Tally;
 
 /// The longest `Retry-After` that is waited out.
 pub const MAX_WAIT: Duration = Duration::from_secs(2);

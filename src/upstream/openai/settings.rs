@@ -6,9 +6,9 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-use super::breaker::BreakerSettings;
+use crate::upstream::health::breaker::BreakerSettings;
 
-/// Settings of an [`OpenAi`](super::openai::OpenAi) upstream.
+/// Settings of an [`OpenAi`](super::OpenAi) upstream.
 #[derive(Clone)]
 pub struct OpenAiSettings {
     /// The address that `chat/completions` and `models` are below: `https://api.openai.com/v1`.

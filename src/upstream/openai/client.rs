@@ -1,40 +1,28 @@
-//! OpenAI's Chat Completions, and the servers that speak the same: calls, retries, the breaker.
-
-mod forward;
+//! The client of a model's server: how requests are made, tried again, and held back while the server is failing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, Method, Request, Response, redirect};
+use reqwest::{Client, Method, Request, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 use url::Url;
 
-use super::answer::{self, garbage};
-use super::attempt::{self, Failed, Said};
-use super::breaker::Breaker;
-use super::forward::{Ask, Completed, Passage, Passed, Rejected};
+use super::attempt::Failed;
 use super::fresh::Watch;
-use super::refusal::{Private, Prompt};
-use super::retry::{Budget, Retries, asked_pause};
+use super::retry::{Budget, Retries};
 use super::settings::OpenAiSettings;
-use super::streamed::{Patience, Streamed};
-use super::{Call, Pieces, Upstream, UpstreamInfo, wire};
 use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
 use crate::domain::turn::{Fault, FaultKind};
+use crate::upstream::health::breaker::Breaker;
 
 /// Idle connections are dropped before the 5 s after which common servers close them, so that few requests meet one that
 /// is being closed.
 const POOL_IDLE: Duration = Duration::from_secs(4);
-
-/// For `--check`.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The settings cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -43,14 +31,14 @@ pub struct Unusable(&'static str);
 
 /// A model's server over HTTP.
 pub struct OpenAi {
-    settings: OpenAiSettings,
-    chat_url: Url,
-    models_url: Url,
-    authorization: Option<HeaderValue>,
-    client: Client,
+    pub(super) settings: OpenAiSettings,
+    pub(super) chat_url: Url,
+    pub(super) models_url: Url,
+    pub(super) authorization: Option<HeaderValue>,
+    pub(super) client: Client,
     budget: Mutex<Budget>,
-    breaker: Mutex<Breaker>,
-    clock: Arc<dyn Clock>,
+    pub(super) breaker: Mutex<Breaker>,
+    pub(super) clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
 }
 
@@ -75,12 +63,12 @@ impl OpenAi {
     }
 
     /// Until when an answer must have begun, or be whole where it is not streamed.
-    fn deadline(&self, stream: bool) -> Instant {
+    pub(super) fn deadline(&self, stream: bool) -> Instant {
         Instant::now() + if stream { self.settings.first_byte_timeout } else { self.settings.plain_timeout }
     }
 
     /// Attempts until an answer begins, or there is nothing left to hope for.
-    async fn attempts<T, F>(&self, deadline: Instant, make: impl Fn() -> F) -> Result<T, Failed>
+    pub(super) async fn attempts<T, F>(&self, deadline: Instant, make: impl Fn() -> F) -> Result<T, Failed>
     where
         F: Future<Output = Result<T, Failed>>,
     {
@@ -125,34 +113,7 @@ impl OpenAi {
         u64::from(u16::from_le_bytes([a, b]))
     }
 
-    /// One attempt, up to the first pieces of its answer.
-    async fn attempt(&self, call: &Call, body: Bytes, deadline: Instant) -> Result<Pieces, Failed> {
-        let request = self.request(Method::POST, &self.chat_url, Some(body));
-        let private = Private { key: self.settings.api_key.as_ref(), prompt: Prompt::Messages(&call.messages) };
-        let now_ms = || self.clock.now_ms();
-        let response = attempt::send(&self.client, request, deadline, private, now_ms).await?;
-        let status = Some(response.status().as_u16());
-        // The status has come, so this is the answer, good or bad.
-        self.answer(call, response, deadline).await.map_err(|fault| Failed { status, ..Failed::from(fault) })
-    }
-
-    async fn answer(&self, call: &Call, response: Response, deadline: Instant) -> Result<Pieces, Fault> {
-        match attempt::content(response.headers(), call.stream) {
-            Said::Else => Err(garbage("neither JSON nor an event stream")),
-            Said::Json => {
-                let body = attempt::whole_body(response.into(), deadline).await?;
-                let pieces = answer::whole(&body)?;
-                Ok(Box::pin(stream::iter([Ok(pieces)])))
-            }
-            Said::Events => {
-                let OpenAiSettings { idle_timeout: idle, finish_grace: grace, .. } = self.settings;
-                let patience = Patience { first_event_by: deadline, idle, grace };
-                Ok(Box::pin(Streamed::new(response.into(), patience).begin().await?))
-            }
-        }
-    }
-
-    fn request(&self, method: Method, url: &Url, body: Option<Bytes>) -> Request {
+    pub(super) fn request(&self, method: Method, url: &Url, body: Option<Bytes>) -> Request {
         let mut request = Request::new(method, url.clone());
         let headers = request.headers_mut();
         if let Some(authorization) = &self.authorization {
@@ -163,51 +124,6 @@ impl OpenAi {
             *request.body_mut() = Some(body.into());
         }
         request
-    }
-}
-
-#[async_trait]
-impl Upstream for OpenAi {
-    fn info(&self) -> UpstreamInfo {
-        UpstreamInfo { kind: self.settings.kind, location: self.settings.location() }
-    }
-
-    async fn call(&self, call: Call) -> Result<Pieces, Fault> {
-        let body = wire::request(&call)
-            .map_err(|_| Fault::new(FaultKind::Internal, "the request to the model's server could not be made"))?;
-        let deadline = self.deadline(call.stream);
-        let answer = self.attempts(deadline, || self.attempt(&call, body.clone(), deadline)).await;
-        answer.map_err(|failed| failed.fault)
-    }
-
-    async fn complete(&self, ask: Ask) -> Result<Completed, Rejected> {
-        self.forward_completion(ask).await
-    }
-
-    async fn models(&self) -> Result<Option<Bytes>, Rejected> {
-        self.list_models().await
-    }
-
-    async fn pass(&self, passage: Passage) -> Result<Passed, Rejected> {
-        self.pass_on(passage).await
-    }
-
-    async fn check(&self) -> Result<String, Fault> {
-        let request = self.request(Method::GET, &self.models_url, None);
-        let private = Private { key: self.settings.api_key.as_ref(), prompt: Prompt::Messages(&[]) };
-        let deadline = Instant::now() + CHECK_TIMEOUT;
-        let now_ms = || self.clock.now_ms();
-        match attempt::send(&self.client, request, deadline, private, now_ms).await {
-            Ok(_) if self.authorization.is_some() => Ok("the model's server answers and takes the key".to_owned()),
-            Ok(_) => Ok("the model's server answers".to_owned()),
-            Err(Failed { status: Some(404 | 405 | 501), .. }) => {
-                Ok("the model's server can be reached; it has no list of models".to_owned())
-            }
-            Err(failed) => {
-                log_failure(&failed, 1);
-                Err(failed.fault)
-            }
-        }
     }
 }
 
@@ -256,13 +172,13 @@ fn bearer(key: &SecretString) -> Result<HeaderValue, Unusable> {
     Ok(value)
 }
 
-fn breaker_open(wait: Duration) -> Fault {
+pub(super) fn breaker_open(wait: Duration) -> Fault {
     let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
     let message = "the model's server has been failing; no call is made to it for a moment";
     Fault { retry_after_ms: Some(wait_ms), ..Fault::new(FaultKind::BreakerOpen, message) }
 }
 
-fn log_failure(failed: &Failed, attempt: u32) {
+pub(super) fn log_failure(failed: &Failed, attempt: u32) {
     warn!(
         upstream.fault = failed.fault.kind.code(),
         upstream.status = failed.status,
@@ -284,6 +200,6 @@ fn log_retry(failed: &Failed, attempt: u32, pause: Duration) {
 }
 
 /// Nothing that is held under a lock here can be left half-changed by a panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

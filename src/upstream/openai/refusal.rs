@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::PromptMessage;
 use crate::domain::turn::{Fault, FaultKind};
+use crate::upstream::PromptMessage;
 
 /// The most characters of an upstream's own words that are passed on.
 const MAX_QUOTE_CHARS: usize = 300;

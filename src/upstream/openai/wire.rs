@@ -13,10 +13,10 @@ use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Call, PromptMessage};
 use crate::domain::json::push_json_string;
 use crate::domain::model;
 use crate::domain::turn::Usage;
+use crate::upstream::{Call, PromptMessage};
 
 #[derive(Serialize)]
 struct ChatRequest<'a> {

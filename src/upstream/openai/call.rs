@@ -1,0 +1,77 @@
+//! A call: sent as a chat completion, and its answer read.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream;
+use reqwest::{Method, Response};
+use tokio::time::Instant;
+
+use super::answer::{self, garbage};
+use super::attempt::{self, Failed, Said};
+use super::client::{OpenAi, log_failure};
+use super::refusal::{Private, Prompt};
+use super::settings::OpenAiSettings;
+use super::streamed::{Patience, Streamed};
+use super::wire;
+use crate::domain::turn::{Fault, FaultKind};
+use crate::upstream::{Call, Pieces};
+
+/// For `--check`.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl OpenAi {
+    pub(super) async fn send_call(&self, call: Call) -> Result<Pieces, Fault> {
+        let body = wire::request(&call)
+            .map_err(|_| Fault::new(FaultKind::Internal, "the request to the model's server could not be made"))?;
+        let deadline = self.deadline(call.stream);
+        let answer = self.attempts(deadline, || self.attempt(&call, body.clone(), deadline)).await;
+        answer.map_err(|failed| failed.fault)
+    }
+
+    /// One attempt, up to the first pieces of its answer.
+    async fn attempt(&self, call: &Call, body: Bytes, deadline: Instant) -> Result<Pieces, Failed> {
+        let request = self.request(Method::POST, &self.chat_url, Some(body));
+        let private = Private { key: self.settings.api_key.as_ref(), prompt: Prompt::Messages(&call.messages) };
+        let now_ms = || self.clock.now_ms();
+        let response = attempt::send(&self.client, request, deadline, private, now_ms).await?;
+        let status = Some(response.status().as_u16());
+        // The status has come, so this is the answer, good or bad.
+        self.answer(call, response, deadline).await.map_err(|fault| Failed { status, ..Failed::from(fault) })
+    }
+
+    async fn answer(&self, call: &Call, response: Response, deadline: Instant) -> Result<Pieces, Fault> {
+        match attempt::content(response.headers(), call.stream) {
+            Said::Else => Err(garbage("neither JSON nor an event stream")),
+            Said::Json => {
+                let body = attempt::whole_body(response.into(), deadline).await?;
+                let pieces = answer::whole(&body)?;
+                Ok(Box::pin(stream::iter([Ok(pieces)])))
+            }
+            Said::Events => {
+                let OpenAiSettings { idle_timeout: idle, finish_grace: grace, .. } = self.settings;
+                let patience = Patience { first_event_by: deadline, idle, grace };
+                Ok(Box::pin(Streamed::new(response.into(), patience).begin().await?))
+            }
+        }
+    }
+
+    /// One cheap request.
+    pub(super) async fn check_server(&self) -> Result<String, Fault> {
+        let request = self.request(Method::GET, &self.models_url, None);
+        let private = Private { key: self.settings.api_key.as_ref(), prompt: Prompt::Messages(&[]) };
+        let deadline = Instant::now() + CHECK_TIMEOUT;
+        let now_ms = || self.clock.now_ms();
+        match attempt::send(&self.client, request, deadline, private, now_ms).await {
+            Ok(_) if self.authorization.is_some() => Ok("the model's server answers and takes the key".to_owned()),
+            Ok(_) => Ok("the model's server answers".to_owned()),
+            Err(Failed { status: Some(404 | 405 | 501), .. }) => {
+                Ok("the model's server can be reached; it has no list of models".to_owned())
+            }
+            Err(failed) => {
+                log_failure(&failed, 1);
+                Err(failed.fault)
+            }
+        }
+    }
+}
