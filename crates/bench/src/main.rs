@@ -2,7 +2,8 @@
 //!
 //! Everything is a process of its own on loopback: the fake upstream, the proxy, the server on SQLite and on Redis, and
 //! this harness, which is the clients. All counts and times are bounded, every answer is checked, and the processes that
-//! were started end with the run. `bench [--quick] [SECTION]...` runs only the named sections.
+//! were started end with the run. `bench [--quick] [--before PROGRAM] [SECTION]...` runs only the named
+//! sections; with another version's `openai-backend` as PROGRAM, what the proxy is measured beside is shown for it, too.
 //!
 //! A tour: `process` starts and reads processes, `client` speaks HTTP, `answer` knows right from wrong, `load` is many
 //! users, `rig` puts the systems side by side, `sections` are what is measured, and `table` shows it.
@@ -15,6 +16,7 @@ mod rig;
 mod sections;
 mod table;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -28,19 +30,25 @@ pub struct Options {
     pub time: Duration,
     /// What a count of repetitions is divided by.
     pub shorter: usize,
+    /// Another version of the server, to be measured beside this one.
+    pub before: Option<PathBuf>,
     only: Vec<String>,
 }
 
 impl Options {
     fn read() -> Result<Self, Failure> {
-        let mut options = Self { time: Duration::from_secs(4), shorter: 1, only: Vec::new() };
-        for argument in std::env::args().skip(1) {
+        let mut options = Self { time: Duration::from_secs(4), shorter: 1, before: None, only: Vec::new() };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
             match argument.as_str() {
+                "--before" => options.before = Some(arguments.next().ok_or("--before needs a program")?.into()),
                 "--quick" => (options.time, options.shorter) = (Duration::from_secs(1), 5),
                 // What cargo adds to every benchmark.
                 "--bench" => {}
                 name if sections::NAMES.contains(&name) => options.only.push(name.to_owned()),
-                other => return Err(format!("{other} is none of --quick, {}", sections::NAMES.join(", ")).into()),
+                other => {
+                    return Err(format!("{other} is none of --quick, --before, {}", sections::NAMES.join(", ")).into());
+                }
             }
         }
         Ok(options)

@@ -146,15 +146,15 @@ pub const SERVER: &str = "openai-backend";
 /// See its file.
 pub const UNLOGGED: &str = "unlogged";
 
-/// One of the two in front of `upstream`; everything it keeps is in `folder`, or in `redis`.
+/// A server in front of `upstream`; everything it keeps is in `folder`, or in `redis`.
 pub fn server(
-    name: &str,
+    server: &Path,
     upstream: &Process,
     folder: &Path,
     redis: Option<&Process>,
     settings: &[(&str, &str)],
 ) -> Result<Process, Failure> {
-    let mut command = Command::new(program(name)?);
+    let mut command = Command::new(server);
     command
         .env_clear()
         .current_dir(folder)

@@ -1,15 +1,16 @@
 //! The systems side by side, in front of one upstream.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::Failure;
 use crate::answer::{self, Shape};
 use crate::load::{self, Load, Outcome};
 use crate::process::{self, Memory, Process};
 use crate::table::Column;
+use crate::{Failure, Options};
 
 /// After so many turns a user of the load starts anew: a short conversation.
 const TURNS_A_SESSION: usize = 10;
@@ -32,24 +33,30 @@ impl System {
 
     /// The server on the store of this column.
     pub fn server(column: Column, upstream: &Process, settings: &[(&str, &str)]) -> Result<Self, Failure> {
-        Self::of(process::SERVER, column, upstream, settings)
+        Self::of(&process::program(process::SERVER)?, column, upstream, settings)
     }
 
     /// The server without its event log.
     pub fn unlogged(column: Column, upstream: &Process) -> Result<Self, Failure> {
-        Self::of(process::UNLOGGED, column, upstream, &[])
+        Self::of(&process::program(process::UNLOGGED)?, column, upstream, &[])
     }
 
-    fn of(name: &str, column: Column, upstream: &Process, settings: &[(&str, &str)]) -> Result<Self, Failure> {
+    fn of(program: &Path, column: Column, upstream: &Process, settings: &[(&str, &str)]) -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;
-        let redis = (column == Column::Redis).then(|| Process::start_redis(folder.path())).transpose()?;
-        let process = process::server(name, upstream, folder.path(), redis.as_ref(), settings)?;
+        let redis = column.is_redis().then(|| Process::start_redis(folder.path())).transpose()?;
+        let process = process::server(program, upstream, folder.path(), redis.as_ref(), settings)?;
         Ok(Self { column, shape: Shape::Chat, process, redis, folder })
     }
 
     /// A second server on the same Redis.
     pub fn sibling(&self, upstream: &Process, settings: &[(&str, &str)]) -> Result<Process, Failure> {
-        process::server(process::SERVER, upstream, self.folder.path(), self.redis.as_ref(), settings)
+        process::server(
+            &process::program(process::SERVER)?,
+            upstream,
+            self.folder.path(),
+            self.redis.as_ref(),
+            settings,
+        )
     }
 
     /// A load on it.
@@ -100,23 +107,27 @@ impl Measured {
     }
 }
 
-/// The proxy and the server on both stores, in front of one upstream.
+/// The proxy and the server on both stores, in front of one upstream; beside each server, with `--before`, the one that it
+/// is compared with.
 pub struct Rig {
-    pub systems: [System; 3],
+    pub systems: Vec<System>,
     pub expected: Arc<str>,
     _upstream: Process,
 }
 
 impl Rig {
     /// Starts everything; answers have so many tokens, and `flags` go to the upstream.
-    pub fn start(tokens: usize, flags: &[&str], settings: &[(&str, &str)]) -> Result<Self, Failure> {
+    pub fn start(options: &Options, tokens: usize, flags: &[&str], settings: &[(&str, &str)]) -> Result<Self, Failure> {
         let tokens_flag = tokens.to_string();
         let upstream = process::fake(&[&["--bench", "--tokens", &tokens_flag], flags].concat())?;
-        let systems = [
-            System::proxy(&upstream)?,
-            System::server(Column::Sqlite, &upstream, settings)?,
-            System::server(Column::Redis, &upstream, settings)?,
-        ];
+        let mut systems = vec![System::proxy(&upstream)?];
+        for column in [Column::SqliteBefore, Column::Sqlite, Column::RedisBefore, Column::Redis] {
+            match (column.is_before(), &options.before) {
+                (false, _) => systems.push(System::server(column, &upstream, settings)?),
+                (true, Some(program)) => systems.push(System::of(program, column, &upstream, settings)?),
+                (true, None) => {}
+            }
+        }
         Ok(Self { systems, expected: answer::text(tokens).into(), _upstream: upstream })
     }
 }

@@ -2,17 +2,33 @@
 
 use std::time::Duration;
 
-/// The columns.
+/// The columns. Those of the version before are there with `--before` only.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Column {
     Proxy,
+    SqliteBefore,
     Sqlite,
+    RedisBefore,
     Redis,
+}
+
+const HEADINGS: [&str; 5] = ["bare proxy", "SQLite before", "SQLite", "Redis before", "Redis"];
+
+impl Column {
+    /// Whether the system needs a Redis.
+    pub fn is_redis(self) -> bool {
+        matches!(self, Self::Redis | Self::RedisBefore)
+    }
+
+    /// Whether it is the version before.
+    pub fn is_before(self) -> bool {
+        matches!(self, Self::SqliteBefore | Self::RedisBefore)
+    }
 }
 
 struct Row {
     name: String,
-    cells: [String; 3],
+    cells: [String; 5],
     aim: &'static str,
 }
 
@@ -24,7 +40,7 @@ impl Table {
     /// Fills a cell, and says it on stderr: a run takes minutes.
     pub fn put(&mut self, name: &str, column: Column, value: impl Into<String>) {
         let value = value.into();
-        let heading = ["bare proxy", "SQLite", "Redis"][column as usize];
+        let heading = HEADINGS[column as usize];
         eprintln!("{name} | {heading} | {value}");
         let row = self.row(name);
         row.cells[column as usize] = value;
@@ -45,9 +61,13 @@ impl Table {
 
     /// As Markdown.
     pub fn print(&self) {
-        println!("| | bare proxy | SQLite | Redis | aim |\n|---|---:|---:|---:|---|");
-        for Row { name, cells: [proxy, sqlite, redis], aim } in &self.0 {
-            println!("| {name} | {proxy} | {sqlite} | {redis} | {aim} |");
+        let is_used = |column: &usize| self.0.iter().any(|row| !row.cells[*column].is_empty());
+        let columns: Vec<usize> = (0..HEADINGS.len()).filter(is_used).collect();
+        let line = |cells: &[&str]| columns.iter().map(|at| format!(" {} |", cells[*at])).collect::<String>();
+        println!("| |{} aim |\n|---|{}---|", line(&HEADINGS), "---:|".repeat(columns.len()));
+        for Row { name, cells, aim } in &self.0 {
+            let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
+            println!("| {name} |{} {aim} |", line(&cells));
         }
     }
 }

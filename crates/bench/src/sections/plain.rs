@@ -10,7 +10,7 @@ use crate::{Failure, Options};
 const TOKENS: usize = 200;
 
 pub async fn run(options: &Options, table: &mut Table) -> Result<(), Failure> {
-    let rig = Rig::start(TOKENS, &[], &[])?;
+    let rig = Rig::start(options, TOKENS, &[], &[])?;
     for connections in [1, 16, 64] {
         let mut baseline = Duration::ZERO;
         for system in &rig.systems {
@@ -22,7 +22,7 @@ pub async fn run(options: &Options, table: &mut Table) -> Result<(), Failure> {
             table.put(&name("p50 / p99"), column, format!("{half} / {most}"));
             table.put(&name("CPU each"), column, show_beside(measured.cpu_an_answer(), baseline));
             table.aim(&name("CPU each"), "4x");
-            if column == Column::Redis {
+            if column.is_redis() {
                 let each = measured.redis_cpu.div_f64(outcome.answers.max(1) as f64);
                 table.put(&name("CPU of Redis each"), column, show(each));
             }

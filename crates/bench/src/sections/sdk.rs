@@ -26,7 +26,7 @@ pub async fn run(options: &Options, table: &mut Table) -> Result<(), Failure> {
 }
 
 async fn passed_through(options: &Options, table: &mut Table) -> Result<(), Failure> {
-    let rig = Rig::start(TOKENS, &[], &[])?;
+    let rig = Rig::start(options, TOKENS, &[], &[])?;
     for (streamed, unit, aim) in [(false, "CPU each", "1.5x"), (true, "CPU an upstream event", "1.3x")] {
         let mut baseline = Duration::ZERO;
         for system in &rig.systems {
@@ -50,7 +50,7 @@ async fn streamed(options: &Options, table: &mut Table) -> Result<(), Failure> {
     for (way, flags, connections) in
         [("chunks at once", &[][..], 16), ("a chunk every 10 ms", &["--delay-ms", "10"][..], 64)]
     {
-        let rig = Rig::start(TOKENS, flags, &[])?;
+        let rig = Rig::start(options, TOKENS, flags, &[])?;
         let mut baseline = Duration::ZERO;
         for system in &rig.systems {
             let load = system.load(&rig.expected, connections, true, options.time);

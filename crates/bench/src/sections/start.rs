@@ -39,7 +39,8 @@ pub async fn run(options: &Options, table: &mut Table) -> Result<(), Failure> {
         drop(process);
         for _ in 0..options.count(STARTS) {
             let began = Instant::now();
-            let server = process::server(process::SERVER, &upstream, folder.path(), redis.as_ref(), &[])?;
+            let server =
+                process::server(&process::program(process::SERVER)?, &upstream, folder.path(), redis.as_ref(), &[])?;
             let listens = began.elapsed();
             let mut user = User::new(server.address, Shape::Chat).await?;
             let (_, ()) = timed(user.ask(&expected)).await?;

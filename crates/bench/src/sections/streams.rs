@@ -19,7 +19,7 @@ pub(super) const WAYS: [(&str, &[&str], usize); 4] = [
 
 pub async fn run(options: &Options, table: &mut Table) -> Result<(), Failure> {
     for (way, flags, connections) in WAYS {
-        let rig = Rig::start(TOKENS, flags, &[])?;
+        let rig = Rig::start(options, TOKENS, flags, &[])?;
         let mut baseline = Duration::ZERO;
         for system in &rig.systems {
             let measured = system.measure(&system.load(&rig.expected, connections, true, options.time)).await?;
@@ -31,7 +31,7 @@ pub async fn run(options: &Options, table: &mut Table) -> Result<(), Failure> {
             let each = measured.cpu.div_f64(events as f64);
             table.put(&name("CPU an upstream event"), column, show_beside(each, baseline));
             table.aim(&name("CPU an upstream event"), "2x");
-            if column == Column::Redis {
+            if column.is_redis() {
                 table.put(&name("CPU of Redis an event"), column, show(measured.redis_cpu.div_f64(events as f64)));
             }
             let seen = outcome.texts as f64 / outcome.answers.max(1) as f64;
