@@ -1,20 +1,24 @@
-//! From validated settings to the parts of a server, and what a person is told about them; what a command beside a server
-//! does.
+//! From the arguments to a running server: settings, log, store, upstream, and the lines printed at the start. Also the
+//! commands that run without serving: `--check`, `--health`, `keys`.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::keys::{self, Key, Said};
-use crate::config::{Config, StoreConfig, UpstreamConfig};
+use crate::cli::{self, Action, probe};
+use crate::config::{Config, Given, StoreConfig, UpstreamConfig};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::{Ids, SystemIds};
 use crate::domain::model;
-use crate::http::server::Parts;
+use crate::http::server::{self, Parts};
 use crate::store::redis::{Redis, RedisSettings};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError};
+use crate::telemetry;
 use crate::upstream::Upstream;
 use crate::upstream::demo::Demo;
 use crate::upstream::openai::OpenAi;
@@ -23,14 +27,72 @@ use crate::upstream::openai::settings::OpenAiSettings;
 /// How long a call to Redis may take.
 const REDIS_DEADLINE: Duration = Duration::from_secs(2);
 
+/// The whole program. The exit code is 2 for arguments that cannot be understood, 1 for any other failure.
+pub fn run() -> ExitCode {
+    match dispatch() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, sentence)) => {
+            // If stderr is closed, the exit code still reports the failure.
+            let _ = writeln!(std::io::stderr(), "{}", sentence.trim_end());
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn dispatch() -> Result<(), (u8, String)> {
+    let arguments = cli::parse(std::env::args_os()).map_err(|usage| (2, usage))?;
+    if let Action::Print(text) = &arguments.action {
+        return print(text).map_err(failure);
+    }
+    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    let environment = environment.map(|(name, value)| (name, value.to_string_lossy().into_owned()));
+    let given = Given::gather(arguments.flags, environment, Path::new(".env"));
+    let config = given.and_then(|given| Config::new(&given)).map_err(failure)?;
+    if arguments.action == Action::Health {
+        return probe::is_alive(config.address()).map_err(failure);
+    }
+    telemetry::init(&config.log).map_err(failure)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failure)?;
+    match arguments.action {
+        Action::Check => {
+            runtime.block_on(check(&config)).map_err(failure).and_then(|report| print(&report).map_err(failure))
+        }
+        Action::Keys(command) => {
+            let output = runtime.block_on(keys(&config, &command)).map_err(failure)?;
+            let _ = write!(std::io::stderr(), "{}", output.note);
+            print(&output.out).map_err(failure)
+        }
+        _ => runtime.block_on(serve(&config)).map_err(failure),
+    }
+}
+
+async fn serve(config: &Config) -> Result<(), String> {
+    let listener = server::listen(config).await?;
+    let shutdown = server::stop_signal()?;
+    let parts = parts(config).await?;
+    let port = listener.local_addr().map_err(|error| error.to_string())?.port();
+    print(&banner(config, &parts, port).await).map_err(|error| error.to_string())?;
+    server::run(config, parts, listener, shutdown).await
+}
+
+fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+fn failure(error: impl std::fmt::Display) -> (u8, String) {
+    (1, error.to_string())
+}
+
 /// Opens the store and the upstream. The tokenizer's tables are loaded meanwhile, so that the first request need not.
 ///
 /// # Errors
 /// With one sentence for the person who starts the server.
 pub async fn parts(config: &Config) -> Result<Parts, String> {
     let encoding = model::profile(&config.chat.default_model).encoding;
-    // Left to itself: whoever counts first waits for the tables, wherever they are being loaded. A thread that ends gives
-    // back at once what the loading needed; one of the runtime's would sit on it.
+    // Loaded on a short-lived thread, whose memory is freed when it exits. It is not joined: the first caller that counts
+    // tokens waits for the tables.
     drop(std::thread::Builder::new().name("tokenizer".into()).spawn(move || encoding.load()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
@@ -128,7 +190,7 @@ fn door(config: &Config, made: Result<Vec<Key>, StoreError>) -> String {
 ///
 /// # Errors
 /// With one sentence, where it cannot be done.
-pub async fn keys(config: &Config, command: &keys::Command) -> Result<Said, String> {
+async fn keys(config: &Config, command: &keys::Command) -> Result<Said, String> {
     let store = store(config, Arc::new(SystemClock), Sqlite::beside).await?;
     let said = keys::run(command, &*store, &SystemIds, SystemClock.now_ms()).await;
     store.close().await;
@@ -139,7 +201,7 @@ pub async fn keys(config: &Config, command: &keys::Command) -> Result<Said, Stri
 ///
 /// # Errors
 /// With the same, where something is not as it should be.
-pub async fn check(config: &Config) -> Result<String, String> {
+async fn check(config: &Config) -> Result<String, String> {
     let mut out = config.summary();
     let parts = parts(config).await.map_err(|error| format!("{out}\n{error}"))?;
     let store = parts.store.ping().await;

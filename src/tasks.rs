@@ -66,6 +66,7 @@ pub struct Tasks {
 
 impl Tasks {
     /// Tasks that all end where they stand when `crash` fires, as they would with their process: for simulations.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn that_may_crash(crash: CancellationToken) -> Self {
         Self { crash: Some(crash), ..Self::default() }

@@ -1,5 +1,6 @@
 //! Wall-clock time as a parameter, so that tests own it.
 
+#[cfg(feature = "testing")]
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -24,9 +25,11 @@ impl Clock for SystemClock {
 }
 
 /// A clock that moves only when it is told to.
+#[cfg(feature = "testing")]
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);
 
+#[cfg(feature = "testing")]
 impl ManualClock {
     /// Starts at `now_ms`.
     #[must_use]
@@ -40,6 +43,7 @@ impl ManualClock {
     }
 }
 
+#[cfg(feature = "testing")]
 impl Clock for ManualClock {
     fn now_ms(&self) -> i64 {
         self.0.load(Ordering::SeqCst)

@@ -4,6 +4,7 @@
 //! be hard to guess, the session's secret, is 256 bits from [`Ids::secret`].
 
 use std::fmt;
+#[cfg(feature = "testing")]
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
@@ -44,9 +45,11 @@ fn fill(bytes: &mut [u8]) {
 }
 
 /// Ids that count up from a seed: the same seed gives the same run.
+#[cfg(feature = "testing")]
 #[derive(Debug)]
 pub struct SeededIds(AtomicU64);
 
+#[cfg(feature = "testing")]
 impl SeededIds {
     /// Counts up from `seed`.
     #[must_use]
@@ -55,6 +58,7 @@ impl SeededIds {
     }
 }
 
+#[cfg(feature = "testing")]
 impl Ids for SeededIds {
     fn public(&self, now_ms: i64) -> u128 {
         let count = self.0.fetch_add(1, Ordering::SeqCst);
@@ -75,19 +79,19 @@ macro_rules! id_type {
         pub struct $name(String);
 
         impl $name {
-            /// What every id of this kind starts with.
-            pub const PREFIX: &'static str = $prefix;
+            const PREFIX: &'static str = $prefix;
 
             /// A fresh id.
             #[must_use]
             pub fn fresh(ids: &dyn Ids, clock: &dyn Clock) -> Self {
-                Self(format!(concat!($prefix, "{:032x}"), ids.public(clock.now_ms())))
+                Self(format!("{}{:032x}", Self::PREFIX, ids.public(clock.now_ms())))
             }
 
             /// Reads an id that a client sent: the prefix, then 1 to 64 ASCII letters, digits, `-` or `_`.
             #[must_use]
+            #[allow(dead_code, reason = "no client sends an instance's id")]
             pub fn parse(text: &str) -> Option<Self> {
-                let rest = text.strip_prefix($prefix)?;
+                let rest = text.strip_prefix(Self::PREFIX)?;
                 let plain = rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
                 ((1..=64).contains(&rest.len()) && plain).then(|| Self(text.to_owned()))
             }

@@ -115,15 +115,9 @@ impl Outputs {
         &self.list
     }
 
-    /// The same, without the fold.
-    #[must_use]
-    pub fn into_list(self) -> Vec<Output> {
-        self.list
-    }
-
     /// Whether an output may still grow.
-    #[must_use]
-    pub fn is_open(&self, place: usize) -> bool {
+    #[cfg(test)]
+    fn is_open(&self, place: usize) -> bool {
         self.open == Some(place) || matches!(self.list.get(place), Some(Output::Call { .. }))
     }
 

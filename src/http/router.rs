@@ -66,6 +66,7 @@ fn sdk_routes() -> OpenApiRouter<Arc<App>> {
 }
 
 /// The OpenAPI document, without any server's address.
+#[cfg(feature = "testing")]
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
     routes().into_openapi()

@@ -24,6 +24,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+#[cfg(test)]
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
@@ -65,12 +66,13 @@ pub struct Sqlite {
 }
 
 /// How much a store has written since it was opened.
+#[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SqliteStats {
+struct SqliteStats {
     /// Transactions committed.
-    pub commits: u64,
+    commits: u64,
     /// Operations that these carried.
-    pub operations: u64,
+    operations: u64,
 }
 
 impl Sqlite {
@@ -102,9 +104,8 @@ impl Sqlite {
         Ok(Self { readers, writer, clock, notices, database: folder.database })
     }
 
-    /// What was written so far, for the metrics.
-    #[must_use]
-    pub fn stats(&self) -> SqliteStats {
+    #[cfg(test)]
+    fn stats(&self) -> SqliteStats {
         let counters = self.writer.counters();
         SqliteStats {
             commits: counters.commits.load(Ordering::Relaxed),

@@ -1,7 +1,6 @@
 //! All integration tests, in one binary; the folders mirror the routes and the promises.
 
 #![allow(
-    missing_docs,
     unreachable_pub,
     clippy::print_stderr,
     clippy::print_stdout,

@@ -37,6 +37,7 @@ pub struct ChatEvent {
 /// What happened in a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[allow(dead_code, reason = "the OpenAPI document lists the names; events are written without a serializer")]
 pub enum ChatEventName {
     /// The turn is stored and runs.
     Started,

@@ -53,6 +53,7 @@ pub(super) struct Counters {
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    #[cfg(test)]
     counters: Arc<Counters>,
 }
 
@@ -78,7 +79,12 @@ impl Writer {
         };
         let thread = std::thread::Builder::new().name("sqlite-writer".into()).spawn(run);
         let thread = thread.map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))?;
-        Ok(Self { queue, thread: Mutex::new(Some(thread)), counters })
+        Ok(Self {
+            queue,
+            thread: Mutex::new(Some(thread)),
+            #[cfg(test)]
+            counters,
+        })
     }
 
     /// Has `operation` done and committed.
@@ -89,6 +95,7 @@ impl Writer {
         answer.await.map_err(|_| closed())?
     }
 
+    #[cfg(test)]
     pub(super) fn counters(&self) -> &Counters {
         &self.counters
     }
