@@ -255,7 +255,9 @@ pub fn summary_of(sealed: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::domain::ids::ItemId;
-    use crate::domain::item::{assistant_message, call, reasoning, user_message};
+    use crate::domain::item::{assistant_message, user_message};
+    use crate::domain::item_json::{Members, push_output};
+    use crate::domain::output::Output;
     use crate::domain::tokens::Encoding;
 
     fn item(json: String) -> Item {
@@ -267,7 +269,7 @@ mod tests {
     }
 
     fn asked(call_id: &str) -> Item {
-        item(call(&ItemId::parse("fc_1").unwrap(), call_id, "f", "{}"))
+        item(Members::call(call_id, "f", "{}").with_id(&ItemId::parse("fc_1").unwrap()))
     }
 
     fn output(call_id: &str, text: &str) -> Item {
@@ -292,7 +294,9 @@ mod tests {
     #[test]
     fn calls_that_stand_together_are_one_message_and_their_outputs_follow() {
         let text = item(assistant_message(&ItemId::parse("msg_2").unwrap(), "Let me see.", "", true));
-        let thought = item(reasoning(&ItemId::parse("rs_1").unwrap(), "hm"));
+        let mut thought = String::new();
+        push_output(&mut thought, &Output::Reasoning { id: ItemId::parse("rs_1").unwrap(), text: "hm".into() }, "");
+        let thought = item(thought);
         let items =
             [said("hi"), thought.clone(), text, asked("a"), thought, asked("b"), output("b", "2"), output("a", "1")];
         let wanted = ["user: hi", r#"assistant: "Let me see." ["a","b"]"#, r#"tool: "1" ["a"]"#, r#"tool: "2" ["b"]"#];

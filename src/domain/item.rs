@@ -1,12 +1,9 @@
 //! The stored unit: an item of OpenAI's Conversations, with its JSON kept whole.
-//!
-//! Source of the shapes: the `Item` schemas of OpenAI's API description (`message` with `input_text` and `output_text`
-//! parts, `function_call`, `function_call_output`, `reasoning`).
 
 use serde::{Deserialize, Serialize};
 
 use super::ids::{ItemId, TurnId};
-use super::json::push_json_string;
+use super::item_json::{self, COMPLETED, INCOMPLETE, Members};
 use super::tokens::Encoding;
 
 /// Who speaks in a message.
@@ -77,73 +74,21 @@ pub struct Message {
     pub has_more: bool,
 }
 
-/// The JSON of a message from the person.
+/// The JSON of a message from the user.
 #[must_use]
 pub fn user_message(id: &ItemId, text: &str) -> String {
-    let mut json = message(id, Role::User, "completed");
-    push_part(&mut json, "input_text", "text", text);
-    json.push_str("}]}");
-    json
+    let mut part = String::with_capacity(text.len() + text.len() / 8 + 64);
+    item_json::push_input_part(&mut part, text);
+    Members::message(Role::User.as_str(), COMPLETED, &part).with_id(id)
 }
 
 /// The JSON of a message from the model; `refusal` is empty where it refuses nothing, `complete` false where the answer was
 /// cut short.
 #[must_use]
 pub fn assistant_message(id: &ItemId, text: &str, refusal: &str, complete: bool) -> String {
-    let mut json = message(id, Role::Assistant, if complete { "completed" } else { "incomplete" });
-    if refusal.is_empty() || !text.is_empty() {
-        push_part(&mut json, "output_text", "text", text);
-        json.push_str(r#","annotations":[],"logprobs":[]}"#);
-    }
-    if !refusal.is_empty() {
-        json.push_str(if text.is_empty() { "" } else { "," });
-        push_part(&mut json, "refusal", "refusal", refusal);
-        json.push('}');
-    }
-    json.push_str("]}");
+    let mut json = String::new();
+    item_json::push_answer(&mut json, id, text, refusal, if complete { COMPLETED } else { INCOMPLETE });
     json
-}
-
-/// The JSON of a call of a function.
-#[must_use]
-pub fn call(id: &ItemId, call_id: &str, name: &str, arguments: &str) -> String {
-    let mut json = format!(r#"{{"type":"function_call","id":"{id}","status":"completed","call_id":"#);
-    push_json_string(&mut json, call_id);
-    json.push_str(r#","name":"#);
-    push_json_string(&mut json, name);
-    json.push_str(r#","arguments":"#);
-    push_json_string(&mut json, arguments);
-    json.push('}');
-    json
-}
-
-/// The JSON of what the model thought.
-#[must_use]
-pub fn reasoning(id: &ItemId, text: &str) -> String {
-    let mut json = format!(r#"{{"type":"reasoning","id":"{id}","summary":[{{"type":"summary_text","text":"#);
-    push_json_string(&mut json, text);
-    json.push_str("}]}");
-    json
-}
-
-/// Written by hand, because it is written twice a turn. All but the text is made of plain words.
-fn message(id: &ItemId, role: Role, status: &str) -> String {
-    let mut json = String::with_capacity(512);
-    let role = role.as_str();
-    for piece in [r#"{"type":"message","id":""#, id.as_str(), r#"","status":""#, status, r#"","role":""#, role] {
-        json.push_str(piece);
-    }
-    json.push_str(r#"","content":["#);
-    json
-}
-
-/// A part of a message, up to its text.
-fn push_part(json: &mut String, kind: &str, key: &str, text: &str) {
-    json.reserve(text.len() + text.len() / 8 + 96);
-    for piece in [r#"{"type":""#, kind, r#"",""#, key, r#"":"#] {
-        json.push_str(piece);
-    }
-    push_json_string(json, text);
 }
 
 #[derive(Deserialize)]
@@ -211,17 +156,6 @@ mod tests {
             let content = value["content"].as_array().unwrap();
             assert_eq!((content.len(), content[parts - 1]["refusal"].as_str()), (parts, Some("No \"way\".")));
             assert_eq!(item(json).message().unwrap().text, format!("{text}No \"way\"."));
-        }
-    }
-
-    #[test]
-    fn calls_and_thoughts_are_json_whatever_is_in_them() {
-        let id = ItemId::parse("fc_1").unwrap();
-        for odd in ["", "{\"a\": 1}", "\"\n\\"] {
-            let value: serde_json::Value = serde_json::from_str(&call(&id, odd, odd, odd)).unwrap();
-            assert_eq!((value["call_id"].as_str(), value["arguments"].as_str()), (Some(odd), Some(odd)));
-            let value: serde_json::Value = serde_json::from_str(&reasoning(&id, odd)).unwrap();
-            assert_eq!(value["summary"][0]["text"].as_str(), Some(odd));
         }
     }
 

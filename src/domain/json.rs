@@ -1,6 +1,9 @@
-//! Writes texts as JSON strings. They are long, and hardly ever need an escape, so eight bytes are looked at at a time.
+//! Writes JSON: strings by hand, since they are long and hardly ever need an escape, so that eight bytes are looked at at a
+//! time; everything else by its `Serialize`.
 
 use std::fmt::Write as _;
+
+use serde::Serialize;
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
@@ -47,6 +50,15 @@ pub fn push_json_string(out: &mut String, text: &str) {
         rest = &special[1..];
     }
     out.push('"');
+}
+
+/// A value as JSON text.
+///
+/// # Panics
+/// When it has a map whose keys are not strings, which no type here has.
+#[must_use]
+pub fn json_of(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("keys are strings")
 }
 
 #[cfg(test)]

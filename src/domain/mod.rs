@@ -8,6 +8,7 @@ pub mod dialogue;
 pub mod event;
 pub mod ids;
 pub mod item;
+pub mod item_json;
 pub mod json;
 pub mod model;
 pub mod output;

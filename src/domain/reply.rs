@@ -2,7 +2,8 @@
 
 use super::event::{Answer, End, Event};
 use super::ids::{ItemId, TurnId};
-use super::item::{Item, assistant_message, call, reasoning};
+use super::item::Item;
+use super::item_json::{COMPLETED, INCOMPLETE, push_output};
 use super::model;
 use super::output::{Output, Outputs};
 use super::tokens::Encoding;
@@ -179,12 +180,11 @@ pub fn history_of(turn: &TurnId, request: &TurnRequest, end: &End) -> Vec<Item> 
 /// An output as an item of its conversation; none for a call that may not be whole.
 #[must_use]
 pub fn item_of(output: &Output, turn: &TurnId, encoding: Encoding, complete: bool) -> Option<Item> {
-    let json = match output {
-        Output::Message { id, text, refusal } => assistant_message(id, text, refusal, complete),
-        Output::Reasoning { id, text } => reasoning(id, text),
-        Output::Call { id, call_id, name, arguments, .. } if complete => call(id, call_id, name, arguments),
-        Output::Call { .. } => return None,
-    };
+    if matches!(output, Output::Call { .. }) && !complete {
+        return None;
+    }
+    let mut json = String::new();
+    push_output(&mut json, output, if complete { COMPLETED } else { INCOMPLETE });
     let tokens = match output {
         // Thoughts are not sent again.
         Output::Reasoning { .. } => 0,

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::domain::event::{Answer, End, Event, Numbered};
 use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::item::{Role, StoredItem};
+use crate::domain::json::json_of;
 use crate::domain::turn::{Fault, FaultKind, TurnStatus, Usage};
 use crate::http::error::ApiError;
 use crate::http::sse;
@@ -318,10 +319,6 @@ impl Projection {
 #[derive(Serialize)]
 struct Delta<'a> {
     content: &'a str,
-}
-
-fn json_of(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("these types have string keys only")
 }
 
 fn error_of(end: &End) -> ApiError {

@@ -5,7 +5,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::fields::json_of;
+use crate::domain::json::json_of;
 
 /// A value as an answer.
 pub fn json(value: &impl Serialize) -> Response {

@@ -1,6 +1,5 @@
 //! A request's JSON object, taken apart key by key: each failure names the parameter, as OpenAI's do.
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::OpenAiError;
@@ -228,12 +227,6 @@ fn below(param: &str, kind: &str, least: impl std::fmt::Display) -> OpenAiError 
 fn above(param: &str, kind: &str, most: impl std::fmt::Display) -> OpenAiError {
     let message = format!("Invalid '{param}': {kind} above maximum value. Expected a value <= {most}.");
     OpenAiError::invalid(param, &format!("{kind}_above_max_value"), message)
-}
-
-/// Anything with string keys as JSON text.
-#[must_use]
-pub fn json_of(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
 
 #[cfg(test)]

@@ -2,14 +2,16 @@
 //!
 //! Source of the shapes: the `ItemParam` schemas of the Open Responses specification, and what SDKs really send.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::error::OpenAiError;
 use super::fields::{missing, unsupported, wrong_type, wrong_value};
+use crate::domain::dialogue::summary_of;
 use crate::domain::ids::{ItemId, ItemKind, TurnId};
 use crate::domain::item::Item;
+use crate::domain::item_json::{self, COMPLETED, INCOMPLETE, Members};
+use crate::domain::json::json_of;
 use crate::domain::model;
-use crate::domain::tokens::Encoding;
 
 /// What an image is taken to cost in a prompt, in tokens: one of middling size in high detail.
 /// Source: OpenAI's guide to images, 765 for 1024 by 1024.
@@ -17,22 +19,34 @@ const IMAGE_TOKENS: u32 = 765;
 
 /// An item that a client sent.
 #[derive(Debug, Clone)]
-pub enum Given {
-    /// Said anew; without its id.
-    New(ItemKind, Map<String, Value>),
+pub enum InputItem {
+    /// One that is new here, whatever id it came with.
+    New(NewItem),
     /// One that is stored already.
     Reference(ItemId),
+}
+
+/// An item that is to be stored, and is to get an id.
+#[derive(Debug, Clone)]
+pub struct NewItem {
+    /// What its id will start with.
+    pub kind: ItemKind,
+    members: Members,
+    /// What of it is counted in tokens.
+    texts: String,
+    images: u32,
 }
 
 /// Reads `input` or `items`: a text, or a list of items.
 ///
 /// # Errors
 /// What is wrong, with the path to it.
-pub fn read(input: Value, param: &str) -> Result<Vec<Given>, OpenAiError> {
+pub fn read(input: Value, param: &str) -> Result<Vec<InputItem>, OpenAiError> {
     match input {
-        Value::String(text) => {
-            let message = message("user", vec![json!({"type": "input_text", "text": text})], "completed");
-            Ok(vec![Given::New(ItemKind::Message, message)])
+        Value::String(said) => {
+            let mut parts = Parts::default();
+            parts.text("user", &said);
+            Ok(vec![InputItem::New(NewItem::message("user", COMPLETED, parts))])
         }
         Value::Array(list) => {
             list.into_iter().enumerate().map(|(place, item)| one(item, &format!("{param}[{place}]"))).collect()
@@ -41,7 +55,7 @@ pub fn read(input: Value, param: &str) -> Result<Vec<Given>, OpenAiError> {
     }
 }
 
-fn one(item: Value, param: &str) -> Result<Given, OpenAiError> {
+fn one(item: Value, param: &str) -> Result<InputItem, OpenAiError> {
     let Value::Object(item) = item else { return Err(wrong_type(param, "an object", &item)) };
     let kind = match item.get("type") {
         None | Some(Value::Null) if item.contains_key("role") => "message",
@@ -50,27 +64,26 @@ fn one(item: Value, param: &str) -> Result<Given, OpenAiError> {
         Some(Value::String(kind)) => kind.as_str(),
         Some(other) => return Err(wrong_type(&format!("{param}.type"), "a string", other)),
     };
-    match kind {
-        "message" => Ok(Given::New(ItemKind::Message, message_of(&item, param)?)),
-        "function_call" => Ok(Given::New(ItemKind::Call, call_of(&item, param)?)),
-        "function_call_output" => Ok(Given::New(ItemKind::CallOutput, output_of(&item, param)?)),
-        "reasoning" => Ok(Given::New(ItemKind::Reasoning, reasoning_of(&item, param)?)),
-        "compaction" => {
-            let sealed = text(&item, "encrypted_content", param)?;
-            Ok(Given::New(ItemKind::Compaction, map(json!({"type": "compaction", "encrypted_content": sealed}))))
-        }
+    let new = match kind {
+        "message" => message_of(&item, param)?,
+        "function_call" => call_of(&item, param)?,
+        "function_call_output" => output_of(&item, param)?,
+        "reasoning" => reasoning_of(&item, param)?,
+        "compaction" => compaction_of(&item, param)?,
         "item_reference" => {
             let id = text(&item, "id", param)?;
-            ItemId::parse(id).map(Given::Reference).ok_or_else(|| no_item(param))
+            return ItemId::parse(id).map(InputItem::Reference).ok_or_else(|| no_item(param));
         }
-        _ => Err(unsupported(
-            &format!("{param}.type"),
-            format!(
-                "'{param}.type' is an item that this server does not have. It has message, function_call, \
+        _ => {
+            let at = format!("{param}.type");
+            let message = format!(
+                "'{at}' is an item that this server does not have. It has message, function_call, \
                 function_call_output, reasoning, compaction and item_reference."
-            ),
-        )),
-    }
+            );
+            return Err(unsupported(&at, message));
+        }
+    };
+    Ok(InputItem::New(new))
 }
 
 /// A reference to an item that nobody here has.
@@ -80,119 +93,159 @@ pub fn no_item(param: &str) -> OpenAiError {
     OpenAiError::new(axum::http::StatusCode::NOT_FOUND, "invalid_request_error", "item_not_found", message).param(param)
 }
 
-fn message(role: &str, content: Vec<Value>, status: &str) -> Map<String, Value> {
-    map(json!({"type": "message", "status": status, "role": role, "content": content}))
-}
-
-fn message_of(item: &Map<String, Value>, param: &str) -> Result<Map<String, Value>, OpenAiError> {
+fn message_of(item: &Map<String, Value>, param: &str) -> Result<NewItem, OpenAiError> {
     const ROLES: [&str; 4] = ["user", "assistant", "system", "developer"];
     let role = text(item, "role", param)?;
     if !ROLES.contains(&role) {
         return Err(wrong_value(&format!("{param}.role"), &ROLES));
     }
     let at = format!("{param}.content");
-    let content = match item.get("content") {
+    let mut parts = Parts::default();
+    match item.get("content") {
         None | Some(Value::Null) => return Err(missing(&at)),
-        Some(Value::String(said)) => vec![text_part(role, said)],
-        Some(Value::Array(parts)) => {
-            let parts = parts.iter().enumerate().map(|(place, part)| part_of(role, part, &format!("{at}[{place}]")));
-            parts.collect::<Result<_, _>>()?
-        }
+        Some(Value::String(said)) => parts.text(role, said),
+        Some(Value::Array(list)) => parts.read(role, list, &at)?,
         Some(other) => return Err(wrong_type(&at, "a string or an array", other)),
-    };
-    let status = item.get("status").and_then(Value::as_str).filter(|status| *status == "incomplete");
-    Ok(message(role, content, status.unwrap_or("completed")))
+    }
+    let status = item.get("status").and_then(Value::as_str).filter(|status| *status == INCOMPLETE);
+    Ok(NewItem::message(role, status.unwrap_or(COMPLETED), parts))
 }
 
-fn text_part(role: &str, said: &str) -> Value {
-    match role {
-        "assistant" => json!({"type": "output_text", "text": said, "annotations": [], "logprobs": []}),
-        _ => json!({"type": "input_text", "text": said}),
-    }
+/// The parts of a message or of an output, as JSON objects with commas between them.
+#[derive(Default)]
+struct Parts {
+    json: String,
+    texts: String,
+    images: u32,
 }
 
-fn part_of(role: &str, part: &Value, param: &str) -> Result<Value, OpenAiError> {
-    let Value::Object(fields) = part else { return Err(wrong_type(param, "an object", part)) };
-    match (text(fields, "type", param)?, role) {
-        ("input_text" | "output_text" | "text", _) => Ok(text_part(role, text(fields, "text", param)?)),
-        ("refusal", "assistant") => Ok(json!({"type": "refusal", "refusal": text(fields, "refusal", param)?})),
-        ("input_image", "user") => image_of(fields, param),
-        ("input_file", "user") => file_of(fields, param),
-        _ if role == "assistant" => Err(wrong_value(&format!("{param}.type"), &["output_text", "refusal"])),
-        _ if role == "user" => Err(wrong_value(&format!("{param}.type"), &["input_text", "input_image", "input_file"])),
-        _ => Err(wrong_value(&format!("{param}.type"), &["input_text"])),
+impl Parts {
+    fn read(&mut self, role: &str, list: &[Value], param: &str) -> Result<(), OpenAiError> {
+        let mut parts = list.iter().enumerate();
+        parts.try_for_each(|(place, part)| self.add(role, part, &format!("{param}[{place}]")))
     }
-}
 
-fn image_of(fields: &Map<String, Value>, param: &str) -> Result<Value, OpenAiError> {
-    const DETAILS: [&str; 3] = ["low", "high", "auto"];
-    let detail = optional(fields, "detail", param)?.unwrap_or("auto");
-    if !DETAILS.contains(&detail) {
-        return Err(wrong_value(&format!("{param}.detail"), &DETAILS));
-    }
-    match optional(fields, "image_url", param)? {
-        Some(url) => Ok(json!({"type": "input_image", "image_url": url, "detail": detail})),
-        None if fields.contains_key("file_id") => {
-            let at = format!("{param}.file_id");
-            Err(unsupported(&at, format!("'{at}' cannot be used: send the image itself as 'image_url'.")))
+    fn add(&mut self, role: &str, part: &Value, param: &str) -> Result<(), OpenAiError> {
+        let Value::Object(fields) = part else { return Err(wrong_type(param, "an object", part)) };
+        match (text(fields, "type", param)?, role) {
+            ("input_text" | "output_text" | "text", _) => self.text(role, text(fields, "text", param)?),
+            ("refusal", "assistant") => self.refusal(text(fields, "refusal", param)?),
+            ("input_image", "user") => self.image(fields, param)?,
+            ("input_file", "user") => self.file(fields, param)?,
+            _ if role == "assistant" => {
+                return Err(wrong_value(&format!("{param}.type"), &["output_text", "refusal"]));
+            }
+            _ if role == "user" => {
+                return Err(wrong_value(&format!("{param}.type"), &["input_text", "input_image", "input_file"]));
+            }
+            _ => return Err(wrong_value(&format!("{param}.type"), &["input_text"])),
         }
-        None => Err(missing(&format!("{param}.image_url"))),
+        Ok(())
+    }
+
+    fn next(&mut self) -> &mut String {
+        if !self.json.is_empty() {
+            self.json.push(',');
+        }
+        &mut self.json
+    }
+
+    fn text(&mut self, role: &str, said: &str) {
+        self.texts.push_str(said);
+        match role {
+            "assistant" => item_json::push_text_part(self.next(), said),
+            _ => item_json::push_input_part(self.next(), said),
+        }
+    }
+
+    fn refusal(&mut self, said: &str) {
+        self.texts.push_str(said);
+        item_json::push_refusal_part(self.next(), said);
+    }
+
+    fn image(&mut self, fields: &Map<String, Value>, param: &str) -> Result<(), OpenAiError> {
+        const DETAILS: [&str; 3] = ["low", "high", "auto"];
+        let detail = optional(fields, "detail", param)?.unwrap_or("auto");
+        if !DETAILS.contains(&detail) {
+            return Err(wrong_value(&format!("{param}.detail"), &DETAILS));
+        }
+        let Some(url) = optional(fields, "image_url", param)? else {
+            if fields.contains_key("file_id") {
+                let at = format!("{param}.file_id");
+                return Err(unsupported(&at, format!("'{at}' cannot be used: send the image itself as 'image_url'.")));
+            }
+            return Err(missing(&format!("{param}.image_url")));
+        };
+        self.images += 1;
+        item_json::push_part(self.next(), "input_image", &[("image_url", url), ("detail", detail)]);
+        Ok(())
+    }
+
+    fn file(&mut self, fields: &Map<String, Value>, param: &str) -> Result<(), OpenAiError> {
+        let mut given = Vec::new();
+        for name in ["file_id", "file_data", "filename"] {
+            given.extend(optional(fields, name, param)?.map(|value| (name, value)));
+        }
+        let value_of = |wanted: &str| given.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
+        if value_of("file_id").is_none() && value_of("file_data").is_none() {
+            if fields.contains_key("file_url") {
+                let at = format!("{param}.file_url");
+                return Err(unsupported(&at, format!("'{at}' cannot be used: send the file itself as 'file_data'.")));
+            }
+            return Err(missing(&format!("{param}.file_data")));
+        }
+        self.texts.push_str(value_of("file_data").unwrap_or_default());
+        item_json::push_part(self.next(), "input_file", &given);
+        Ok(())
     }
 }
 
-fn file_of(fields: &Map<String, Value>, param: &str) -> Result<Value, OpenAiError> {
-    let mut part = json!({"type": "input_file"});
-    for name in ["file_id", "file_data", "filename"] {
-        if let Some(value) = optional(fields, name, param)? {
-            part[name] = value.into();
-        }
-    }
-    if part.get("file_id").is_none() && part.get("file_data").is_none() {
-        if fields.contains_key("file_url") {
-            let at = format!("{param}.file_url");
-            return Err(unsupported(&at, format!("'{at}' cannot be used: send the file itself as 'file_data'.")));
-        }
-        return Err(missing(&format!("{param}.file_data")));
-    }
-    Ok(part)
-}
-
-fn call_of(item: &Map<String, Value>, param: &str) -> Result<Map<String, Value>, OpenAiError> {
+fn call_of(item: &Map<String, Value>, param: &str) -> Result<NewItem, OpenAiError> {
     let (call_id, name) = (short(item, "call_id", param)?, short(item, "name", param)?);
     let arguments = text(item, "arguments", param)?;
-    Ok(map(json!({"type": "function_call", "status": "completed", "call_id": call_id, "name": name,
-        "arguments": arguments})))
+    let members = Members::call(call_id, name, arguments);
+    Ok(NewItem { kind: ItemKind::Call, members, texts: format!("{arguments}{name}"), images: 0 })
 }
 
-fn output_of(item: &Map<String, Value>, param: &str) -> Result<Map<String, Value>, OpenAiError> {
+fn output_of(item: &Map<String, Value>, param: &str) -> Result<NewItem, OpenAiError> {
     let call_id = short(item, "call_id", param)?;
     let at = format!("{param}.output");
-    let output = match item.get("output") {
+    let members = Members::new("function_call_output").text("status", COMPLETED).text("call_id", call_id);
+    let (members, texts, images) = match item.get("output") {
         None | Some(Value::Null) => return Err(missing(&at)),
-        Some(Value::String(said)) => json!(said),
-        Some(Value::Array(parts)) => {
-            let parts = parts.iter().enumerate().map(|(place, part)| part_of("user", part, &format!("{at}[{place}]")));
-            Value::Array(parts.collect::<Result<_, _>>()?)
+        Some(Value::String(said)) => (members.text("output", said), said.clone(), 0),
+        Some(Value::Array(list)) => {
+            let mut parts = Parts::default();
+            parts.read("user", list, &at)?;
+            (members.json("output", &format!("[{}]", parts.json)), parts.texts, parts.images)
         }
         Some(other) => return Err(wrong_type(&at, "a string or an array", other)),
     };
-    Ok(map(json!({"type": "function_call_output", "status": "completed", "call_id": call_id, "output": output})))
+    Ok(NewItem { kind: ItemKind::CallOutput, members, texts, images })
 }
 
-/// What another model thought is kept for whoever lists the items; it is not said to a model again.
-fn reasoning_of(item: &Map<String, Value>, param: &str) -> Result<Map<String, Value>, OpenAiError> {
-    let mut kept = map(json!({"type": "reasoning", "summary": []}));
-    for name in ["summary", "content"] {
+/// What another model thought is kept with the conversation; it is not sent to a model again.
+fn reasoning_of(item: &Map<String, Value>, param: &str) -> Result<NewItem, OpenAiError> {
+    let mut members = Members::new("reasoning");
+    for (name, always) in [("summary", true), ("content", false)] {
         match item.get(name) {
+            None | Some(Value::Null) if always => members = members.json(name, "[]"),
             None | Some(Value::Null) => {}
-            Some(Value::Array(parts)) => drop(kept.insert(name.to_owned(), parts.clone().into())),
+            Some(Value::Array(parts)) => members = members.json(name, &json_of(parts)),
             Some(other) => return Err(wrong_type(&format!("{param}.{name}"), "an array", other)),
         }
     }
     if let Some(sealed) = optional(item, "encrypted_content", param)? {
-        kept.insert("encrypted_content".to_owned(), sealed.into());
+        members = members.text("encrypted_content", sealed);
     }
-    Ok(kept)
+    Ok(NewItem { kind: ItemKind::Reasoning, members, texts: String::new(), images: 0 })
+}
+
+fn compaction_of(item: &Map<String, Value>, param: &str) -> Result<NewItem, OpenAiError> {
+    let sealed = text(item, "encrypted_content", param)?;
+    let members = Members::new("compaction").text("encrypted_content", sealed);
+    let texts = summary_of(sealed).unwrap_or_default();
+    Ok(NewItem { kind: ItemKind::Compaction, members, texts, images: 0 })
 }
 
 fn text<'a>(fields: &'a Map<String, Value>, name: &str, param: &str) -> Result<&'a str, OpenAiError> {
@@ -220,43 +273,22 @@ fn optional<'a>(fields: &'a Map<String, Value>, name: &str, param: &str) -> Resu
     }
 }
 
-fn map(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        // Every caller writes an object.
-        _ => Map::new(),
+impl NewItem {
+    fn message(role: &str, status: &str, parts: Parts) -> Self {
+        let Parts { json, texts, images } = parts;
+        Self { kind: ItemKind::Message, members: Members::message(role, status, &json), texts, images }
     }
-}
 
-/// The item to be stored, with its id and what it costs in a prompt of `model`.
-#[must_use]
-pub fn item(id: ItemId, turn: Option<TurnId>, mut fields: Map<String, Value>, model: &str) -> Item {
-    let encoding = model::profile(model).encoding;
-    let tokens = cost(&fields, encoding);
-    fields.insert("id".to_owned(), id.as_str().into());
-    Item { id, turn, json: Value::Object(fields).to_string(), tokens, encoding }
-}
-
-fn cost(fields: &Map<String, Value>, encoding: Encoding) -> u32 {
-    let mut texts = String::new();
-    let mut images = 0;
-    for name in ["content", "output", "arguments", "name"] {
-        match fields.get(name) {
-            Some(Value::String(text)) => texts.push_str(text),
-            Some(Value::Array(parts)) => {
-                for part in parts {
-                    let said = ["text", "refusal", "file_data"].iter().find_map(|key| part[key].as_str());
-                    texts.push_str(said.unwrap_or_default());
-                    images += u32::from(part["type"] == "input_image");
-                }
-            }
-            _ => {}
-        }
-    }
-    match fields.get("type").and_then(Value::as_str) {
-        // Thoughts are not sent again.
-        Some("reasoning") => 0,
-        _ => encoding.count_message(&texts).saturating_add(images * IMAGE_TOKENS),
+    /// The item to be stored, with its id and what it costs in a prompt of `model`.
+    #[must_use]
+    pub fn item(&self, id: ItemId, turn: Option<TurnId>, model: &str) -> Item {
+        let encoding = model::profile(model).encoding;
+        let tokens = match self.kind {
+            // Thoughts are not sent again.
+            ItemKind::Reasoning => 0,
+            _ => encoding.count_message(&self.texts).saturating_add(self.images * IMAGE_TOKENS),
+        };
+        Item { json: self.members.with_id(&id), id, turn, tokens, encoding }
     }
 }
 
@@ -268,14 +300,20 @@ pub fn shown(item: &Item) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn given(input: Value) -> Vec<Value> {
         let read = read(input, "input").unwrap();
         read.into_iter()
             .map(|given| match given {
-                Given::New(_, fields) => Value::Object(fields),
-                Given::Reference(id) => json!({"reference": id.as_str()}),
+                InputItem::New(new) => {
+                    let mut item = shown(&new.item(ItemId::parse("msg_1").unwrap(), None, "m"));
+                    item.as_object_mut().unwrap().remove("id");
+                    item
+                }
+                InputItem::Reference(id) => json!({"reference": id.as_str()}),
             })
             .collect()
     }

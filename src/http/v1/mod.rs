@@ -11,4 +11,5 @@ pub mod models;
 pub mod page;
 pub mod pass;
 pub mod responses;
+pub mod tokenizer;
 pub mod upload;

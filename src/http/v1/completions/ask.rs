@@ -1,16 +1,17 @@
 //! What is asked of `POST /v1/chat/completions`, as far as this server has a say in it.
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::keep::{MOST_MESSAGES, Order};
-use super::members::Members;
+use super::members::{Members, given};
+use crate::domain::json::json_of;
 use crate::http::app::App;
 use crate::http::body;
 use crate::http::v1::error::OpenAiError;
-use crate::http::v1::fields::{Fields, json_of, missing};
+use crate::http::v1::fields::{Fields, missing};
 use crate::upstream::forward::Ask;
 
 /// What is looked at of a request. The rest is the model's business, and goes on byte for byte.
@@ -32,11 +33,6 @@ struct Sketch<'a> {
     metadata: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "given")]
     messages: Option<&'a RawValue>,
-}
-
-/// A key that is there, also where its value is null.
-pub(super) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// Holds a request to the rules of this server; gives what goes up, and what is to be kept of it.

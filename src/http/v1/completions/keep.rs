@@ -12,9 +12,8 @@ use futures::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::ask::given;
 use super::collect::{Collector, Spoiled};
-use super::members::Members;
+use super::members::{Members, given};
 use crate::domain::conversation::Owner;
 use crate::domain::turn::{Fault, FaultKind};
 use crate::http::app::App;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{find, no_conversation, raw, shown};
+use super::lookup::{find, no_conversation, raw, shown};
 use crate::domain::ids::ItemId;
 use crate::domain::item::{Item, StoredItem};
 use crate::http::app::App;
@@ -20,7 +20,7 @@ use crate::http::v1::answer;
 use crate::http::v1::caller::Caller;
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
 use crate::http::v1::fields::{Fields, missing, wrong_type};
-use crate::http::v1::items::{self, Given};
+use crate::http::v1::items::{self, InputItem};
 use crate::http::v1::page::{Page, PageQuery, no_such_place};
 use crate::http::v1::responses::home::locked;
 use crate::store::conversations::{Added, ItemsPage, ItemsQuery, Removed};
@@ -42,11 +42,9 @@ pub fn new_items(app: &App, given: Value) -> Result<Vec<Item>, OpenAiError> {
         other => return Err(wrong_type("items", "an array", other)),
     }
     let model = &app.chat.default_model;
-    let one = |(place, given): (usize, Given)| match given {
-        Given::New(kind, fields) => {
-            Ok(items::item(ItemId::fresh_of(kind, &*app.ids, &*app.clock), None, fields, model))
-        }
-        Given::Reference(_) => Err(items::no_item(&format!("items[{place}].id"))),
+    let one = |(place, given): (usize, InputItem)| match given {
+        InputItem::New(new) => Ok(new.item(ItemId::fresh_of(new.kind, &*app.ids, &*app.clock), None, model)),
+        InputItem::Reference(_) => Err(items::no_item(&format!("items[{place}].id"))),
     };
     items::read(given, "items")?.into_iter().enumerate().map(one).collect()
 }

@@ -1,6 +1,7 @@
 //! `/v1/conversations`: made, listed, described, deleted. What is said in them is in `items`.
 
 pub mod items;
+pub mod lookup;
 
 use std::sync::Arc;
 
@@ -8,43 +9,22 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use self::items::new_items;
+use self::lookup::{find, no_conversation, shown};
 use super::answer;
 use super::caller::Caller;
 use super::error::{OpenAiError, OpenAiErrorBody};
-use super::fields::{Fields, json_of, missing};
+use super::fields::{Fields, missing};
 use super::page::{Page, PageQuery, list, no_such_place};
-use crate::domain::conversation::{Owner, Place};
+use crate::domain::conversation::Place;
 use crate::domain::ids::ConversationId;
+use crate::domain::json::json_of;
 use crate::http::app::App;
 use crate::http::body;
 use crate::http::error::ApiError;
 use crate::store::conversations::{ConversationInfo, Created, NewConversation};
-
-/// A conversation, as it is shown.
-fn shown(info: &ConversationInfo) -> Value {
-    let metadata: Value = serde_json::from_str(&info.metadata).unwrap_or_else(|_| json!({}));
-    json!({"id": info.id.as_str(), "object": "conversation", "created_at": info.created_at_ms.div_euclid(1000),
-        "metadata": metadata})
-}
-
-/// The conversation that a path names, where it is one to be seen.
-async fn find(app: &App, owner: &Owner, id: &str) -> Result<(Place, ConversationInfo), OpenAiError> {
-    let conversation = ConversationId::parse(id).ok_or_else(no_conversation)?;
-    let place = Place { owner: owner.clone(), conversation };
-    match app.store.conversation(&place).await.map_err(ApiError::from)? {
-        Some(info) if !info.hidden => Ok((place, info)),
-        _ => Err(no_conversation()),
-    }
-}
-
-/// There is no such conversation of this owner.
-fn no_conversation() -> OpenAiError {
-    OpenAiError::no_conversation("conversation_id")
-}
 
 /// Make a conversation, with up to 20 first items.
 #[utoipa::path(post, path = "/v1/conversations", tag = "conversations", operation_id = "create_conversation",
@@ -175,9 +155,4 @@ pub async fn delete(
         true => Ok(answer::json(&json!({"id": info.id.as_str(), "object": "conversation.deleted", "deleted": true}))),
         false => Err(no_conversation()),
     }
-}
-
-/// An item's JSON as it is stored, which is as it is shown.
-fn raw(json: &str) -> Option<Box<RawValue>> {
-    RawValue::from_string(json.to_owned()).ok()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::home::{self, Copied, Home, Spot, locked};
@@ -14,13 +14,13 @@ use super::object::Head;
 use super::request::{Wanted, Whence, no_conversation, no_previous};
 use crate::domain::ids::{ItemId, TurnId};
 use crate::domain::item::Item;
+use crate::domain::json::json_of;
 use crate::domain::turn::{TurnRecord, TurnRequest, TurnStatus};
 use crate::http::app::App;
 use crate::http::chat::request::idempotency_key;
 use crate::http::error::ApiError;
 use crate::http::v1::error::OpenAiError;
-use crate::http::v1::fields::json_of;
-use crate::http::v1::items::{self, Given};
+use crate::http::v1::items::{InputItem, NewItem};
 use crate::store::{IdempotencyKey, KeyRole, SessionUse};
 use crate::turn::{Accepted, Ask, OnBusy, Refused};
 
@@ -158,10 +158,10 @@ async fn input(homes: &[&Home], spot: &Spot, turn: &TurnId, wanted: &Wanted) -> 
     let mut referred: HashSet<&ItemId> = HashSet::new();
     for (place, given) in wanted.input.iter().enumerate() {
         match given {
-            Given::New(kind, fields) => input.push(Said::New(ItemId::input_of(turn, *kind, place), fields.clone())),
+            InputItem::New(new) => input.push(Said::New(ItemId::input_of(turn, new.kind, place), new.clone())),
             // An item is in a conversation once.
-            Given::Reference(id) if !referred.insert(id) => {}
-            Given::Reference(id) => {
+            InputItem::Reference(id) if !referred.insert(id) => {}
+            InputItem::Reference(id) => {
                 let found = home::referred(homes, spot, id, &format!("input[{place}].id")).await?;
                 input.extend(found.map(|item| Said::Before(Item { turn: Some(turn.clone()), ..item })));
             }
@@ -170,7 +170,7 @@ async fn input(homes: &[&Home], spot: &Spot, turn: &TurnId, wanted: &Wanted) -> 
     let (turn, model) = (turn.clone(), wanted.model.clone());
     let counted = move || {
         let item = |said| match said {
-            Said::New(id, fields) => items::item(id, Some(turn.clone()), fields, &model),
+            Said::New(id, new) => new.item(id, Some(turn.clone()), &model),
             Said::Before(item) => item,
         };
         input.into_iter().map(item).collect()
@@ -185,7 +185,7 @@ async fn input(homes: &[&Home], spot: &Spot, turn: &TurnId, wanted: &Wanted) -> 
 
 /// An item on its way into a turn.
 enum Said {
-    New(ItemId, Map<String, Value>),
+    New(ItemId, NewItem),
     Before(Item),
 }
 

@@ -8,9 +8,9 @@ use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::home::Home;
-use super::request::{model, most_tokens, whence};
+use super::object;
+use super::request::{Basis, most_tokens};
 use super::tokens::said;
-use super::{loaded, object};
 use crate::domain::dialogue::{self, PromptMessage};
 use crate::domain::ids::{ItemId, ItemKind, TurnId};
 use crate::domain::item::{Item, Role};
@@ -23,6 +23,7 @@ use crate::http::v1::caller::Caller;
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
 use crate::http::v1::fields::{Fields, missing};
 use crate::http::v1::items;
+use crate::http::v1::tokenizer::loaded;
 use crate::http::{body, fault};
 use crate::upstream::Call;
 
@@ -56,15 +57,13 @@ pub async fn compact(
     let in_flight = app.in_flight.enter();
     let bytes = body::object(request, &app).await?;
     let mut fields = Fields::read(&bytes)?;
-    let model = model(&mut fields, &app.chat)?;
+    let Basis { model, instructions, place, input } = Basis::take(&mut fields, &app.chat)?;
     loaded(&model).await?;
-    let (whence, instructions) = (whence(&mut fields)?, fields.text("instructions")?);
-    let given = fields.take("input").map(|input| items::read(input, "input")).transpose()?.unwrap_or_default();
     fields.short_text("prompt_cache_key", 64)?;
     fields.end()?;
     let turn = TurnId::fresh(&*app.ids, &*app.clock);
     let home = Home::kept(&app, &owner);
-    let said = said(&app, &home, &whence, given, (&turn, &model)).await?;
+    let said = said(&app, &home, &place, input, (&turn, &model)).await?;
     if said.is_empty() {
         return Err(missing("input"));
     }

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use super::object::{self, Head, State};
 use crate::domain::event::{End, Event};
 use crate::domain::ids::ItemId;
+use crate::domain::item_json;
 use crate::domain::json::push_json_string;
 use crate::domain::output::{Output, Outputs};
 
@@ -141,7 +142,7 @@ impl Projector {
             if index == 1 {
                 self.finish_text(place, out);
             }
-            self.part("response.content_part.added", place, index, out, |json| object::push_refusal_part(json, ""));
+            self.part("response.content_part.added", place, index, out, |json| item_json::push_refusal_part(json, ""));
         }
         self.emit("response.refusal.delta", out, |json, at| {
             at.item(json, place);
@@ -154,19 +155,13 @@ impl Projector {
         self.text_done = false;
         self.done.push(false);
         let Some(output) = self.outputs.list().get(place).cloned() else { return };
-        let begun = match &output {
-            Output::Message { id, .. } => {
-                format!(r#"{{"id":"{id}","type":"message","status":"in_progress","role":"assistant","content":[]}}"#)
-            }
-            Output::Reasoning { id, .. } => format!(r#"{{"id":"{id}","type":"reasoning","summary":[]}}"#),
-            Output::Call { .. } => item(&output, "in_progress"),
-        };
         self.emit("response.output_item.added", out, |json, at| {
-            let _ = write!(json, r#","output_index":{},"item":{begun}"#, at.base + place);
+            let _ = write!(json, r#","output_index":{},"item":"#, at.base + place);
+            item_json::push_begun(json, &output);
         });
         match &output {
             Output::Message { refusal, .. } if refusal.is_empty() => {
-                self.part("response.content_part.added", place, 0, out, |json| object::push_text_part(json, ""));
+                self.part("response.content_part.added", place, 0, out, |json| item_json::push_text_part(json, ""));
             }
             Output::Reasoning { .. } => self.summary_part("response.reasoning_summary_part.added", place, "", out),
             Output::Message { .. } | Output::Call { .. } => {}
@@ -212,9 +207,9 @@ impl Projector {
                 });
             }
         }
-        let done = item(&output, status);
         self.emit("response.output_item.done", out, |json, at| {
-            let _ = write!(json, r#","output_index":{},"item":{done}"#, at.base + place);
+            let _ = write!(json, r#","output_index":{},"item":"#, at.base + place);
+            item_json::push_output(json, &output, status);
         });
     }
 
@@ -229,7 +224,7 @@ impl Projector {
             push_json_string(json, &text);
             json.push_str(r#","logprobs":[]"#);
         });
-        self.part("response.content_part.done", place, 0, out, |json| object::push_text_part(json, &text));
+        self.part("response.content_part.done", place, 0, out, |json| item_json::push_text_part(json, &text));
     }
 
     fn finish_refusal(&mut self, place: usize, index: usize, refusal: &str, out: &mut impl Frames) {
@@ -238,7 +233,7 @@ impl Projector {
             let _ = write!(json, r#","content_index":{index},"refusal":"#);
             push_json_string(json, refusal);
         });
-        self.part("response.content_part.done", place, index, out, |json| object::push_refusal_part(json, refusal));
+        self.part("response.content_part.done", place, index, out, |json| item_json::push_refusal_part(json, refusal));
     }
 
     fn end(&mut self, end: &End, out: &mut impl Frames) {
@@ -277,7 +272,7 @@ impl Projector {
         self.emit(name, out, |json, at| {
             at.item(json, place);
             json.push_str(r#","summary_index":0,"part":"#);
-            object::push_summary_part(json, text);
+            item_json::push_summary_part(json, text);
         });
     }
 
@@ -300,10 +295,4 @@ impl Projector {
         json.push('}');
         out.add(name, &json);
     }
-}
-
-fn item(output: &Output, status: &str) -> String {
-    let mut json = String::with_capacity(256);
-    object::push_item(&mut json, output, status);
-    json
 }

@@ -24,10 +24,9 @@ use self::stream::{Lead, ResponseStream};
 use super::answer;
 use super::caller::Caller;
 use super::error::{OpenAiError, OpenAiErrorBody};
+use super::tokenizer::loaded;
 use crate::domain::conversation::Owner;
-use crate::domain::model;
 use crate::http::app::App;
-use crate::http::error::ApiError;
 use crate::http::{body, sse};
 
 /// Make a response, as OpenAI's Responses do: plain, as a stream of events, or in the background.
@@ -97,14 +96,4 @@ async fn begin(
     let sheet = app.scratch.sheet();
     let asked = ask::ask(app, &Home::scratch(&sheet), &wanted, None, Some(&kept)).await?;
     Ok((how, ResponseStream::new(asked, Some(sheet))))
-}
-
-/// Has the tokenizer's tables ready, which takes tens of milliseconds the first time: off the runtime, for others' sake.
-async fn loaded(model: &str) -> Result<(), OpenAiError> {
-    let encoding = model::profile(model).encoding;
-    if encoding.is_loaded() {
-        return Ok(());
-    }
-    let loading = tokio::task::spawn_blocking(move || encoding.load()).await;
-    loading.map_err(|_| ApiError::defect().into())
 }

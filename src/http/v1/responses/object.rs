@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::event::{Answer, End};
 use crate::domain::ids::TurnId;
-use crate::domain::json::push_json_string;
+use crate::domain::item_json::{COMPLETED, INCOMPLETE, push_output};
+use crate::domain::json::{json_of, push_json_string};
 use crate::domain::output::Output;
 use crate::domain::turn::{Fault, FaultKind, TurnRecord, TurnRequest, TurnStatus, Usage};
-use crate::http::v1::fields::json_of;
 
 /// What does not change while a response comes to be.
 #[derive(Debug, Clone)]
@@ -139,7 +139,7 @@ impl Head {
         out.push_str(r#","output":["#);
         for (place, output) in outputs.iter().enumerate() {
             out.push_str(if place == 0 { "" } else { "," });
-            push_item(&mut out, output, status_in(&outputs, place, state.status == "completed"));
+            push_output(&mut out, output, status_in(&outputs, place, state.status == "completed"));
         }
         let _ = write!(out, r#"],"usage":{},{}}}"#, json_of(&state.usage.as_ref().map(usage_of)), self.shown);
         out
@@ -208,57 +208,5 @@ pub fn usage_of(usage: &Usage) -> Value {
 #[must_use]
 pub fn status_in(outputs: &[Output], place: usize, whole: bool) -> &'static str {
     let may_be_cut = place + 1 == outputs.len() || matches!(outputs.get(place), Some(Output::Call { .. }));
-    if may_be_cut && !whole { "incomplete" } else { "completed" }
-}
-
-/// Adds an output as an item.
-pub fn push_item(out: &mut String, output: &Output, status: &str) {
-    match output {
-        Output::Message { id, text, refusal } => {
-            let _ = write!(out, r#"{{"id":"{id}","type":"message","status":"{status}","role":"assistant","content":["#);
-            if !text.is_empty() || refusal.is_empty() {
-                push_text_part(out, text);
-            }
-            if !refusal.is_empty() {
-                out.push_str(if text.is_empty() { "" } else { "," });
-                push_refusal_part(out, refusal);
-            }
-            out.push_str("]}");
-        }
-        Output::Reasoning { id, text } => {
-            let _ = write!(out, r#"{{"id":"{id}","type":"reasoning","summary":["#);
-            push_summary_part(out, text);
-            out.push_str("]}");
-        }
-        Output::Call { id, call_id, name, arguments, .. } => {
-            let _ = write!(out, r#"{{"id":"{id}","type":"function_call","status":"{status}","call_id":"#);
-            push_json_string(out, call_id);
-            out.push_str(r#","name":"#);
-            push_json_string(out, name);
-            out.push_str(r#","arguments":"#);
-            push_json_string(out, arguments);
-            out.push('}');
-        }
-    }
-}
-
-/// Adds a part with a text.
-pub fn push_text_part(out: &mut String, text: &str) {
-    out.push_str(r#"{"type":"output_text","text":"#);
-    push_json_string(out, text);
-    out.push_str(r#","annotations":[],"logprobs":[]}"#);
-}
-
-/// Adds a part that is a refusal.
-pub fn push_refusal_part(out: &mut String, refusal: &str) {
-    out.push_str(r#"{"type":"refusal","refusal":"#);
-    push_json_string(out, refusal);
-    out.push('}');
-}
-
-/// Adds a part of what the model thought.
-pub fn push_summary_part(out: &mut String, text: &str) {
-    out.push_str(r#"{"type":"summary_text","text":"#);
-    push_json_string(out, text);
-    out.push('}');
+    if may_be_cut && !whole { INCOMPLETE } else { COMPLETED }
 }

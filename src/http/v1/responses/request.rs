@@ -8,7 +8,7 @@ use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::model;
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, missing, unsupported, wrong_type, wrong_value};
-use crate::http::v1::items::{self, Given};
+use crate::http::v1::items::{self, InputItem};
 
 /// What a response may be asked to include. What is not in this list is of tools that nobody has here.
 const INCLUDES: [&str; 7] = [
@@ -32,7 +32,7 @@ pub struct Wanted {
     /// The system prompt; empty for none.
     pub instructions: String,
     /// The new items.
-    pub input: Vec<Given>,
+    pub input: Vec<InputItem>,
     /// What else the upstream is asked for, as fields of Chat Completions.
     pub options: Map<String, Value>,
     /// What the response shows of the request.
@@ -86,10 +86,7 @@ impl Wanted {
     /// # Errors
     /// What is wrong, with the parameter's name.
     pub fn of(mut fields: Fields, rules: &ChatConfig) -> Result<Self, OpenAiError> {
-        let model = model(&mut fields, rules)?;
-        let instructions = fields.text("instructions")?;
-        let place = whence(&mut fields)?;
-        let input = fields.take("input").map(|input| items::read(input, "input")).transpose()?.unwrap_or_default();
+        let Basis { model, instructions, place, input } = Basis::take(&mut fields, rules)?;
         // There would be nothing to answer.
         if input.is_empty() && place == Whence::Nothing {
             return Err(missing("input"));
@@ -148,11 +145,39 @@ impl Wanted {
     }
 }
 
+/// What a response, a count of its tokens and a compaction have in common.
+#[derive(Debug)]
+pub struct Basis {
+    /// The model, allowed here.
+    pub model: String,
+    /// The system prompt.
+    pub instructions: Option<String>,
+    /// Where it goes on from.
+    pub place: Whence,
+    /// The new items.
+    pub input: Vec<InputItem>,
+}
+
+impl Basis {
+    /// Takes `model`, `instructions`, `previous_response_id` or `conversation`, and `input`.
+    ///
+    /// # Errors
+    /// What is wrong, with the parameter's name.
+    pub fn take(fields: &mut Fields, rules: &ChatConfig) -> Result<Self, OpenAiError> {
+        Ok(Self {
+            model: model(fields, rules)?,
+            instructions: fields.text("instructions")?,
+            place: whence(fields)?,
+            input: fields.take("input").map(|input| items::read(input, "input")).transpose()?.unwrap_or_default(),
+        })
+    }
+}
+
 /// Takes the model: an allowed one, or the default.
 ///
 /// # Errors
 /// When it is not allowed here.
-pub fn model(fields: &mut Fields, rules: &ChatConfig) -> Result<String, OpenAiError> {
+fn model(fields: &mut Fields, rules: &ChatConfig) -> Result<String, OpenAiError> {
     match fields.text("model")? {
         None => Ok(rules.default_model.clone()),
         Some(model) if rules.allowed_models.allows(&model) => Ok(model),
@@ -171,7 +196,7 @@ pub fn most_tokens(model: &str, rules: &ChatConfig) -> u32 {
 ///
 /// # Errors
 /// When there are both, or one that is no id.
-pub fn whence(fields: &mut Fields) -> Result<Whence, OpenAiError> {
+fn whence(fields: &mut Fields) -> Result<Whence, OpenAiError> {
     let previous = fields.text("previous_response_id")?;
     let conversation = match fields.take("conversation") {
         None => None,

@@ -15,7 +15,6 @@ use serde_json::json;
 
 use super::ask;
 use super::home::Home;
-use super::loaded;
 use super::request::{Wanted, Whence};
 use super::stream::{Lead, ResponseStream};
 use crate::domain::conversation::Owner;
@@ -27,6 +26,7 @@ use crate::http::sse::KEEP_ALIVE;
 use crate::http::v1::caller::Caller;
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
 use crate::http::v1::fields::{Fields, unsupported, wrong_value};
+use crate::http::v1::tokenizer::loaded;
 use crate::tasks::InFlightRequest;
 use crate::turn::scratch::Sheet;
 

@@ -7,12 +7,12 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::home::{self, Home, said_up_to};
-use super::loaded;
-use super::request::{Whence, model, no_conversation, no_previous, truncation, whence};
+use super::request::{Basis, Whence, no_conversation, no_previous, truncation};
 use super::tools::Options;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ItemId, TurnId};
 use crate::domain::item::{Item, StoredItem};
+use crate::domain::json::json_of;
 use crate::domain::model;
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::http::app::App;
@@ -21,8 +21,9 @@ use crate::http::error::ApiError;
 use crate::http::v1::answer;
 use crate::http::v1::caller::Caller;
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
-use crate::http::v1::fields::{Fields, json_of};
-use crate::http::v1::items::{self, Given};
+use crate::http::v1::fields::Fields;
+use crate::http::v1::items::InputItem;
+use crate::http::v1::tokenizer::loaded;
 
 /// Count what a response would be made from: instructions, history, input, tools. By this server's own tokenizer, so about.
 #[utoipa::path(post, path = "/v1/responses/input_tokens", tag = "responses", operation_id = "count_input_tokens",
@@ -40,10 +41,8 @@ pub async fn count(
 ) -> Result<Response, OpenAiError> {
     let bytes = body::object(request, &app).await?;
     let mut fields = Fields::read(&bytes)?;
-    let model = model(&mut fields, &app.chat)?;
+    let Basis { model, instructions, place, input } = Basis::take(&mut fields, &app.chat)?;
     loaded(&model).await?;
-    let (whence, instructions) = (whence(&mut fields)?, fields.text("instructions")?);
-    let given = fields.take("input").map(|input| items::read(input, "input")).transpose()?.unwrap_or_default();
     let mut options = Options::default();
     options.tools(&mut fields)?;
     options.text(&mut fields)?;
@@ -54,7 +53,7 @@ pub async fn count(
     fields.end()?;
     let encoding = model::profile(&model).encoding;
     let turn = TurnId::fresh(&*app.ids, &*app.clock);
-    let said = said(&app, &Home::kept(&app, &owner), &whence, given, (&turn, &model)).await?;
+    let said = said(&app, &Home::kept(&app, &owner), &place, input, (&turn, &model)).await?;
     let said = said.iter().map(|item| item.tokens);
     let instructions = instructions.map_or(0, |text| encoding.count_message(&text));
     let tools = if options.sent.is_empty() { 0 } else { encoding.count(&json_of(&options.sent)) };
@@ -71,17 +70,15 @@ pub async fn said(
     app: &App,
     home: &Home,
     whence: &Whence,
-    given: Vec<Given>,
+    given: Vec<InputItem>,
     (turn, model): (&TurnId, &str),
 ) -> Result<Vec<Item>, OpenAiError> {
     let mut said: Vec<Item> = history(app, home, whence).await?.into_iter().map(|stored| stored.item).collect();
     for (place, given) in given.into_iter().enumerate() {
         match given {
-            Given::New(kind, fields) => {
-                said.push(items::item(ItemId::input_of(turn, kind, place), None, fields, model));
-            }
-            Given::Reference(id) if said.iter().any(|item| item.id == id) => {}
-            Given::Reference(id) => said.push(home::said_with(&[home], &id, &format!("input[{place}].id")).await?),
+            InputItem::New(new) => said.push(new.item(ItemId::input_of(turn, new.kind, place), None, model)),
+            InputItem::Reference(id) if said.iter().any(|item| item.id == id) => {}
+            InputItem::Reference(id) => said.push(home::said_with(&[home], &id, &format!("input[{place}].id")).await?),
         }
     }
     Ok(said)

@@ -1,0 +1,244 @@
+//! The JSON of an item: the one writer of what is stored, listed and streamed.
+//!
+//! Written by hand, because it is written several times a turn. All but the texts are plain words, which need no escape.
+//!
+//! Source of the shapes: the `Item` schemas of OpenAI's API description.
+
+use std::borrow::Cow;
+
+use super::ids::ItemId;
+use super::json::push_json_string;
+use super::output::Output;
+
+/// The status of an item that is whole.
+pub const COMPLETED: &str = "completed";
+
+/// The status of an item that was cut short.
+pub const INCOMPLETE: &str = "incomplete";
+
+/// The status of an item that still grows.
+pub const IN_PROGRESS: &str = "in_progress";
+
+/// An item that has no id yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members {
+    kind: Cow<'static, str>,
+    /// The members behind the type and the id, each with a comma before it.
+    rest: String,
+}
+
+impl Members {
+    /// An item of this type, without further members.
+    pub fn new(kind: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind: kind.into(), rest: String::new() }
+    }
+
+    /// A message of these parts: JSON objects with commas between them.
+    #[must_use]
+    pub fn message(role: &str, status: &str, parts: &str) -> Self {
+        let mut rest = String::with_capacity(64 + parts.len());
+        open_message(&mut rest, role, status);
+        rest.push_str(parts);
+        rest.push(']');
+        Self { kind: "message".into(), rest }
+    }
+
+    /// A call of a function.
+    #[must_use]
+    pub fn call(call_id: &str, name: &str, arguments: &str) -> Self {
+        let mut call = Self::new("function_call");
+        push_call(&mut call.rest, COMPLETED, call_id, name, arguments);
+        call
+    }
+
+    /// With a text.
+    #[must_use]
+    pub fn text(mut self, name: &str, value: &str) -> Self {
+        push_text(&mut self.rest, name, value);
+        self
+    }
+
+    /// With a value that is JSON already.
+    #[must_use]
+    pub fn json(mut self, name: &str, json: &str) -> Self {
+        self.rest.push(',');
+        push_json_string(&mut self.rest, name);
+        self.rest.push(':');
+        self.rest.push_str(json);
+        self
+    }
+
+    /// The item with its id.
+    #[must_use]
+    pub fn with_id(&self, id: &ItemId) -> String {
+        let mut json = String::with_capacity(self.rest.len() + 96);
+        open(&mut json, &self.kind, id);
+        json.push_str(&self.rest);
+        json.push('}');
+        json
+    }
+}
+
+/// Adds an output of the model as an item; thoughts have no status.
+pub fn push_output(out: &mut String, output: &Output, status: &str) {
+    match output {
+        Output::Message { id, text, refusal } => push_answer(out, id, text, refusal, status),
+        Output::Reasoning { id, text } => {
+            open(out, "reasoning", id);
+            out.push_str(r#","summary":["#);
+            push_summary_part(out, text);
+            out.push_str("]}");
+        }
+        Output::Call { id, call_id, name, arguments, .. } => {
+            open(out, "function_call", id);
+            push_call(out, status, call_id, name, arguments);
+            out.push('}');
+        }
+    }
+}
+
+/// Adds an output as it is before anything of it was said.
+pub fn push_begun(out: &mut String, output: &Output) {
+    match output {
+        Output::Message { id, .. } => {
+            open(out, "message", id);
+            open_message(out, "assistant", IN_PROGRESS);
+            out.push_str("]}");
+        }
+        Output::Reasoning { id, .. } => {
+            open(out, "reasoning", id);
+            out.push_str(r#","summary":[]}"#);
+        }
+        Output::Call { .. } => push_output(out, output, IN_PROGRESS),
+    }
+}
+
+/// Adds the model's message; `refusal` is empty where it refuses nothing.
+pub fn push_answer(out: &mut String, id: &ItemId, text: &str, refusal: &str, status: &str) {
+    out.reserve(text.len() + text.len() / 8 + refusal.len() + 256);
+    open(out, "message", id);
+    open_message(out, "assistant", status);
+    if refusal.is_empty() || !text.is_empty() {
+        push_text_part(out, text);
+    }
+    if !refusal.is_empty() {
+        out.push_str(if text.is_empty() { "" } else { "," });
+        push_refusal_part(out, refusal);
+    }
+    out.push_str("]}");
+}
+
+/// Adds a part with a text of the model.
+pub fn push_text_part(out: &mut String, text: &str) {
+    out.push_str(r#"{"type":"output_text""#);
+    push_text(out, "text", text);
+    out.push_str(r#","annotations":[],"logprobs":[]}"#);
+}
+
+/// Adds a part that is a refusal.
+pub fn push_refusal_part(out: &mut String, refusal: &str) {
+    push_part(out, "refusal", &[("refusal", refusal)]);
+}
+
+/// Adds a part of what the model thought.
+pub fn push_summary_part(out: &mut String, text: &str) {
+    push_part(out, "summary_text", &[("text", text)]);
+}
+
+/// Adds a part with a text that is not the model's.
+pub fn push_input_part(out: &mut String, text: &str) {
+    push_part(out, "input_text", &[("text", text)]);
+}
+
+/// Adds a part of these texts; its type and their names are plain words.
+pub fn push_part(out: &mut String, kind: &str, texts: &[(&str, &str)]) {
+    for piece in [r#"{"type":""#, kind, r#"""#] {
+        out.push_str(piece);
+    }
+    texts.iter().for_each(|(name, text)| push_text(out, name, text));
+    out.push('}');
+}
+
+/// Adds the members of a call of a function.
+fn push_call(out: &mut String, status: &str, call_id: &str, name: &str, arguments: &str) {
+    push_text(out, "status", status);
+    push_text(out, "call_id", call_id);
+    push_text(out, "name", name);
+    push_text(out, "arguments", arguments);
+}
+
+fn open(out: &mut String, kind: &str, id: &ItemId) {
+    out.push_str(r#"{"type":"#);
+    push_json_string(out, kind);
+    push_text(out, "id", id.as_str());
+}
+
+/// The members of a message up to its parts.
+fn open_message(out: &mut String, role: &str, status: &str) {
+    push_text(out, "status", status);
+    push_text(out, "role", role);
+    out.push_str(r#","content":["#);
+}
+
+/// Adds a member; its name is a plain word.
+fn push_text(out: &mut String, name: &str, value: &str) {
+    for piece in [",\"", name, "\":"] {
+        out.push_str(piece);
+    }
+    push_json_string(out, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn id(text: &str) -> ItemId {
+        ItemId::parse(text).unwrap()
+    }
+
+    fn written(write: impl FnOnce(&mut String)) -> Value {
+        let mut out = String::new();
+        write(&mut out);
+        serde_json::from_str(&out).unwrap()
+    }
+
+    #[test]
+    fn every_output_is_json_whatever_is_in_it() {
+        for odd in ["", "{\"a\": 1}", "\"\n\\", "👌"] {
+            let call =
+                Output::Call { id: id("fc_1"), index: 0, call_id: odd.into(), name: odd.into(), arguments: odd.into() };
+            let wanted = json!({"type": "function_call", "id": "fc_1", "status": "completed", "call_id": odd, "name": odd,
+                "arguments": odd});
+            assert_eq!(written(|out| push_output(out, &call, COMPLETED)), wanted);
+            let thought = Output::Reasoning { id: id("rs_1"), text: odd.into() };
+            let wanted = json!({"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": odd}]});
+            assert_eq!(written(|out| push_output(out, &thought, COMPLETED)), wanted);
+            let said = Output::message(id("msg_1"), odd.into());
+            let part = json!({"type": "output_text", "text": odd, "annotations": [], "logprobs": []});
+            let wanted = json!({"type": "message", "id": "msg_1", "status": "incomplete", "role": "assistant",
+                "content": [part]});
+            assert_eq!(written(|out| push_output(out, &said, INCOMPLETE)), wanted);
+        }
+    }
+
+    #[test]
+    fn what_has_begun_is_empty() {
+        let message = written(|out| push_begun(out, &Output::message(id("msg_1"), "Hi".into())));
+        assert_eq!((&message["status"], &message["content"]), (&json!("in_progress"), &json!([])));
+        let thought = written(|out| push_begun(out, &Output::Reasoning { id: id("rs_1"), text: "Hm".into() }));
+        assert_eq!(thought, json!({"type": "reasoning", "id": "rs_1", "summary": []}));
+    }
+
+    #[test]
+    fn members_get_their_id_later() {
+        let call = Members::call("a", "f", "{\"x\":1}");
+        let wanted = json!({"type": "function_call", "id": "fc_1", "status": "completed", "call_id": "a", "name": "f",
+            "arguments": "{\"x\":1}"});
+        assert_eq!(serde_json::from_str::<Value>(&call.with_id(&id("fc_1"))).unwrap(), wanted);
+        let odd = Members::new("a \"type\"").text("text", "\n").json("n\"", "[1]");
+        let wanted = json!({"type": "a \"type\"", "id": "msg_1", "text": "\n", "n\"": [1]});
+        assert_eq!(serde_json::from_str::<Value>(&odd.with_id(&id("msg_1"))).unwrap(), wanted);
+    }
+}
