@@ -16,9 +16,9 @@ dev:
 test word="":
     cargo test --workspace --lib --bins --tests -- {{ word }}
 
-# Rewrite .env.example, the README's settings and openapi.json from the code
+# Rewrite .env.example, the settings in the documents and openapi.json from the code
 update:
-    UPDATE=1 cargo test --quiet --lib -- the_example_file_is_the_table the_readme_lists_the_table
+    UPDATE=1 cargo test --quiet --lib -- config::tests::documents
     UPDATE_OPENAPI=1 cargo test --quiet --test it openapi
 
 # What `just bench` measures: dist, as the image ships it; release builds faster and runs slower

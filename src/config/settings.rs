@@ -1,4 +1,4 @@
-//! The one table of settings: `--help`, `.env.example`, the README's table and the parser all follow it.
+//! The one table of settings: `--help`, `.env.example`, docs/settings.md and the parser all follow it.
 
 /// One setting. It is an environment variable, a line of `.env` and, unless it is a secret, a `--flag`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! Tests of the settings: defaults, refusals, redaction, and the files that list them.
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+mod documents;
 
 use secrecy::ExposeSecret as _;
 
@@ -341,55 +340,4 @@ fn connections_leave_files_for_the_rest() {
     assert_eq!(limits.connections_within(1_024), 768);
     assert_eq!(limits.connections_within(1_000_000), 10_000);
     assert_eq!(limits.connections_within(0), 1);
-}
-
-#[test]
-fn the_example_file_is_the_table() {
-    let mut text =
-        "# Every setting with its default. Copy to .env, and change what you need; the environment wins over it.\n\
-                    # An empty value counts as unset. Put values with spaces, # or $ in single quotes.\n"
-            .to_owned();
-    for group in settings::GROUPS {
-        let _ = write!(text, "\n# --- {} ---\n", group.title);
-        for setting in group.settings {
-            let quote = if setting.default.contains(' ') { "'" } else { "" };
-            let _ = write!(text, "\n# {}.\n{}={quote}{}{quote}\n", setting.help, setting.name, setting.default);
-        }
-    }
-    same_as_file(&root(".env.example"), &text);
-
-    let read: Vec<(String, String)> = dotenvy::from_read_iter(text.as_bytes()).collect::<Result<_, _>>().unwrap();
-    let table: Vec<(String, String)> =
-        settings::all().map(|setting| (setting.name.to_owned(), setting.default.to_owned())).collect();
-    assert_eq!(read, table, "what a person copies reads back as the defaults");
-}
-
-#[test]
-fn the_readme_lists_the_table() {
-    let mut table = String::new();
-    for group in settings::GROUPS {
-        let _ = write!(table, "\n| {} | Default | |\n|---|---|---|\n", group.title);
-        for Setting { name, default, help, .. } in group.settings {
-            let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
-            let _ = writeln!(table, "| `{name}` | {default} | {help} |");
-        }
-    }
-    let path = root("README.md");
-    let readme = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = readme.split_once("<!-- settings -->\n").expect("README.md marks where the settings begin");
-    let (_, after) = rest.split_once("\n<!-- /settings -->").expect("README.md marks where the settings end");
-    same_as_file(&path, &format!("{before}<!-- settings -->\n{table}\n<!-- /settings -->{after}"));
-}
-
-fn root(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
-}
-
-/// With `UPDATE=1` in the environment, writes the file instead.
-fn same_as_file(path: &Path, text: &str) {
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(path, text).unwrap();
-    }
-    let found = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(found == text, "{} is behind the code: `UPDATE=1 cargo test --lib config` rewrites it", path.display());
 }

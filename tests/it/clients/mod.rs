@@ -2,8 +2,9 @@
 //! script of `tests/clients/` each, with what `scripts/clients` installs.
 
 mod cutter;
+mod examples;
 mod languages;
-mod readme;
+
 mod retries;
 
 use std::path::PathBuf;

@@ -3,6 +3,7 @@
 pub mod curl;
 mod disk;
 mod durable;
+mod examples;
 mod keys;
 mod kills;
 mod model_down;

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod delegate;
 pub mod dice;
+pub mod documents;
 pub mod faulty;
 pub mod instance;
 pub mod meddled;
