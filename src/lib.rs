@@ -12,6 +12,10 @@ pub mod boot;
 #[cfg(not(feature = "testing"))]
 mod boot;
 #[cfg(feature = "testing")]
+pub mod chain;
+#[cfg(not(feature = "testing"))]
+mod chain;
+#[cfg(feature = "testing")]
 pub mod cli;
 #[cfg(not(feature = "testing"))]
 mod cli;

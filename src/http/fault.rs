@@ -33,7 +33,7 @@ impl From<Refused> for ApiError {
                     .details(format!("It takes {} tokens, and there is room for {}.", too_long.tokens, too_long.limit))
             }
             Refused::Busy => busy("conversation_busy", "The conversation is busy with an earlier request."),
-            Refused::LineFull => {
+            Refused::QueueFull => {
                 busy("conversation_busy", "Too many requests are waiting for this conversation already.")
             }
             Refused::WaitedTooLong => {

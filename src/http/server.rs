@@ -18,7 +18,7 @@ use self::write_timeout::WriteTimeout;
 use crate::access::KeyAccess;
 use crate::access::keys::cache::KeyCache;
 use crate::access::session::SessionCookies;
-use crate::config::{self, Config, ServerLimits};
+use crate::config::{Config, ServerLimits};
 use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
 use crate::http::app::{App, Readiness};
@@ -26,7 +26,7 @@ use crate::http::{guard, router};
 use crate::store::Store;
 use crate::tasks::{InFlight, Tasks};
 use crate::turn::scratch::Scratch;
-use crate::turn::{OnCrash, TurnLimits, Turns};
+use crate::turn::{TurnLimits, Turns};
 use crate::upstream::Upstream;
 
 /// How often expired things are looked for.
@@ -111,10 +111,7 @@ fn app(config: &Config, parts: &Parts, tasks: &Tasks) -> Arc<App> {
         lease: config.pace.lease,
         keep_events: config.resume_window,
         store_patience: config.pace.store_patience,
-        on_crash: match config.on_crash {
-            config::OnCrash::Rerun => OnCrash::Rerun,
-            config::OnCrash::Interrupt => OnCrash::Interrupt,
-        },
+        on_crash: config.on_crash,
     };
     let (store, upstream, clock) = (parts.store.clone(), parts.upstream.clone(), parts.clock.clone());
     let session = &config.session;

@@ -6,10 +6,12 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::ask::{Accepted, Ask, OnBusy, Refused};
+use super::engine::{Inner, Turns};
 use super::hub::{Hub, Stop};
-use super::line::{self, NoPlace, Stand};
-use super::run::Job;
-use super::{Accepted, Ask, Inner, OnBusy, Refused, Turns, guarded, prompt};
+use super::prompt;
+use super::queue::{NotEntered, Position, Slot};
+use super::run::{Job, guarded};
 use crate::domain::conversation::Place;
 use crate::domain::event::{Event, Numbered};
 use crate::domain::ids::TurnId;
@@ -43,7 +45,7 @@ impl Turns {
             true => self.0.admit_once(&ask, budget, deadline, &answer).await,
             false => self.0.admit_in_order(&ask, budget, deadline, &answer).await,
         };
-        let (begun, line) = match admitted {
+        let (begun, slot) = match admitted {
             Ok(admitted) => admitted,
             Err(refused) => {
                 let unknown = matches!(refused, Refused::Store(_)) && ask.idempotency.is_none();
@@ -62,7 +64,7 @@ impl Turns {
         };
         let refused = match begun {
             Begun::Started(started) => {
-                let job = self.0.launch(&ask, budget, started, line);
+                let job = self.0.launch(&ask, budget, started, slot);
                 drop(admission);
                 tell(answer, Ok(accepted(&ask.turn, ask.place.conversation.clone())));
                 drop(ask);
@@ -78,7 +80,7 @@ impl Turns {
             Begun::Busy { .. } if ask.on_busy == OnBusy::Reject => Refused::Busy,
             Begun::Busy { .. } => Refused::WaitedTooLong,
         };
-        drop(line);
+        drop(slot);
         tell(answer, Err(refused));
     }
 
@@ -103,9 +105,9 @@ impl Inner {
         budget: Budget,
         deadline: Instant,
         answer: &Answer,
-    ) -> Result<(Begun, Option<line::Place>), Refused> {
-        let line = self.enter_line(ask, deadline).await?;
-        Ok((self.begin(ask, budget, deadline, answer).await?, Some(line)))
+    ) -> Result<(Begun, Option<Slot>), Refused> {
+        let slot = self.enter_queue(ask, deadline).await?;
+        Ok((self.begin(ask, budget, deadline, answer).await?, Some(slot)))
     }
 
     /// With an idempotency key the store is asked first, so that a repeated request joins the turn that it repeats
@@ -116,40 +118,40 @@ impl Inner {
         budget: Budget,
         deadline: Instant,
         answer: &Answer,
-    ) -> Result<(Begun, Option<line::Place>), Refused> {
+    ) -> Result<(Begun, Option<Slot>), Refused> {
         let key = ask.idempotency.as_ref().map_or("", |key| key.key.as_str());
         let name = format!("key {} {key}", ask.place.owner.tag());
-        let _in_key_order = self.wait_in(&name, Stand::Last, usize::MAX, deadline).await?;
+        let _in_key_order = self.wait_in(&name, Position::Back, usize::MAX, deadline).await?;
         match self.store.begin_turn(self.begin_turn(ask, budget)).await? {
             Begun::Busy { .. } => {
-                let line = self.enter_line(ask, deadline).await?;
-                Ok((self.begin(ask, budget, deadline, answer).await?, Some(line)))
+                let slot = self.enter_queue(ask, deadline).await?;
+                Ok((self.begin(ask, budget, deadline, answer).await?, Some(slot)))
             }
-            begun => Ok((begun, self.lines.enter_if_free(&line_of(&ask.place)))),
+            begun => Ok((begun, self.queues.enter_if_free(&queue_of(&ask.place)))),
         }
     }
 
-    async fn enter_line(&self, ask: &Ask, deadline: Instant) -> Result<line::Place, Refused> {
-        let name = &line_of(&ask.place);
+    async fn enter_queue(&self, ask: &Ask, deadline: Instant) -> Result<Slot, Refused> {
+        let name = &queue_of(&ask.place);
         match ask.on_busy {
-            OnBusy::Queue => self.wait_in(name, Stand::Last, self.limits.max_waiting, deadline).await,
-            OnBusy::Reject => self.lines.enter_if_free(name).ok_or(Refused::Busy),
+            OnBusy::Queue => self.wait_in(name, Position::Back, self.limits.max_waiting, deadline).await,
+            OnBusy::Reject => self.queues.enter_if_free(name).ok_or(Refused::Busy),
             OnBusy::Interrupt => {
                 let place = &ask.place;
                 self.hubs.select(|hub| hub.place == *place).iter().for_each(|hub| hub.stop(Stop::Cancelled));
-                self.wait_in(name, Stand::First, usize::MAX, deadline).await
+                self.wait_in(name, Position::Front, usize::MAX, deadline).await
             }
         }
     }
 
     /// Waits in a line; a server that stops begins none of those who wait, and tells them at once.
-    async fn wait_in(&self, line: &str, stand: Stand, most: usize, until: Instant) -> Result<line::Place, Refused> {
+    async fn wait_in(&self, queue: &str, position: Position, most: usize, until: Instant) -> Result<Slot, Refused> {
         let wait = until.saturating_duration_since(Instant::now());
-        let entering = self.lines.enter(line, stand, most, wait);
+        let entering = self.queues.enter(queue, position, most, wait);
         match self.tasks.stopping().run_until_cancelled(entering).await {
-            Some(Ok(place)) => Ok(place),
-            Some(Err(NoPlace::Full)) => Err(Refused::LineFull),
-            Some(Err(NoPlace::TooLong)) => Err(Refused::WaitedTooLong),
+            Some(Ok(slot)) => Ok(slot),
+            Some(Err(NotEntered::Full)) => Err(Refused::QueueFull),
+            Some(Err(NotEntered::TimedOut)) => Err(Refused::WaitedTooLong),
             None => Err(Refused::Stopping),
         }
     }
@@ -166,7 +168,7 @@ impl Inner {
                 // Nobody hears this either; it only ends the task.
                 return Err(Refused::Busy);
             }
-            let bell = self.bells.listen(ask.place.conversation.as_str());
+            let wakeup = self.wakeups.listen(ask.place.conversation.as_str());
             let begun = self.store.begin_turn(self.begin_turn(ask, budget)).await?;
             let Begun::Busy { running, .. } = &begun else { return Ok(begun) };
             if ask.on_busy == OnBusy::Reject || Instant::now() >= deadline {
@@ -177,7 +179,7 @@ impl Inner {
                 self.stop_turn(running);
                 cancelled = Some(running.clone());
             }
-            bell.wait().await;
+            wakeup.wait().await;
         }
     }
 
@@ -198,7 +200,7 @@ impl Inner {
         }
     }
 
-    fn launch(&self, ask: &Ask, budget: Budget, started: Started, line: Option<line::Place>) -> Job {
+    fn launch(&self, ask: &Ask, budget: Budget, started: Started, slot: Option<Slot>) -> Job {
         let hub = Arc::new(Hub::new(ask.place.clone()));
         // The store has this event already: it came with the turn.
         hub.publish([Numbered { seq: 1, event: Event::Started { attempt: 1 } }]);
@@ -213,18 +215,18 @@ impl Inner {
             hub,
             next_seq: 2,
             spent: None,
-            line,
+            slot,
         }
     }
 
     /// A place for a turn that is taken over; where somebody waits already, the store keeps them in order.
-    pub(super) fn place_for(&self, place: &Place) -> Option<line::Place> {
-        self.lines.enter_if_free(&line_of(place))
+    pub(super) fn slot_for(&self, place: &Place) -> Option<Slot> {
+        self.queues.enter_if_free(&queue_of(place))
     }
 }
 
 /// Each owner has lines of their own: who stands in a stranger's, by naming a conversation that is not theirs, would see
 /// that it is busy and keep others out.
-fn line_of(place: &Place) -> String {
+fn queue_of(place: &Place) -> String {
     format!("conversation {} {}", place.owner.tag(), place.conversation)
 }

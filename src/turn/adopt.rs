@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::engine::{Inner, Turns};
+use super::finish::{Ending, store_end};
 use super::hub::{Hub, HubState, Stop};
-use super::run::{self, Ending, Job};
-use super::{Inner, OnCrash, Turns, guarded, prompt};
+use super::prompt;
+use super::run::{Job, guarded};
+use crate::config::OnCrash;
 use crate::domain::event::{Event, Numbered};
 use crate::domain::reply::Reply;
 use crate::domain::tokens::REQUEST_OVERHEAD;
@@ -123,7 +126,7 @@ impl Inner {
             hub: hub.clone(),
             next_seq: orphan.last_event + 1,
             spent: Some(remains.spent),
-            line: self.place_for(&orphan.place),
+            slot: self.slot_for(&orphan.place),
         })
     }
 
@@ -169,7 +172,7 @@ impl Inner {
         end.usage = Some(remains.spent);
         let ending = Ending { place: &orphan.place, turn: &orphan.id, fence: orphan.fence, request: &orphan.request };
         let finish = ending.finish(self, end, |event| vec![Numbered { seq: orphan.last_event + 1, event }]);
-        run::store_end(self, hub, finish, None).await;
+        store_end(self, hub, finish, None).await;
     }
 }
 

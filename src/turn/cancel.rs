@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Turns;
+use super::engine::Turns;
 use super::reader::Next;
 use crate::domain::conversation::Owner;
 use crate::domain::ids::TurnId;

@@ -20,9 +20,9 @@ const PORTION_BYTES: usize = 32 * 1024;
 
 /// A turn that runs here.
 #[derive(Debug)]
-pub struct Hub {
+pub(super) struct Hub {
     /// Where it lives.
-    pub place: Place,
+    pub(super) place: Place,
     events: Mutex<Vec<Arc<Numbered>>>,
     progress: watch::Sender<Progress>,
     stop: watch::Sender<Option<Stop>>,
@@ -30,16 +30,16 @@ pub struct Hub {
 
 /// How far a turn has come, as its readers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub(super) struct Progress {
     /// The number of the newest event.
-    pub last: u64,
+    pub(super) last: u64,
     /// Whether this process will add to it.
-    pub state: HubState,
+    pub(super) state: HubState,
 }
 
 /// Whether more comes from this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HubState {
+pub(super) enum HubState {
     /// It runs.
     Running,
     /// Its end was published.
@@ -54,7 +54,7 @@ pub enum HubState {
 
 /// Why a running turn should stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
+pub(super) enum Stop {
     /// Somebody cancelled it.
     Cancelled,
     /// Its conversation is gone.
@@ -68,13 +68,13 @@ pub enum Stop {
 impl Hub {
     /// A turn whose readers have been told nothing yet.
     #[must_use]
-    pub fn new(place: Place) -> Self {
+    pub(super) fn new(place: Place) -> Self {
         let progress = Progress { last: 0, state: HubState::Running };
         Self { place, events: Mutex::default(), progress: watch::Sender::new(progress), stop: watch::Sender::new(None) }
     }
 
     /// Shows events, which are stored, to the readers.
-    pub fn publish(&self, events: impl IntoIterator<Item = Numbered>) {
+    pub(super) fn publish(&self, events: impl IntoIterator<Item = Numbered>) {
         let mut list = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         list.extend(events.into_iter().map(Arc::new));
         let Some(newest) = list.last() else { return };
@@ -85,7 +85,7 @@ impl Hub {
     }
 
     /// Ends this process's part in the turn without an end of the turn. After an end it changes nothing.
-    pub fn leave(&self, state: HubState) {
+    pub(super) fn leave(&self, state: HubState) {
         self.progress.send_if_modified(|progress| {
             let changes = progress.state == HubState::Running;
             if changes {
@@ -97,7 +97,7 @@ impl Hub {
 
     /// The events after number `after`, as many as are given at once.
     #[must_use]
-    pub fn events_after(&self, after: u64) -> Vec<Arc<Numbered>> {
+    pub(super) fn events_after(&self, after: u64) -> Vec<Arc<Numbered>> {
         let list = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         let from = list.partition_point(|event| event.seq <= after);
         portion(list[from..].iter().cloned())
@@ -105,19 +105,19 @@ impl Hub {
 
     /// Whether it has the event after number `after`, or will: a taken-over turn's earlier ones are in the store only.
     #[must_use]
-    pub fn serves(&self, after: u64) -> bool {
+    pub(super) fn serves(&self, after: u64) -> bool {
         let list = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         list.first().is_some_and(|first| first.seq <= after + 1)
     }
 
     /// Tells of progress from now on.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Progress> {
+    pub(super) fn watch(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
     }
 
     /// Asks the turn to stop. The first reason counts, but for one that overtakes a shutdown.
-    pub fn stop(&self, why: Stop) {
+    pub(super) fn stop(&self, why: Stop) {
         self.stop.send_if_modified(|stop| {
             let changes = stop.is_none() || (*stop == Some(Stop::Shutdown) && why != Stop::Shutdown);
             if changes {
@@ -128,7 +128,7 @@ impl Hub {
     }
 
     /// Resolves when the turn should stop.
-    pub async fn stopped(&self) -> Stop {
+    pub(super) async fn stopped(&self) -> Stop {
         let mut stop = self.stop.subscribe();
         loop {
             if let Some(why) = *stop.borrow_and_update() {
@@ -155,16 +155,16 @@ pub(super) fn portion(events: impl Iterator<Item = Arc<Numbered>>) -> Vec<Arc<Nu
 
 /// The hubs of the turns that run in this process, in an order that does not depend on chance.
 #[derive(Debug, Default)]
-pub struct Hubs(Mutex<BTreeMap<TurnId, Arc<Hub>>>);
+pub(super) struct Hubs(Mutex<BTreeMap<TurnId, Arc<Hub>>>);
 
 impl Hubs {
     /// Adds a turn; gives the hub that it had here before, where this server lost its lease and took it over again.
-    pub fn insert(&self, turn: TurnId, hub: Arc<Hub>) -> Option<Arc<Hub>> {
+    pub(super) fn insert(&self, turn: TurnId, hub: Arc<Hub>) -> Option<Arc<Hub>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(turn, hub)
     }
 
     /// Forgets a turn, unless another hub is in its place by now. Its readers keep it until they have read to the end.
-    pub fn remove(&self, turn: &TurnId, hub: &Arc<Hub>) {
+    pub(super) fn remove(&self, turn: &TurnId, hub: &Arc<Hub>) {
         let mut hubs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if hubs.get(turn).is_some_and(|known| Arc::ptr_eq(known, hub)) {
             hubs.remove(turn);
@@ -173,26 +173,26 @@ impl Hubs {
 
     /// The turn, where it runs here.
     #[must_use]
-    pub fn get(&self, turn: &TurnId) -> Option<Arc<Hub>> {
+    pub(super) fn get(&self, turn: &TurnId) -> Option<Arc<Hub>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(turn).cloned()
     }
 
     /// All that run here and fit.
     #[must_use]
-    pub fn select(&self, fits: impl Fn(&Hub) -> bool) -> Vec<Arc<Hub>> {
+    pub(super) fn select(&self, fits: impl Fn(&Hub) -> bool) -> Vec<Arc<Hub>> {
         let hubs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         hubs.values().filter(|hub| fits(hub)).cloned().collect()
     }
 
     /// How many run here.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Whether none does.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::Inner;
+use super::engine::{Inner, Turns};
 use super::hub::{self, Hub, HubState, Progress};
 use crate::domain::conversation::Owner;
 use crate::domain::event::{End, Event, Numbered};
@@ -45,8 +45,16 @@ pub enum Next {
     Failed(StoreError),
 }
 
+impl Turns {
+    /// Reads a turn from after event number `after`. An unknown one shows with the first read.
+    #[must_use]
+    pub fn read(&self, owner: &Owner, turn: &TurnId, after: u64) -> Reader {
+        Reader::new(self.0.clone(), owner.clone(), turn.clone(), after)
+    }
+}
+
 impl Reader {
-    pub(super) fn new(inner: Arc<Inner>, owner: Owner, turn: TurnId, after: u64) -> Self {
+    fn new(inner: Arc<Inner>, owner: Owner, turn: TurnId, after: u64) -> Self {
         let source = match inner.hubs.get(&turn).filter(|hub| hub.place.owner == owner) {
             Some(hub) => Source::from(hub),
             None => Source::Store,
@@ -115,13 +123,13 @@ impl Reader {
 
     async fn read_stored(&mut self) -> Next {
         loop {
-            let bell = self.inner.bells.listen(self.turn.as_str());
+            let wakeup = self.inner.wakeups.listen(self.turn.as_str());
             if let Some(next) = self.look_stored().await {
                 return next;
             }
             tokio::select! {
                 biased;
-                () = bell.wait() => {}
+                () = wakeup.wait() => {}
                 () = self.inner.leaving.cancelled() => return Next::Leaving,
             }
             if let Some(hub) = self.inner.hubs.get(&self.turn).filter(|hub| hub.serves(self.after)) {

@@ -4,26 +4,25 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::engine::Inner;
+use super::finish::{Ending, store_end};
 use super::hub::{Hub, HubState, Stop};
 use super::log::EventLog;
-use super::{Inner, OnCrash, line, prompt};
-use crate::domain::conversation::Place;
-use crate::domain::event::{End, Event, Numbered};
+use super::prompt;
+use super::queue::Slot;
+use crate::config::OnCrash;
+use crate::domain::event::Event;
 use crate::domain::ids::TurnId;
 use crate::domain::item::StoredItem;
-use crate::domain::reply::{Reply, history_of};
+use crate::domain::reply::Reply;
 use crate::domain::turn::{Fault, FaultKind, TurnRequest, TurnStatus, Usage};
 use crate::domain::window::Budget;
-use crate::store::{Appended, FinishTurn, Finished};
+use crate::store::Appended;
 use crate::upstream::Pieces;
-
-/// After a failed attempt to store the end of a turn, the next one comes this much later.
-const FINISH_RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// How many batches that are ready are taken before the log gets to write: enough that a fast upstream costs few writes,
 /// few enough that readers need not wait for its end.
@@ -42,8 +41,28 @@ pub(super) struct Job {
     pub(super) next_seq: u64,
     /// What earlier attempts cost.
     pub(super) spent: Option<Usage>,
-    /// Held until the turn is in the history.
-    pub(super) line: Option<line::Place>,
+    /// Held until the turn is in the history, so that turns of one conversation run one after another.
+    pub(super) slot: Option<Slot>,
+}
+
+/// Runs the turn; should it panic, its readers are not left waiting.
+pub(super) async fn guarded(inner: Arc<Inner>, job: Job) {
+    let (turn, hub) = (job.turn.clone(), job.hub.clone());
+    let _cleanup = Cleanup { inner: inner.clone(), turn, hub };
+    run(inner, job).await;
+}
+
+struct Cleanup {
+    inner: Arc<Inner>,
+    turn: TurnId,
+    hub: Arc<Hub>,
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        self.hub.leave(HubState::Stalled);
+        self.inner.hubs.remove(&self.turn, &self.hub);
+    }
 }
 
 /// How an attempt came to its end.
@@ -55,9 +74,9 @@ enum Outcome {
     Released,
 }
 
-/// Runs the turn; its place in the line is let go when the history has it.
-pub(super) async fn run(inner: Arc<Inner>, job: Job) {
-    let Job { turn, fence, attempt, request, budget, history, hub, next_seq, spent, line } = job;
+/// Runs the turn; the next one of its queue gets in when the history has it.
+async fn run(inner: Arc<Inner>, job: Job) {
+    let Job { turn, fence, attempt, request, budget, history, hub, next_seq, spent, slot } = job;
     let prompt = prompt::compose(&request, &budget, history);
     let prompt_tokens = prompt.as_ref().map_or(0, |prompt| prompt.tokens);
     let mut log = EventLog::new(inner.store.clone(), hub.clone(), turn.clone(), fence, inner.limits.lease, next_seq);
@@ -87,7 +106,7 @@ pub(super) async fn run(inner: Arc<Inner>, job: Job) {
                 log.push(last);
                 log.into_unstored()
             });
-            store_end(&inner, &hub, finish, line).await;
+            store_end(&inner, &hub, finish, slot).await;
         }
         Outcome::Fenced => hub.leave(HubState::Moved),
         Outcome::Released => {
@@ -98,36 +117,6 @@ pub(super) async fn run(inner: Arc<Inner>, job: Job) {
         }
     }
     inner.hubs.remove(&turn, &hub);
-}
-
-/// A turn that ends.
-pub(super) struct Ending<'a> {
-    pub(super) place: &'a Place,
-    pub(super) turn: &'a TurnId,
-    pub(super) fence: u64,
-    pub(super) request: &'a TurnRequest,
-}
-
-impl Ending<'_> {
-    /// What the store is told; `events` numbers the last event and gives it with those that are not stored yet.
-    pub(super) fn finish(self, inner: &Inner, mut end: End, events: impl FnOnce(Event) -> Vec<Numbered>) -> FinishTurn {
-        let now_ms = inner.clock.now_ms();
-        end.at_ms = now_ms;
-        FinishTurn {
-            place: self.place.clone(),
-            turn: self.turn.clone(),
-            fence: self.fence,
-            status: end.status,
-            items: history_of(self.turn, self.request, &end),
-            usage: end.usage,
-            fault: end.fault.clone(),
-            // A turn of the cookie door is read in its history; a response is read by itself, long after its events are gone.
-            answer: end.answer.clone().filter(|_| self.request.shown.is_some()),
-            events: events(Event::Ended(Box::new(end))),
-            keep_events_ms: inner.limits.keep_events_ms(),
-            now_ms,
-        }
-    }
 }
 
 fn defect(turn: &TurnId) -> Fault {
@@ -222,41 +211,4 @@ fn stop(why: Stop, on_crash: OnCrash) -> Outcome {
             Outcome::Ends(TurnStatus::Interrupted, Some(fault))
         }
     }
-}
-
-/// Stores the end and shows it; while the store does not take it, tries on. Readers are told after a while that it may
-/// take long; the turn keeps its place until the store has it, so that nothing can come before it in the history.
-pub(super) async fn store_end(inner: &Inner, hub: &Hub, finish: FinishTurn, line: Option<line::Place>) {
-    let patience_ends = Instant::now() + inner.limits.store_patience;
-    loop {
-        match inner.store.finish_turn(finish.clone()).await {
-            Ok(Finished::Stored) => {
-                tracing::debug!(turn.id = %finish.turn, turn.status = finish.status.as_str(), "turn ended");
-                // Whoever is told the end may ask for the next turn at once, and is not to find this one in the way.
-                drop(line);
-                return hub.publish(finish.events);
-            }
-            // There is nowhere left to store this end. Its readers are told all the same.
-            Ok(Finished::Fenced) if is_deletion(&finish) => return hub.publish(finish.events),
-            Ok(Finished::Fenced) => {
-                tracing::info!(turn.id = %finish.turn, "turn ended elsewhere, or its conversation is gone");
-                return hub.leave(HubState::Moved);
-            }
-            Err(error) => {
-                tracing::warn!(turn.id = %finish.turn, %error, "the end of a turn could not be stored; trying again");
-            }
-        }
-        if Instant::now() >= patience_ends {
-            hub.leave(HubState::Stalled);
-        }
-        tokio::select! {
-            biased;
-            () = tokio::time::sleep(FINISH_RETRY_AFTER) => {}
-            () = inner.abandoned.cancelled() => return hub.leave(HubState::Stalled),
-        }
-    }
-}
-
-fn is_deletion(finish: &FinishTurn) -> bool {
-    finish.fault.as_ref().is_some_and(|fault| fault.kind == FaultKind::ConversationGone)
 }

@@ -1,9 +1,10 @@
-//! Turns that nobody keeps: they live in this process, as long as whoever asked for them stays, and leave nothing behind.
+//! Turns that are not stored: they live in this process for as long as the request or socket that asked for them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{OnCrash, TurnLimits, Turns};
+use super::engine::{TurnLimits, Turns};
+use crate::config::OnCrash;
 use crate::domain::clock::Clock;
 use crate::domain::conversation::Owner;
 use crate::domain::ids::Ids;
@@ -12,7 +13,7 @@ use crate::store::memory::Memory;
 use crate::tasks::Tasks;
 use crate::upstream::Upstream;
 
-/// The turns, over a store in memory.
+/// The turns of all scratch spaces, over one store in memory.
 #[derive(Clone)]
 pub struct Scratch {
     turns: Turns,
@@ -22,14 +23,14 @@ pub struct Scratch {
     tasks: Tasks,
 }
 
-/// Somebody's part of it; gone, with all turns in it, when this is dropped.
-pub struct Sheet {
+/// The turns of one request or socket, under an owner of their own. Dropping this deletes them.
+pub struct ScratchSpace {
     scratch: Scratch,
     owner: Owner,
 }
 
 impl Scratch {
-    /// Turns with the limits of those that are kept, but for what only makes sense for what is kept.
+    /// Turns with the limits of stored ones. Nothing of them outlives the process, so none is taken over.
     #[must_use]
     pub fn new(
         upstream: Arc<dyn Upstream>,
@@ -44,11 +45,11 @@ impl Scratch {
         Self { turns, store, ids, clock, tasks }
     }
 
-    /// An empty sheet, which nobody else can see.
+    /// An empty space, with a fresh owner.
     #[must_use]
-    pub fn sheet(&self) -> Sheet {
-        let owner = Owner::ApiKey(format!("sheet {:032x}", self.ids.public(self.clock.now_ms())));
-        Sheet { scratch: self.clone(), owner }
+    pub fn space(&self) -> ScratchSpace {
+        let owner = Owner::ApiKey(format!("scratch {:032x}", self.ids.public(self.clock.now_ms())));
+        ScratchSpace { scratch: self.clone(), owner }
     }
 
     /// Lets what runs end within `grace`, and ends the rest.
@@ -57,8 +58,8 @@ impl Scratch {
     }
 }
 
-impl Sheet {
-    /// Whose the turns in it are.
+impl ScratchSpace {
+    /// Whose its turns are.
     #[must_use]
     pub fn owner(&self) -> &Owner {
         &self.owner
@@ -70,19 +71,19 @@ impl Sheet {
         &self.scratch.turns
     }
 
-    /// Where they are.
+    /// Has their records.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.scratch.store
     }
 }
 
-impl Drop for Sheet {
+impl Drop for ScratchSpace {
     fn drop(&mut self) {
         let (turns, owner) = (self.scratch.turns.clone(), self.owner.clone());
         self.scratch.tasks.spawn("scratch", async move {
             if let Err(error) = turns.forget(&owner).await {
-                tracing::error!(%error, "what nobody keeps could not be dropped");
+                tracing::error!(%error, "a scratch space could not be dropped");
             }
         });
     }

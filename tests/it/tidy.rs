@@ -16,7 +16,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("access", &["domain", "config", "store"]),
     ("cli", &["config", "access"]),
     ("turn", &["domain", "config", "tasks", "store", "upstream"]),
-    ("http", &["domain", "config", "tasks", "store", "upstream", "access", "turn"]),
+    ("chain", &["domain", "config", "store", "turn"]),
+    ("http", &["domain", "config", "tasks", "store", "upstream", "access", "turn", "chain"]),
     ("boot", &["domain", "config", "store", "upstream", "access", "cli", "telemetry", "http"]),
 ];
 

@@ -79,6 +79,14 @@ impl OpenAiError {
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", "model_not_found", message).param("model")
     }
 
+    /// Another response is being made in the conversation. SDKs try again by themselves.
+    #[must_use]
+    pub fn locked(message: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, "invalid_request_error", "conversation_locked", message)
+            .should_retry(true)
+            .retry_after(Duration::from_secs(1))
+    }
+
     /// There is no such conversation of this owner; `param` names it.
     #[must_use]
     pub fn no_conversation(param: &str) -> Self {

@@ -84,7 +84,7 @@ impl Person<'_> {
                     self.say(format!("is refused: {refused}"));
                     match refused {
                         Refused::Stopping | Refused::Store(_) => {}
-                        Refused::Busy | Refused::LineFull | Refused::WaitedTooLong => {}
+                        Refused::Busy | Refused::QueueFull | Refused::WaitedTooLong => {}
                         other => self.world.wrong(&format!("P2: {} is refused: {other}", self.name)),
                     }
                 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use openai_backend::config::OnCrash;
 use openai_backend::domain::clock::Clock;
 use openai_backend::domain::conversation::{Owner, Place};
 use openai_backend::domain::event::{End, Event, Numbered};
@@ -15,7 +16,7 @@ use openai_backend::domain::turn::TurnRequest;
 use openai_backend::store::memory::Memory;
 use openai_backend::store::{EventsPage, Store};
 use openai_backend::tasks::Tasks;
-use openai_backend::turn::{OnCrash, TurnLimits, Turns};
+use openai_backend::turn::{TurnLimits, Turns};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 

@@ -22,7 +22,6 @@ use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
 use crate::http::v1::fields::{Fields, missing, wrong_type};
 use crate::http::v1::items::{self, InputItem};
 use crate::http::v1::page::{Page, PageQuery, no_such_place};
-use crate::http::v1::responses::home::locked;
 use crate::store::conversations::{Added, ItemsPage, ItemsQuery, Removed};
 
 /// The most items that are added at once, as at OpenAI.
@@ -96,7 +95,9 @@ pub async fn create(
     let (place, _) = find(&app, &owner, &id).await?;
     match app.store.add_items(&place, items, app.clock.now_ms()).await.map_err(ApiError::from)? {
         Added::Added(items) => Ok(list(&items, false)),
-        Added::Busy(_) => Err(locked("A response is being made in this conversation. Try again when it is over.")),
+        Added::Busy(_) => {
+            Err(OpenAiError::locked("A response is being made in this conversation. Try again when it is over."))
+        }
         Added::Unknown => Err(no_conversation()),
     }
 }

@@ -1,17 +1,20 @@
-//! From a request to a turn that runs: its place, its items, its key.
+//! From a request to a turn that runs: its start point, its items, its key.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::home::{self, Copied, Home, Spot, locked};
+use super::chain_error::of_reference;
 use super::object::Head;
-use super::request::{Wanted, Whence, no_conversation, no_previous};
+use super::request::Wanted;
+use crate::chain::backing::Backing;
+use crate::chain::start::{Continues, StartPoint};
+use crate::chain::{begin, references};
 use crate::domain::ids::{ItemId, TurnId};
 use crate::domain::item::Item;
 use crate::domain::json::json_of;
@@ -22,7 +25,7 @@ use crate::http::error::ApiError;
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::items::{InputItem, NewItem};
 use crate::store::{IdempotencyKey, KeyRole, SessionUse};
-use crate::turn::{Accepted, Ask, OnBusy, Refused};
+use crate::turn::{Accepted, Ask, OnBusy};
 
 /// How long a request can be joined by an SDK that sends it again by itself.
 const RESEND_WITHIN: Duration = Duration::from_secs(60);
@@ -60,18 +63,18 @@ pub fn key_of(headers: &HeaderMap, body: &[u8]) -> Result<Option<IdempotencyKey>
     Ok(Some(IdempotencyKey { key, fingerprint, keep_ms, role }))
 }
 
-/// Asks. `elsewhere` is where a response may be that it goes on from, besides `home`.
+/// Asks. A response that is not in `backing` may go on from one in `fallback`.
 ///
 /// # Errors
 /// Why there is to be no response; nothing was spent.
 pub async fn ask(
     app: &App,
-    home: &Home,
+    backing: &Backing,
     wanted: &Wanted,
     key: Option<IdempotencyKey>,
-    elsewhere: Option<&Home>,
+    fallback: Option<&Backing>,
 ) -> Result<Asked, OpenAiError> {
-    let asked = ask_once(app, home, wanted, key.clone(), elsewhere).await?;
+    let asked = ask_once(app, backing, wanted, key.clone(), fallback).await?;
     let Some(key) = key.filter(|key| key.role == KeyRole::Join && key.key.starts_with("resend.")) else {
         return Ok(asked.0);
     };
@@ -79,7 +82,7 @@ pub async fn ask(
     match asked.1 {
         Some(joined) if joined.answer.is_none() && joined.status == TurnStatus::Failed => {
             let key = IdempotencyKey { role: KeyRole::Remember, ..key };
-            Ok(ask_once(app, home, wanted, Some(key), elsewhere).await?.0)
+            Ok(ask_once(app, backing, wanted, Some(key), fallback).await?.0)
         }
         _ => Ok(asked.0),
     }
@@ -88,61 +91,56 @@ pub async fn ask(
 /// The turn, and its record where it is one that was there before.
 async fn ask_once(
     app: &App,
-    home: &Home,
+    backing: &Backing,
     wanted: &Wanted,
     key: Option<IdempotencyKey>,
-    elsewhere: Option<&Home>,
+    fallback: Option<&Backing>,
 ) -> Result<(Asked, Option<TurnRecord>), OpenAiError> {
     let turn = TurnId::fresh(&*app.ids, &*app.clock);
-    let mut spot = home::spot(app, home, &wanted.place, elsewhere).await?;
-    let homes: Vec<&Home> = [home].into_iter().chain(elsewhere).collect();
-    let request = request(&homes, &spot, &turn, wanted).await?;
-    let ask = |spot: &Spot| Ask {
-        place: spot.place.clone(),
+    let start = StartPoint::find(backing, fallback, &wanted.continues).await?;
+    let backings: Vec<&Backing> = [backing].into_iter().chain(fallback).collect();
+    let request = request(&backings, &start, &turn, wanted).await?;
+    let ask = |start: &StartPoint| Ask {
+        place: start.place.clone(),
         session: SessionUse::None,
-        create_conversation: spot.create,
-        hidden: spot.create,
-        expected_items: spot.expected_items,
+        create_conversation: start.create,
+        hidden: start.create,
+        expected_items: start.expected_items,
         request: request.clone(),
         turn: turn.clone(),
         idempotency: key.clone(),
         on_busy: OnBusy::Reject,
         drop_if_unheard: !wanted.store,
     };
-    let mut answer = home.turns.ask(ask(&spot)).await;
-    // Somebody else goes on from there, or has.
-    if matches!(answer, Err(Refused::Moved | Refused::Busy | Refused::UnknownConversation))
-        && let Some(previous) = spot.previous.take()
-    {
-        let record = home.response(&previous).await.map_err(ApiError::from)?.ok_or_else(no_previous)?;
-        spot = home::branch(app, home, home, &record).await?;
-        answer = home.turns.ask(ask(&spot)).await;
-    }
-    let accepted = answer.map_err(refused)?;
+    let accepted = begin::begin(backing, start, ask).await?;
     if *accepted.reader.turn() == turn {
-        spot.copied.into_iter().for_each(Copied::keep);
         let head = Head::new(&turn, app.clock.now_ms(), &request);
         return Ok((Asked { accepted, head, answer_id: request.answer_id }, None));
     }
-    let joined = home.store.turn(&home.owner, accepted.reader.turn()).await.map_err(ApiError::from)?;
+    let joined = backing.store.turn(&backing.owner, accepted.reader.turn()).await.map_err(ApiError::from)?;
     let joined = joined.ok_or_else(|| ApiError::not_found("The response of this Idempotency-Key is gone."))?;
     let answer_id = joined.request.answer_id.clone();
     Ok((Asked { accepted, head: Head::of(&joined), answer_id }, Some(joined)))
 }
 
-async fn request(homes: &[&Home], spot: &Spot, turn: &TurnId, wanted: &Wanted) -> Result<TurnRequest, OpenAiError> {
+async fn request(
+    backings: &[&Backing],
+    start: &StartPoint,
+    turn: &TurnId,
+    wanted: &Wanted,
+) -> Result<TurnRequest, OpenAiError> {
     let mut shown = wanted.shown.clone();
-    let (previous, conversation) = match &wanted.place {
-        Whence::Nothing => (None, None),
-        Whence::Response(previous) => (Some(previous.response_id()), None),
-        Whence::Conversation(id) => (None, Some(json!({"id": id.as_str()}))),
+    let (previous, conversation) = match &wanted.continues {
+        Continues::Nothing => (None, None),
+        Continues::Response(previous) => (Some(previous.response_id()), None),
+        Continues::Conversation(id) => (None, Some(json!({"id": id.as_str()}))),
     };
     shown.insert("previous_response_id".to_owned(), previous.into());
     shown.insert("conversation".to_owned(), conversation.into());
     Ok(TurnRequest {
         model: wanted.model.clone(),
         instructions: wanted.instructions.clone(),
-        input: input(homes, spot, turn, wanted).await?,
+        input: input(backings, start, turn, wanted).await?,
         answer_id: ItemId::answer_of(turn),
         temperature: None,
         max_tokens: wanted.max_tokens,
@@ -153,25 +151,31 @@ async fn request(homes: &[&Home], spot: &Spot, turn: &TurnId, wanted: &Wanted) -
     })
 }
 
-async fn input(homes: &[&Home], spot: &Spot, turn: &TurnId, wanted: &Wanted) -> Result<Vec<Item>, OpenAiError> {
+async fn input(
+    backings: &[&Backing],
+    start: &StartPoint,
+    turn: &TurnId,
+    wanted: &Wanted,
+) -> Result<Vec<Item>, OpenAiError> {
     let mut input = Vec::with_capacity(wanted.input.len());
     let mut referred: HashSet<&ItemId> = HashSet::new();
     for (place, given) in wanted.input.iter().enumerate() {
         match given {
-            InputItem::New(new) => input.push(Said::New(ItemId::input_of(turn, new.kind, place), new.clone())),
+            InputItem::New(new) => input.push(TurnItem::New(ItemId::input_of(turn, new.kind, place), new.clone())),
             // An item is in a conversation once.
             InputItem::Reference(id) if !referred.insert(id) => {}
             InputItem::Reference(id) => {
-                let found = home::referred(homes, spot, id, &format!("input[{place}].id")).await?;
-                input.extend(found.map(|item| Said::Before(Item { turn: Some(turn.clone()), ..item })));
+                let found = references::resolve(backings, start, id).await;
+                let found = found.map_err(|error| of_reference(error, &format!("input[{place}].id")))?;
+                input.extend(found.map(|item| TurnItem::Stored(Item { turn: Some(turn.clone()), ..item })));
             }
         }
     }
     let (turn, model) = (turn.clone(), wanted.model.clone());
     let counted = move || {
-        let item = |said| match said {
-            Said::New(id, new) => new.item(id, Some(turn.clone()), &model),
-            Said::Before(item) => item,
+        let item = |item| match item {
+            TurnItem::New(id, new) => new.item(id, Some(turn.clone()), &model),
+            TurnItem::Stored(item) => item,
         };
         input.into_iter().map(item).collect()
     };
@@ -184,33 +188,7 @@ async fn input(homes: &[&Home], spot: &Spot, turn: &TurnId, wanted: &Wanted) -> 
 }
 
 /// An item on its way into a turn.
-enum Said {
+enum TurnItem {
     New(ItemId, NewItem),
-    Before(Item),
-}
-
-fn refused(refused: Refused) -> OpenAiError {
-    match refused {
-        Refused::TooLong(too_long) => {
-            let message = format!(
-                "The input takes {} tokens, and there is room for {}. With 'truncation': 'auto', old items are left out.",
-                too_long.tokens, too_long.limit
-            );
-            OpenAiError::invalid("input", "context_length_exceeded", message)
-        }
-        Refused::Busy | Refused::LineFull | Refused::WaitedTooLong | Refused::Moved => {
-            locked("Another response is being made in this conversation. Try again when it is over.")
-        }
-        Refused::UnknownConversation => no_conversation(),
-        Refused::KeyReused => {
-            let message = "This Idempotency-Key was used with another request.";
-            OpenAiError::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid_request_error",
-                "idempotency_key_reused",
-                message,
-            )
-        }
-        other => ApiError::from(other).into(),
-    }
+    Stored(Item),
 }

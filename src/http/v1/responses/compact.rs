@@ -7,13 +7,13 @@ use axum::response::Response;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
-use super::home::Home;
-use super::object;
 use super::request::{Basis, most_tokens};
 use super::tokens::said;
+use super::{object, stored_backing};
+use crate::chain::compaction;
 use crate::domain::dialogue::{self, PromptMessage};
 use crate::domain::ids::{ItemId, ItemKind, TurnId};
-use crate::domain::item::{Item, Role};
+use crate::domain::item::Item;
 use crate::domain::reply::Piece;
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::domain::turn::{Fault, Usage};
@@ -26,16 +26,6 @@ use crate::http::v1::items;
 use crate::http::v1::tokenizer::loaded;
 use crate::http::{body, fault};
 use crate::upstream::Call;
-
-/// What the model is asked for.
-const TASK: &str = "Summarise the conversation so far for whoever continues it: facts, names, numbers, decisions, what was \
-    asked and is still open. Write the summary alone, in the conversation's language.";
-
-/// What is left to the summary, in tokens, at the most.
-const SUMMARY_TOKENS: u32 = 2_000;
-
-/// The most of what the person said that is kept word for word, in tokens.
-const KEPT_TOKENS: u32 = 2_000;
 
 /// Cut a long history down. The output goes into the next request in place of it: what the person said last, word for word,
 /// and an item of type `compaction`, which this server reads.
@@ -57,20 +47,19 @@ pub async fn compact(
     let in_flight = app.in_flight.enter();
     let bytes = body::object(request, &app).await?;
     let mut fields = Fields::read(&bytes)?;
-    let Basis { model, instructions, place, input } = Basis::take(&mut fields, &app.chat)?;
+    let Basis { model, instructions, continues, input } = Basis::take(&mut fields, &app.chat)?;
     loaded(&model).await?;
     fields.short_text("prompt_cache_key", 64)?;
     fields.end()?;
     let turn = TurnId::fresh(&*app.ids, &*app.clock);
-    let home = Home::kept(&app, &owner);
-    let said = said(&app, &home, &place, input, (&turn, &model)).await?;
+    let said = said(&stored_backing(&app, &owner), &continues, input, (&turn, &model)).await?;
     if said.is_empty() {
         return Err(missing("input"));
     }
     let call = call(&model, instructions, &said, most_tokens(&model, &app.chat));
     let told = in_flight.unless_stopped(summary(&app, call)).await.ok_or_else(fault::stopping)?;
     let (summary, usage) = told.map_err(OpenAiError::from)?;
-    let mut output = kept(&said);
+    let mut output: Vec<Value> = compaction::kept(&said).into_iter().map(items::shown).collect();
     let id = ItemId::input_of(&turn, ItemKind::Compaction, output.len());
     output.push(json!({"type": "compaction", "id": id.as_str(), "encrypted_content": dialogue::sealed(&summary)}));
     Ok(answer::json(&json!({
@@ -80,14 +69,11 @@ pub async fn compact(
 }
 
 fn call(model: &str, instructions: Option<String>, said: &[Item], most: u32) -> Call {
-    let system = instructions.map(|text| PromptMessage::new(Role::System, text));
-    let spoken = dialogue::messages(said.iter().map(|item| (item, true)));
-    let task = PromptMessage::new(Role::User, TASK);
     Call {
         model: model.to_owned(),
-        messages: system.into_iter().chain(spoken).chain([task]).collect(),
+        messages: compaction::prompt(instructions, said),
         temperature: None,
-        max_tokens: most.min(SUMMARY_TOKENS),
+        max_tokens: most.min(compaction::SUMMARY_TOKENS),
         stream: false,
         options: None,
     }
@@ -111,22 +97,4 @@ async fn summary(app: &App, call: Call) -> Result<(String, Usage), Fault> {
     let output_tokens = u64::from(encoding.count(&text));
     let counted = Usage { input_tokens: prompt_tokens, output_tokens, estimated: true, ..Usage::default() };
     Ok((text, usage.unwrap_or(counted)))
-}
-
-/// The newest of what the person said, word for word, in order.
-fn kept(said: &[Item]) -> Vec<Value> {
-    let mut room = KEPT_TOKENS;
-    let mut kept: Vec<Value> = Vec::new();
-    for item in said.iter().rev() {
-        if item.message().is_none_or(|message| message.role != Role::User) {
-            continue;
-        }
-        match room.checked_sub(item.tokens) {
-            Some(left) => room = left,
-            None => break,
-        }
-        kept.push(items::shown(item));
-    }
-    kept.reverse();
-    kept
 }

@@ -1,9 +1,9 @@
 //! `/v1/responses`: turns as OpenAI's Responses have them, on whatever model there is.
 
 pub mod ask;
+mod chain_error;
 pub mod compact;
 pub mod events;
-pub mod home;
 pub mod object;
 pub mod request;
 pub mod socket;
@@ -18,16 +18,17 @@ use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 
-use self::home::Home;
 use self::request::Wanted;
 use self::stream::{Lead, ResponseStream};
 use super::answer;
 use super::caller::Caller;
 use super::error::{OpenAiError, OpenAiErrorBody};
 use super::tokenizer::loaded;
+use crate::chain::backing::Backing;
 use crate::domain::conversation::Owner;
 use crate::http::app::App;
 use crate::http::{body, sse};
+use crate::turn::scratch::ScratchSpace;
 
 /// Make a response, as OpenAI's Responses do: plain, as a stream of events, or in the background.
 ///
@@ -88,12 +89,36 @@ async fn begin(
         (false, false) => How::Whole,
     };
     loaded(&wanted.model).await?;
-    let kept = Home::kept(app, owner);
+    let stored = stored_backing(app, owner);
     if wanted.is_kept() {
-        let asked = ask::ask(app, &kept, &wanted, key, None).await?;
+        let asked = ask::ask(app, &stored, &wanted, key, None).await?;
         return Ok((how, ResponseStream::new(asked, None)));
     }
-    let sheet = app.scratch.sheet();
-    let asked = ask::ask(app, &Home::scratch(&sheet), &wanted, None, Some(&kept)).await?;
-    Ok((how, ResponseStream::new(asked, Some(sheet))))
+    let space = app.scratch.space();
+    let asked = ask::ask(app, &scratch_backing(app, &space), &wanted, None, Some(&stored)).await?;
+    Ok((how, ResponseStream::new(asked, Some(space))))
+}
+
+/// The responses of this owner that are stored.
+fn stored_backing(app: &App, owner: &Owner) -> Backing {
+    Backing {
+        owner: owner.clone(),
+        turns: app.turns.clone(),
+        store: app.store.clone(),
+        ids: app.ids.clone(),
+        clock: app.clock.clone(),
+        hides_unstored: true,
+    }
+}
+
+/// The responses in a scratch space.
+fn scratch_backing(app: &App, space: &ScratchSpace) -> Backing {
+    Backing {
+        owner: space.owner().clone(),
+        turns: space.turns().clone(),
+        store: space.store().clone(),
+        ids: app.ids.clone(),
+        clock: app.clock.clone(),
+        hides_unstored: false,
+    }
 }

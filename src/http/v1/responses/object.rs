@@ -4,10 +4,9 @@
 
 use std::fmt::Write as _;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
+use crate::chain::backing::StoredOptions;
 use crate::domain::event::{Answer, End};
 use crate::domain::ids::TurnId;
 use crate::domain::item_json::{COMPLETED, INCOMPLETE, push_output};
@@ -28,25 +27,6 @@ pub struct Head {
     shown: String,
     /// Whether its client comes for it later.
     pub background: bool,
-}
-
-/// What of a request's own words says how its response is kept.
-#[derive(Debug, Deserialize)]
-pub struct Told {
-    /// Whether it is to be had later.
-    pub store: bool,
-    /// Whether its client comes for it later.
-    pub background: bool,
-    /// The conversation that it named; a chain of responses has none.
-    pub conversation: Option<IgnoredAny>,
-}
-
-impl Told {
-    /// `None` for a turn of `/chat`.
-    #[must_use]
-    pub fn of(request: &TurnRequest) -> Option<Self> {
-        serde_json::from_str(request.shown.as_deref()?).ok()
-    }
 }
 
 /// How far a response has come.
@@ -107,7 +87,7 @@ impl Head {
             Some(shown) => shown.clone(),
             None => json_of(&default_shown(request)),
         };
-        let background = Told::of(request).is_some_and(|told| told.background);
+        let background = StoredOptions::of(request).is_some_and(|options| options.background);
         let fields = shown.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
         Self {
             id: turn.response_id(),

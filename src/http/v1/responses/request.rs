@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use super::chain_error::{no_conversation, no_previous};
 use super::tools::Options;
+use crate::chain::start::Continues;
 use crate::config::ChatConfig;
 use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::model;
@@ -39,8 +41,8 @@ pub struct Wanted {
     pub shown: Map<String, Value>,
     /// The most tokens that the answer may have.
     pub max_tokens: u32,
-    /// Where it goes on from.
-    pub place: Whence,
+    /// What it goes on from.
+    pub continues: Continues,
     /// Whether the response is to be had later.
     pub store: bool,
     /// Whether the client comes for it later.
@@ -53,23 +55,12 @@ pub struct Wanted {
     pub is_quick: bool,
 }
 
-/// Where a response goes on from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Whence {
-    /// From nothing.
-    Nothing,
-    /// From the end of this response.
-    Response(TurnId),
-    /// From the end of this conversation, to which it will belong.
-    Conversation(ConversationId),
-}
-
 impl Wanted {
     /// Whether anything of it outlives its client: what is said in a conversation is kept there, whatever becomes of the
     /// response.
     #[must_use]
     pub fn is_kept(&self) -> bool {
-        self.store || matches!(self.place, Whence::Conversation(_))
+        self.store || matches!(self.continues, Continues::Conversation(_))
     }
 
     /// Reads a request.
@@ -86,9 +77,9 @@ impl Wanted {
     /// # Errors
     /// What is wrong, with the parameter's name.
     pub fn of(mut fields: Fields, rules: &ChatConfig) -> Result<Self, OpenAiError> {
-        let Basis { model, instructions, place, input } = Basis::take(&mut fields, rules)?;
+        let Basis { model, instructions, continues, input } = Basis::take(&mut fields, rules)?;
         // There would be nothing to answer.
-        if input.is_empty() && place == Whence::Nothing {
+        if input.is_empty() && continues == Continues::Nothing {
             return Err(missing("input"));
         }
         let (store, background) = (fields.flag("store")?.unwrap_or(true), fields.flag("background")?.unwrap_or(false));
@@ -135,7 +126,7 @@ impl Wanted {
             input,
             options: sent,
             shown,
-            place,
+            continues,
             store,
             background,
             stream,
@@ -152,8 +143,8 @@ pub struct Basis {
     pub model: String,
     /// The system prompt.
     pub instructions: Option<String>,
-    /// Where it goes on from.
-    pub place: Whence,
+    /// What it goes on from.
+    pub continues: Continues,
     /// The new items.
     pub input: Vec<InputItem>,
 }
@@ -167,7 +158,7 @@ impl Basis {
         Ok(Self {
             model: model(fields, rules)?,
             instructions: fields.text("instructions")?,
-            place: whence(fields)?,
+            continues: continues(fields)?,
             input: fields.take("input").map(|input| items::read(input, "input")).transpose()?.unwrap_or_default(),
         })
     }
@@ -196,7 +187,7 @@ pub fn most_tokens(model: &str, rules: &ChatConfig) -> u32 {
 ///
 /// # Errors
 /// When there are both, or one that is no id.
-fn whence(fields: &mut Fields) -> Result<Whence, OpenAiError> {
+fn continues(fields: &mut Fields) -> Result<Continues, OpenAiError> {
     let previous = fields.text("previous_response_id")?;
     let conversation = match fields.take("conversation") {
         None => None,
@@ -211,23 +202,10 @@ fn whence(fields: &mut Fields) -> Result<Whence, OpenAiError> {
             let message = "'previous_response_id' and 'conversation' cannot be used together.";
             Err(OpenAiError::invalid("previous_response_id", "mutually_exclusive_parameters", message))
         }
-        (Some(id), None) => Ok(Whence::Response(TurnId::of_response(&id).ok_or_else(no_previous)?)),
-        (None, Some(id)) => Ok(Whence::Conversation(ConversationId::parse(&id).ok_or_else(no_conversation)?)),
-        (None, None) => Ok(Whence::Nothing),
+        (Some(id), None) => Ok(Continues::Response(TurnId::of_response(&id).ok_or_else(no_previous)?)),
+        (None, Some(id)) => Ok(Continues::Conversation(ConversationId::parse(&id).ok_or_else(no_conversation)?)),
+        (None, None) => Ok(Continues::Nothing),
     }
-}
-
-/// The response that a request goes on from is not there.
-#[must_use]
-pub fn no_previous() -> OpenAiError {
-    let message = "There is no previous response with this id.";
-    OpenAiError::invalid("previous_response_id", "previous_response_not_found", message)
-}
-
-/// The conversation that a request names is not there.
-#[must_use]
-pub fn no_conversation() -> OpenAiError {
-    OpenAiError::no_conversation("conversation")
 }
 
 /// Takes `truncation`.

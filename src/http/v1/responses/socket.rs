@@ -14,9 +14,10 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::ask;
-use super::home::Home;
-use super::request::{Wanted, Whence};
+use super::request::Wanted;
 use super::stream::{Lead, ResponseStream};
+use super::{scratch_backing, stored_backing};
+use crate::chain::start::Continues;
 use crate::domain::conversation::Owner;
 use crate::domain::turn::TurnStatus;
 use crate::http::app::App;
@@ -28,7 +29,7 @@ use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
 use crate::http::v1::fields::{Fields, unsupported, wrong_value};
 use crate::http::v1::tokenizer::loaded;
 use crate::tasks::InFlightRequest;
-use crate::turn::scratch::Sheet;
+use crate::turn::scratch::ScratchSpace;
 
 /// How many requests may wait for the response before them.
 const MOST_WAITING: usize = 8;
@@ -63,8 +64,8 @@ pub async fn open(
     })?;
     let upgrade = upgrade.max_message_size(app.max_body_bytes).max_frame_size(app.max_body_bytes);
     Ok(upgrade.on_upgrade(move |socket| async move {
-        let sheet = app.scratch.sheet();
-        let talk = Talk { app, owner, sheet, socket, waiting: VecDeque::new() };
+        let space = app.scratch.space();
+        let talk = Talk { app, owner, space, socket, waiting: VecDeque::new() };
         talk.go_on(in_flight).await;
         drop(permit);
     }))
@@ -91,7 +92,7 @@ struct Gone;
 struct Talk {
     app: Arc<App>,
     owner: Owner,
-    sheet: Sheet,
+    space: ScratchSpace,
     socket: WebSocket,
     /// Requests that came while a response was being made.
     waiting: VecDeque<String>,
@@ -156,9 +157,9 @@ impl Talk {
         }
         let wanted = Wanted { stream: true, ..Wanted::of(fields, &self.app.chat)? };
         loaded(&wanted.model).await?;
-        let (kept, scratch) = (Home::kept(&self.app, &self.owner), Home::scratch(&self.sheet));
-        let (home, elsewhere) = if wanted.is_kept() { (kept, scratch) } else { (scratch, kept) };
-        let asked = ask::ask(&self.app, &home, &wanted, None, Some(&elsewhere)).await?;
+        let (stored, scratch) = (stored_backing(&self.app, &self.owner), scratch_backing(&self.app, &self.space));
+        let (backing, fallback) = if wanted.is_kept() { (stored, scratch) } else { (scratch, stored) };
+        let asked = ask::ask(&self.app, &backing, &wanted, None, Some(&fallback)).await?;
         Ok((wanted, ResponseStream::new(asked, None)))
     }
 
@@ -210,11 +211,11 @@ impl Talk {
     /// A response that failed takes the one that it went on from with it, where that lives on this socket: the client
     /// cannot know how much of it was taken in.
     async fn forget_what_failed(&mut self, wanted: &Wanted, response: &ResponseStream) {
-        let Whence::Response(previous) = &wanted.place else { return };
+        let Continues::Response(previous) = &wanted.continues else { return };
         if wanted.is_kept() {
             return;
         }
-        let scratch = Home::scratch(&self.sheet);
+        let scratch = scratch_backing(&self.app, &self.space);
         let record = scratch.response(response.turn()).await;
         if let Ok(Some(record)) = record
             && matches!(record.status, TurnStatus::Failed | TurnStatus::Interrupted)

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
 
-use super::home::Home;
 use super::object::{self, Head};
+use super::stored_backing;
 use super::stream::ResponseStream;
 use crate::domain::conversation::Owner;
 use crate::domain::event::{End, Event, Numbered};
@@ -202,7 +202,7 @@ pub async fn input_items(
 /// A stored response of this owner.
 async fn find(app: &App, owner: &Owner, id: &str) -> Result<TurnRecord, OpenAiError> {
     let turn = TurnId::of_response(id).ok_or_else(no_response)?;
-    let found = Home::kept(app, owner).response(&turn).await.map_err(ApiError::from)?;
+    let found = stored_backing(app, owner).response(&turn).await.map_err(ApiError::from)?;
     found.ok_or_else(no_response)
 }
 

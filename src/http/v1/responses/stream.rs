@@ -16,7 +16,7 @@ use crate::http::sse;
 use crate::http::v1::error::OpenAiError;
 use crate::turn::cancel::CancelOnLeave;
 use crate::turn::reader::{Next, Reader};
-use crate::turn::scratch::Sheet;
+use crate::turn::scratch::ScratchSpace;
 
 /// One reader's view of a response.
 pub struct ResponseStream {
@@ -24,8 +24,8 @@ pub struct ResponseStream {
     head: Head,
     projector: Projector,
     on_leave: Option<CancelOnLeave>,
-    /// What nobody keeps goes with this.
-    _sheet: Option<Sheet>,
+    /// Where the response is, if it is not stored: it goes when its reader does.
+    _space: Option<ScratchSpace>,
 }
 
 /// How a streamed response begins.
@@ -39,17 +39,17 @@ pub enum Lead<F> {
 impl ResponseStream {
     /// The response that was asked for.
     #[must_use]
-    pub fn new(asked: Asked, sheet: Option<Sheet>) -> Self {
+    pub fn new(asked: Asked, space: Option<ScratchSpace>) -> Self {
         let Asked { accepted, head, answer_id } = asked;
         let projector = Projector::new(head.clone(), answer_id, None);
-        Self { reader: accepted.reader, head, projector, on_leave: accepted.on_leave, _sheet: sheet }
+        Self { reader: accepted.reader, head, projector, on_leave: accepted.on_leave, _space: space }
     }
 
     /// A stored response, from after its event number `after`. `reader` reads from the turn's first event on.
     #[must_use]
     pub fn stored(reader: Reader, head: Head, answer_id: ItemId, after: Option<u64>) -> Self {
         let projector = Projector::new(head.clone(), answer_id, after);
-        Self { reader, head, projector, on_leave: None, _sheet: None }
+        Self { reader, head, projector, on_leave: None, _space: None }
     }
 
     /// The turn that is read.

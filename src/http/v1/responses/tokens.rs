@@ -6,18 +6,20 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use serde_json::json;
 
-use super::home::{self, Home, said_up_to};
-use super::request::{Basis, Whence, no_conversation, no_previous, truncation};
+use super::chain_error::of_reference;
+use super::request::{Basis, truncation};
+use super::stored_backing;
 use super::tools::Options;
-use crate::domain::conversation::Place;
+use crate::chain::backing::Backing;
+use crate::chain::start::Continues;
+use crate::chain::{history, references};
 use crate::domain::ids::{ItemId, TurnId};
-use crate::domain::item::{Item, StoredItem};
+use crate::domain::item::Item;
 use crate::domain::json::json_of;
 use crate::domain::model;
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::http::app::App;
 use crate::http::body;
-use crate::http::error::ApiError;
 use crate::http::v1::answer;
 use crate::http::v1::caller::Caller;
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
@@ -41,7 +43,7 @@ pub async fn count(
 ) -> Result<Response, OpenAiError> {
     let bytes = body::object(request, &app).await?;
     let mut fields = Fields::read(&bytes)?;
-    let Basis { model, instructions, place, input } = Basis::take(&mut fields, &app.chat)?;
+    let Basis { model, instructions, continues, input } = Basis::take(&mut fields, &app.chat)?;
     loaded(&model).await?;
     let mut options = Options::default();
     options.tools(&mut fields)?;
@@ -53,7 +55,7 @@ pub async fn count(
     fields.end()?;
     let encoding = model::profile(&model).encoding;
     let turn = TurnId::fresh(&*app.ids, &*app.clock);
-    let said = said(&app, &Home::kept(&app, &owner), &place, input, (&turn, &model)).await?;
+    let said = said(&stored_backing(&app, &owner), &continues, input, (&turn, &model)).await?;
     let said = said.iter().map(|item| item.tokens);
     let instructions = instructions.map_or(0, |text| encoding.count_message(&text));
     let tools = if options.sent.is_empty() { 0 } else { encoding.count(&json_of(&options.sent)) };
@@ -67,37 +69,22 @@ pub async fn count(
 /// # Errors
 /// When what it goes on from, or refers to, is not there.
 pub async fn said(
-    app: &App,
-    home: &Home,
-    whence: &Whence,
+    backing: &Backing,
+    continues: &Continues,
     given: Vec<InputItem>,
     (turn, model): (&TurnId, &str),
 ) -> Result<Vec<Item>, OpenAiError> {
-    let mut said: Vec<Item> = history(app, home, whence).await?.into_iter().map(|stored| stored.item).collect();
+    let mut said: Vec<Item> =
+        history::history(backing, continues).await?.into_iter().map(|stored| stored.item).collect();
     for (place, given) in given.into_iter().enumerate() {
         match given {
             InputItem::New(new) => said.push(new.item(ItemId::input_of(turn, new.kind, place), None, model)),
             InputItem::Reference(id) if said.iter().any(|item| item.id == id) => {}
-            InputItem::Reference(id) => said.push(home::said_with(&[home], &id, &format!("input[{place}].id")).await?),
+            InputItem::Reference(id) => {
+                let found = references::find(&[backing], &id).await;
+                said.push(found.map_err(|error| of_reference(error, &format!("input[{place}].id")))?);
+            }
         }
     }
     Ok(said)
-}
-
-/// All that was said before.
-async fn history(app: &App, home: &Home, whence: &Whence) -> Result<Vec<StoredItem>, OpenAiError> {
-    let (place, last) = match whence {
-        Whence::Nothing => return Ok(Vec::new()),
-        Whence::Conversation(id) => {
-            let place = Place { owner: home.owner.clone(), conversation: id.clone() };
-            let info = home.store.conversation(&place).await.map_err(ApiError::from)?;
-            info.filter(|info| !info.hidden).ok_or_else(no_conversation)?;
-            (place, u64::MAX - 1)
-        }
-        Whence::Response(turn) => {
-            let record = home.response(turn).await.map_err(ApiError::from)?.ok_or_else(no_previous)?;
-            (record.place, record.items_then.ok_or_else(no_previous)?)
-        }
-    };
-    Ok(said_up_to(home, &place, last, app.clock.now_ms()).await.map_err(ApiError::from)?)
 }

@@ -1,0 +1,55 @@
+//! What an item reference means: an item that came with a response, named by its id.
+
+use super::ChainError;
+use super::backing::Backing;
+use super::start::StartPoint;
+use crate::domain::event::Answer;
+use crate::domain::ids::ItemId;
+use crate::domain::item::Item;
+use crate::domain::model;
+use crate::domain::output::Output;
+use crate::domain::reply;
+use crate::domain::turn::TurnRecord;
+
+/// The item that a turn at `start` is to be given; `None` where its history has the item already.
+///
+/// # Errors
+/// When there is no such item in any of `backings`.
+pub async fn resolve(backings: &[&Backing], start: &StartPoint, id: &ItemId) -> Result<Option<Item>, ChainError> {
+    if !start.create
+        && let Some(backing) = backings.iter().find(|backing| backing.owner == start.place.owner)
+    {
+        // Later items belong to another branch.
+        let last = start.expected_items.unwrap_or(u64::MAX);
+        let found = backing.store.item(&start.place, id).await?;
+        if found.is_some_and(|stored| stored.seq <= last) {
+            return Ok(None);
+        }
+    }
+    find(backings, id).await.map(Some)
+}
+
+/// The item of this id among those that came with a response, which the id names.
+///
+/// # Errors
+/// When there is no such item in any of `backings`.
+pub async fn find(backings: &[&Backing], id: &ItemId) -> Result<Item, ChainError> {
+    let turn = id.turn().ok_or(ChainError::UnknownItem)?;
+    for backing in backings {
+        let record = backing.response(&turn).await?;
+        if let Some(item) = record.and_then(|record| item_of_turn(&record, id)) {
+            return Ok(item);
+        }
+    }
+    Err(ChainError::UnknownItem)
+}
+
+/// From the turn's input or its answer.
+fn item_of_turn(record: &TurnRecord, id: &ItemId) -> Option<Item> {
+    if let Some(item) = record.request.input.iter().find(|item| item.id == *id) {
+        return Some(item.clone());
+    }
+    let outputs = record.answer.as_ref().map(Answer::outputs).unwrap_or_default();
+    let output = outputs.iter().find(|output: &&Output| output.id() == id)?;
+    reply::item_of(output, &record.id, model::profile(&record.request.model).encoding, true)
+}
