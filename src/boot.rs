@@ -15,6 +15,7 @@ use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::{Ids, SystemIds};
 use crate::domain::model;
 use crate::http::server::{self, Parts};
+use crate::metering::Metering;
 use crate::store::redis::{Redis, RedisSettings};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError};
@@ -96,9 +97,9 @@ pub async fn parts(config: &Config) -> Result<Parts, String> {
     drop(std::thread::Builder::new().name("tokenizer".into()).spawn(move || encoding.load()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
-    let upstream = upstream(config, clock.clone(), ids.clone())?;
+    let metering = Metering::new(upstream(config, clock.clone(), ids.clone())?);
     let store = store(config, clock.clone(), Sqlite::open).await?;
-    Ok(Parts { clock, ids, store, upstream })
+    Ok(Parts { clock, ids, store, metering })
 }
 
 async fn store(
@@ -152,7 +153,7 @@ pub async fn banner(config: &Config, parts: &Parts, port: u16) -> String {
         true => format!("http://localhost:{port}"),
         false => format!("http://{}", std::net::SocketAddr::new(config.host, port)),
     };
-    let (store, upstream) = (parts.store.info(), parts.upstream.info());
+    let (store, upstream) = (parts.store.info(), parts.metering.upstream());
     let (store_hint, upstream_hint) = match (store.shared, upstream.kind) {
         (false, "demo") => ("REDIS_URL for Redis", "OPENAI_API_KEY or OPENAI_BASE_URL for a real one"),
         (false, _) => ("REDIS_URL for Redis", "OPENAI_BASE_URL for another one"),
@@ -205,9 +206,9 @@ async fn check(config: &Config) -> Result<String, String> {
     let mut out = config.summary();
     let parts = parts(config).await.map_err(|error| format!("{out}\n{error}"))?;
     let store = parts.store.ping().await;
-    let upstream = parts.upstream.check().await;
+    let upstream = parts.metering.check().await;
     let sound = store.is_ok() && upstream.is_ok();
-    let (store_info, upstream_info) = (parts.store.info(), parts.upstream.info());
+    let (store_info, upstream_info) = (parts.store.info(), parts.metering.upstream());
     let store = store.map_or_else(|error| error.to_string(), |()| "answers".to_owned());
     let upstream = upstream.unwrap_or_else(|fault| fault.to_string());
     let _ = write!(

@@ -32,6 +32,10 @@ pub mod http;
 #[cfg(not(feature = "testing"))]
 mod http;
 #[cfg(feature = "testing")]
+pub mod metering;
+#[cfg(not(feature = "testing"))]
+mod metering;
+#[cfg(feature = "testing")]
 pub mod store;
 #[cfg(not(feature = "testing"))]
 mod store;

@@ -11,11 +11,11 @@ use crate::access::session::SessionCookies;
 use crate::config::ChatConfig;
 use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
+use crate::metering::Metering;
 use crate::store::Store;
 use crate::tasks::InFlight;
 use crate::turn::Turns;
 use crate::turn::scratch::Scratch;
-use crate::upstream::Upstream;
 
 /// The server's parts, put together once in `server.rs`.
 pub struct App {
@@ -25,8 +25,8 @@ pub struct App {
     pub scratch: Scratch,
     /// For what needs no turn: reading history, readiness.
     pub store: Arc<dyn Store>,
-    /// For requests that are passed on to the model as they are.
-    pub upstream: Arc<dyn Upstream>,
+    /// The only way to a model.
+    pub metering: Metering,
     /// Those requests, while they last.
     pub in_flight: InFlight,
     /// Who may use the SDK door.

@@ -21,6 +21,7 @@ use crate::access::session::Session;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ConversationId, TurnId};
 use crate::http::app::App;
+use crate::metering::Route;
 use crate::store::{HistoryPage, IdempotencyKey, SessionUse};
 use crate::turn::{Accepted, Ask, Refused};
 
@@ -91,7 +92,7 @@ async fn validate(
 async fn ask_as_session(app: &App, known: Option<Session>, wanted: Wanted) -> Result<(Session, Accepted), ApiError> {
     let max_age_ms = app.sessions.max_age_ms();
     if let Some(session) = known {
-        let ask = ask_for(app, &session, SessionUse::Renew(max_age_ms), &wanted);
+        let ask = ask_for(app, &session, SessionUse::Renew(max_age_ms), &wanted)?;
         match app.turns.ask(ask).await {
             Err(Refused::UnknownSession) => {}
             other => return Ok((session, other?)),
@@ -101,16 +102,18 @@ async fn ask_as_session(app: &App, known: Option<Session>, wanted: Wanted) -> Re
         return Err(Refused::UnknownConversation.into());
     }
     let session = Session::mint(&*app.ids);
-    let ask = ask_for(app, &session, SessionUse::Create(max_age_ms), &wanted);
+    let ask = ask_for(app, &session, SessionUse::Create(max_age_ms), &wanted)?;
     let accepted = app.turns.ask(ask).await?;
     Ok((session, accepted))
 }
 
-fn ask_for(app: &App, session: &Session, session_use: SessionUse, wanted: &Wanted) -> Ask {
+fn ask_for(app: &App, session: &Session, session_use: SessionUse, wanted: &Wanted) -> Result<Ask, ApiError> {
     let turn = TurnId::fresh(&*app.ids, &*app.clock);
-    Ask {
+    let owner = session.owner();
+    Ok(Ask {
+        permit: app.metering.permit(&owner, Route::Chat)?,
         place: Place {
-            owner: session.owner(),
+            owner,
             conversation: wanted.conversation(session, || ConversationId::fresh(&*app.ids, &*app.clock)),
         },
         session: session_use,
@@ -122,7 +125,7 @@ fn ask_for(app: &App, session: &Session, session_use: SessionUse, wanted: &Wante
         idempotency: wanted.idempotency(),
         on_busy: wanted.on_busy(),
         drop_if_unheard: wanted.cancels_on_disconnect(),
-    }
+    })
 }
 
 /// The whole answer, or the stream of it from its first event on; a failure before that keeps its status.

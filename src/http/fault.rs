@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 
 use super::error::ApiError;
 use crate::domain::turn::{Fault, FaultKind};
+use crate::metering::NotAllowed;
 use crate::store::StoreError;
 use crate::turn::Refused;
 use crate::turn::reader::Next;
@@ -22,6 +23,12 @@ impl From<StoreError> for ApiError {
             StoreError::Broken(_) => ("store_failed", "The store failed."),
         };
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, text).retry_after(STORE_RETRY)
+    }
+}
+
+impl From<NotAllowed> for ApiError {
+    fn from(not_allowed: NotAllowed) -> Self {
+        match not_allowed {}
     }
 }
 

@@ -23,11 +23,11 @@ use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
 use crate::http::app::{App, Readiness};
 use crate::http::{guard, router};
+use crate::metering::Metering;
 use crate::store::Store;
 use crate::tasks::{InFlight, Tasks};
 use crate::turn::scratch::Scratch;
 use crate::turn::{TurnLimits, Turns};
-use crate::upstream::Upstream;
 
 /// How often expired things are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -57,8 +57,8 @@ pub struct Parts {
     pub ids: Arc<dyn Ids>,
     /// Where everything is kept.
     pub store: Arc<dyn Store>,
-    /// The model.
-    pub upstream: Arc<dyn Upstream>,
+    /// The only way to a model.
+    pub metering: Metering,
 }
 
 /// Serves on `listener` until `shutdown` resolves, then ends in order: no longer ready, no new turns, running turns get
@@ -113,14 +113,14 @@ fn app(config: &Config, parts: &Parts, tasks: &Tasks) -> Arc<App> {
         store_patience: config.pace.store_patience,
         on_crash: config.on_crash,
     };
-    let (store, upstream, clock) = (parts.store.clone(), parts.upstream.clone(), parts.clock.clone());
+    let (store, metering, clock) = (parts.store.clone(), parts.metering.clone(), parts.clock.clone());
     let session = &config.session;
-    let scratch = Scratch::new(upstream.clone(), clock.clone(), parts.ids.clone(), &limits, tasks.clone());
+    let scratch = Scratch::new(metering.clone(), clock.clone(), parts.ids.clone(), &limits, tasks.clone());
     Arc::new(App {
         scratch,
-        turns: Turns::new(store.clone(), upstream.clone(), clock.clone(), &*parts.ids, limits, tasks.clone()),
+        turns: Turns::new(store.clone(), metering.clone(), clock.clone(), &*parts.ids, limits, tasks.clone()),
         store,
-        upstream,
+        metering,
         in_flight: InFlight::default(),
         keys: KeyAccess::new(config.api_keys.clone(), KeyCache::new(parts.store.clone()), config.is_open()),
         clock,

@@ -210,6 +210,7 @@ impl Inner {
             fence: started.fence,
             attempt: 1,
             request: ask.request.clone(),
+            model_call: ask.permit.start(),
             budget,
             history: started.history,
             hub,

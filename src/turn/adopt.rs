@@ -16,6 +16,7 @@ use crate::domain::reply::Reply;
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::domain::turn::{Fault, FaultKind, TurnRecord, TurnStatus, Usage};
 use crate::domain::window::Budget;
+use crate::metering::Permit;
 use crate::store::{AppendEvents, Appended, EventsPage, StoreError};
 
 /// How many turns are taken over at once; the next ones follow when these run.
@@ -92,10 +93,11 @@ impl Inner {
             }
             Appended::Stored { cancel_requested: false } => {
                 let budget = prompt::budget(&orphan.request, self.limits.history_max_tokens);
+                let permit = self.metering.permit_again(&orphan.place.owner, &orphan.request);
                 let rerun = self.limits.on_crash == OnCrash::Rerun && remains.attempts < MAX_ATTEMPTS;
-                match budget {
-                    Ok(budget) if rerun => {
-                        let job = self.rerun(orphan, hub, &remains, budget).await?;
+                match (permit, budget) {
+                    (Ok(permit), Ok(budget)) if rerun => {
+                        let job = self.rerun(orphan, hub, &remains, (permit, budget)).await?;
                         guarded(self, job).await;
                     }
                     _ => {
@@ -114,13 +116,14 @@ impl Inner {
         orphan: &TurnRecord,
         hub: &Arc<Hub>,
         remains: &Remains,
-        budget: Budget,
+        (permit, budget): (Permit, Budget),
     ) -> Result<Job, StoreError> {
         Ok(Job {
             turn: orphan.id.clone(),
             fence: orphan.fence,
             attempt: remains.attempts + 1,
             request: orphan.request.clone(),
+            model_call: permit.start(),
             budget,
             history: self.store.window(&orphan.place, budget).await?,
             hub: hub.clone(),

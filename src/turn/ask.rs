@@ -6,6 +6,7 @@ use super::reader::Reader;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::turn::TurnRequest;
+use crate::metering::Permit;
 use crate::store::{IdempotencyKey, SessionUse, StoreError};
 
 /// What a door asks for.
@@ -23,6 +24,8 @@ pub struct Ask {
     pub expected_items: Option<u64>,
     /// What is asked.
     pub request: TurnRequest,
+    /// The permission to ask it.
+    pub permit: Permit,
     /// The id that the turn will have.
     pub turn: TurnId,
     /// The client's idempotency key, where it sent one.

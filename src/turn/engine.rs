@@ -13,9 +13,9 @@ use crate::config::OnCrash;
 use crate::domain::clock::Clock;
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::ids::{Ids, InstanceId, TurnId};
+use crate::metering::Metering;
 use crate::store::{Notice, Store, StoreError};
 use crate::tasks::Tasks;
-use crate::upstream::Upstream;
 
 /// What a turn's life is bounded by.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ pub struct Turns(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) store: Arc<dyn Store>,
-    pub(super) upstream: Arc<dyn Upstream>,
+    pub(super) metering: Metering,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) instance: InstanceId,
     pub(super) limits: TurnLimits,
@@ -69,7 +69,7 @@ impl Turns {
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
-        upstream: Arc<dyn Upstream>,
+        metering: Metering,
         clock: Arc<dyn Clock>,
         ids: &dyn Ids,
         limits: TurnLimits,
@@ -81,7 +81,7 @@ impl Turns {
         let admissions = TaskTracker::new();
         let inner = Inner {
             store,
-            upstream,
+            metering,
             clock,
             instance,
             limits,

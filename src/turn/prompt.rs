@@ -6,7 +6,7 @@ use crate::domain::model::{self, Profile};
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::domain::turn::{Fault, FaultKind, TurnRequest};
 use crate::domain::window::{self, Budget};
-use crate::upstream::{Call, PromptMessage};
+use crate::metering::{Call, PromptMessage};
 
 /// A prompt that cannot be sent, however much history is left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

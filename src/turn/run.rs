@@ -21,8 +21,8 @@ use crate::domain::item::StoredItem;
 use crate::domain::reply::Reply;
 use crate::domain::turn::{Fault, FaultKind, TurnRequest, TurnStatus, Usage};
 use crate::domain::window::Budget;
+use crate::metering::{ModelCall, Pieces};
 use crate::store::Appended;
-use crate::upstream::Pieces;
 
 /// How many batches that are ready are taken before the log gets to write: enough that a fast upstream costs few writes,
 /// few enough that readers need not wait for its end.
@@ -34,6 +34,8 @@ pub(super) struct Job {
     pub(super) fence: u64,
     pub(super) attempt: u32,
     pub(super) request: TurnRequest,
+    /// Makes the call.
+    pub(super) model_call: ModelCall,
     pub(super) budget: Budget,
     pub(super) history: Vec<StoredItem>,
     pub(super) hub: Arc<Hub>,
@@ -76,14 +78,13 @@ enum Outcome {
 
 /// Runs the turn; the next one of its queue gets in when the history has it.
 async fn run(inner: Arc<Inner>, job: Job) {
-    let Job { turn, fence, attempt, request, budget, history, hub, next_seq, spent, slot } = job;
+    let Job { turn, fence, attempt, request, model_call, budget, history, hub, next_seq, spent, slot } = job;
     let prompt = prompt::compose(&request, &budget, history);
     let prompt_tokens = prompt.as_ref().map_or(0, |prompt| prompt.tokens);
     let mut log = EventLog::new(inner.store.clone(), hub.clone(), turn.clone(), fence, inner.limits.lease, next_seq);
     let mut reply = Reply::to(&request, attempt);
-    let upstream = inner.upstream.clone();
     let call = prompt.map(|prompt| prompt.call).map_err(|too_long| too_long.fault());
-    let pieces = async move { upstream.call(call?).await }.into_stream().try_flatten();
+    let pieces = async move { model_call.call(call?).await }.into_stream().try_flatten();
     // A defect there fails this turn; it must not leave it running for nobody.
     let id = turn.clone();
     let pieces = AssertUnwindSafe(pieces).catch_unwind().map(move |batch| batch.unwrap_or_else(|_| Err(defect(&id))));

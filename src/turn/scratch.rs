@@ -8,10 +8,10 @@ use crate::config::OnCrash;
 use crate::domain::clock::Clock;
 use crate::domain::conversation::Owner;
 use crate::domain::ids::Ids;
+use crate::metering::Metering;
 use crate::store::Store;
 use crate::store::memory::Memory;
 use crate::tasks::Tasks;
-use crate::upstream::Upstream;
 
 /// The turns of all scratch spaces, over one store in memory.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ impl Scratch {
     /// Turns with the limits of stored ones. Nothing of them outlives the process, so none is taken over.
     #[must_use]
     pub fn new(
-        upstream: Arc<dyn Upstream>,
+        metering: Metering,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
         limits: &TurnLimits,
@@ -41,7 +41,7 @@ impl Scratch {
     ) -> Self {
         let store: Arc<dyn Store> = Arc::new(Memory::new(clock.clone()));
         let limits = TurnLimits { on_crash: OnCrash::Interrupt, ..limits.clone() };
-        let turns = Turns::new(store.clone(), upstream, clock.clone(), &*ids, limits, tasks.clone());
+        let turns = Turns::new(store.clone(), metering, clock.clone(), &*ids, limits, tasks.clone());
         Self { turns, store, ids, clock, tasks }
     }
 

@@ -15,10 +15,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("upstream", &["domain", "config"]),
     ("access", &["domain", "config", "store"]),
     ("cli", &["config", "access"]),
-    ("turn", &["domain", "config", "tasks", "store", "upstream"]),
+    ("metering", &["domain", "config", "upstream"]),
+    ("turn", &["domain", "config", "tasks", "store", "metering"]),
     ("chain", &["domain", "config", "store", "turn"]),
-    ("http", &["domain", "config", "tasks", "store", "upstream", "access", "turn", "chain"]),
-    ("boot", &["domain", "config", "store", "upstream", "access", "cli", "telemetry", "http"]),
+    ("http", &["domain", "config", "tasks", "store", "upstream", "access", "metering", "turn", "chain"]),
+    ("boot", &["domain", "config", "store", "upstream", "access", "cli", "telemetry", "metering", "http"]),
 ];
 
 const MOST_LINES: usize = 450;
@@ -56,6 +57,22 @@ fn the_library_lists_every_room_twice() {
             |visibility: &str| lib.lines().filter(|line| line.trim() == format!("{visibility}mod {room};")).count();
         assert_eq!((listed("pub "), listed("")), (1, 1), "src/lib.rs lists {room} once as public and once as private");
     }
+}
+
+/// Who may use a model, and for how much, is decided in one room: no other can call one.
+#[test]
+fn only_metering_calls_a_model() {
+    const MAY: [&str; 3] = ["upstream", "metering", "boot"];
+    let elsewhere = rust_files("src").into_iter().filter(|(path, _)| !MAY.contains(&room_of(path).as_str()));
+    let callers = elsewhere.filter(|(_, text)| names_the_upstream(text)).map(|(path, _)| path);
+    let callers: Vec<String> = callers.collect();
+    assert!(callers.is_empty(), "these name the trait that calls models: {callers:?}");
+}
+
+/// Whether the trait that calls models stands in the code as a word of its own.
+fn names_the_upstream(text: &str) -> bool {
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    code.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_')).any(|word| word == "Upstream")
 }
 
 #[test]
@@ -196,6 +213,8 @@ fn root() -> &'static Path {
 #[test]
 fn the_rules_catch_what_they_should() {
     assert_eq!(imports("use crate::store::{A};\n// crate::no\nlet x = crate::http::f();"), ["store::", "http::f"]);
+    assert!(names_the_upstream("use crate::upstream::{Call, Upstream};"));
+    assert!(!names_the_upstream("// Upstream\nuse crate::upstream::UpstreamInfo;"));
     assert_eq!(room_of("src/turn/run.rs"), "turn");
     assert_eq!(room_of("src/config.rs"), "config");
     assert_eq!(links("[a](b.md#c) [d](https://x/y) [e](#f)"), ["b.md"]);

@@ -28,8 +28,8 @@ use super::error::{OpenAiError, OpenAiErrorBody};
 use crate::domain::turn::{Fault, FaultKind};
 use crate::http::app::App;
 use crate::http::{body, fault};
+use crate::metering::{Chunks, Completed, Route};
 use crate::tasks::InFlightRequest;
-use crate::upstream::forward::{Chunks, Completed};
 
 /// Answer a list of messages, as OpenAI's Chat Completions do. Every field goes to the model as it is; `model` may be left
 /// out.
@@ -57,9 +57,10 @@ pub async fn create(
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let in_flight = app.in_flight.enter();
+    let permit = app.metering.permit(&owner, Route::Completions)?;
     let (ask, order) = ask(body::object(request, &app).await?, &app)?;
     let keeper = order.map(|order| Keeper::new(app.clone(), owner, order));
-    let completed = in_flight.unless_stopped(app.upstream.complete(ask)).await.ok_or_else(fault::stopping)??;
+    let completed = in_flight.unless_stopped(permit.start().complete(ask)).await.ok_or_else(fault::stopping)??;
     let kept = in_flight.unless_stopped(kept(completed, keeper)).await.ok_or_else(fault::stopping)?;
     Ok(match kept? {
         Completed::Plain(body) => answer::written(body),

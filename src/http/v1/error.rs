@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::domain::turn::{Fault, FaultKind};
 use crate::http::error::ApiError;
-use crate::upstream::forward::Rejected;
+use crate::metering::{NotAllowed, Rejected};
 
 static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -160,6 +160,12 @@ impl From<ApiError> for OpenAiError {
             None => body.error,
         };
         Self { retry_after, ..Self::new(status, kind_of(status), &body.code, message) }
+    }
+}
+
+impl From<NotAllowed> for OpenAiError {
+    fn from(not_allowed: NotAllowed) -> Self {
+        match not_allowed {}
     }
 }
 

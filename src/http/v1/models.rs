@@ -12,8 +12,10 @@ use utoipa::ToSchema;
 use super::answer;
 use super::caller::Caller;
 use super::error::{OpenAiError, OpenAiErrorBody};
+use crate::domain::conversation::Owner;
 use crate::http::app::App;
 use crate::http::fault;
+use crate::metering::Route;
 
 /// A model.
 #[derive(Debug, Serialize, ToSchema)]
@@ -59,8 +61,8 @@ struct Named<'a> {
     (status = "4XX", description = "No key, or not one of this server's.", body = OpenAiErrorBody),
     (status = "5XX", description = "The model's server or this one failed.", body = OpenAiErrorBody),
 ))]
-pub async fn list(State(app): State<Arc<App>>, _: Caller) -> Result<Response, OpenAiError> {
-    let data = known(&app).await?.into_iter().map(|(_, model)| model).collect();
+pub async fn list(State(app): State<Arc<App>>, Caller(owner): Caller) -> Result<Response, OpenAiError> {
+    let data = known(&app, &owner).await?.into_iter().map(|(_, model)| model).collect();
     Ok(axum::Json(ModelList { object: "list", data }).into_response())
 }
 
@@ -71,29 +73,34 @@ pub async fn list(State(app): State<Arc<App>>, _: Caller) -> Result<Response, Op
     (status = "4XX", description = "There is none of this name, or no key.", body = OpenAiErrorBody),
     (status = "5XX", description = "The model's server or this one failed.", body = OpenAiErrorBody),
 ))]
-pub async fn retrieve(State(app): State<Arc<App>>, _: Caller, Path(id): Path<String>) -> Result<Response, OpenAiError> {
-    find(&app, &id).await
+pub async fn retrieve(
+    State(app): State<Arc<App>>,
+    Caller(owner): Caller,
+    Path(id): Path<String>,
+) -> Result<Response, OpenAiError> {
+    find(&app, &owner, &id).await
 }
 
 /// One model whose id has slashes in it that the client did not encode.
 pub async fn retrieve_slashed(
     State(app): State<Arc<App>>,
-    _: Caller,
-    Path((owner, rest)): Path<(String, String)>,
+    Caller(owner): Caller,
+    Path((vendor, rest)): Path<(String, String)>,
 ) -> Result<Response, OpenAiError> {
-    find(&app, &format!("{owner}/{rest}")).await
+    find(&app, &owner, &format!("{vendor}/{rest}")).await
 }
 
-async fn find(app: &App, id: &str) -> Result<Response, OpenAiError> {
-    let known = known(app).await?;
+async fn find(app: &App, owner: &Owner, id: &str) -> Result<Response, OpenAiError> {
+    let known = known(app, owner).await?;
     let (_, model) = known.into_iter().find(|(name, _)| name == id).ok_or_else(OpenAiError::no_model)?;
     Ok(answer::written(model.get().to_owned()))
 }
 
 /// By id; each as the upstream describes it.
-async fn known(app: &App) -> Result<Vec<(String, Box<RawValue>)>, OpenAiError> {
+async fn known(app: &App, owner: &Owner) -> Result<Vec<(String, Box<RawValue>)>, OpenAiError> {
+    let permit = app.metering.permit(owner, Route::Models)?;
     let in_flight = app.in_flight.enter();
-    let listed = in_flight.unless_stopped(app.upstream.models()).await.ok_or_else(fault::stopping)??;
+    let listed = in_flight.unless_stopped(permit.start().models()).await.ok_or_else(fault::stopping)??;
     let allowed = &app.chat.allowed_models;
     if let Some(body) = &listed
         && let Ok(Listed { data }) = serde_json::from_slice(body)

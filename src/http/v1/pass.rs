@@ -14,7 +14,7 @@ use super::upload::upload;
 use crate::domain::conversation::Owner;
 use crate::http::app::App;
 use crate::http::fault;
-use crate::upstream::forward::{Passage, Passed};
+use crate::metering::{Passage, Passed, Route};
 
 /// What goes up besides the body. Neither credentials nor cookies: what they open is not the upstream's.
 const UP: [&str; 7] =
@@ -42,6 +42,7 @@ pub async fn any(State(app): State<Arc<App>>, caller: Caller, request: Request) 
     if matches!(caller.0, Owner::Session(_)) && (path == "/v1/files" || path.starts_with("/v1/files/")) {
         return Err(files_need_a_key());
     }
+    let permit = app.metering.permit(&caller.0, Route::Passage)?;
     let in_flight = app.in_flight.enter();
     let (parts, body) = request.into_parts();
     let (body, upload, watched) = upload(body, app.max_upload_bytes, app.body_timeout)?;
@@ -53,7 +54,7 @@ pub async fn any(State(app): State<Arc<App>>, caller: Caller, request: Request) 
         body,
         upload,
     };
-    let passed = in_flight.unless_stopped(app.upstream.pass(passage)).await.ok_or_else(fault::stopping)?;
+    let passed = in_flight.unless_stopped(permit.start().pass(passage)).await.ok_or_else(fault::stopping)?;
     if let Some(failure) = watched.failure() {
         return Err(failure.into());
     }

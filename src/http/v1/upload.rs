@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::http::error::ApiError;
-use crate::upstream::forward::{Upload, UploadState};
+use crate::metering::{Upload, UploadState};
 
 /// Why a body did not come whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

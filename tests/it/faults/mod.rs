@@ -54,7 +54,7 @@ impl Rig {
             setup = setup.set(name, value);
         }
         let parts = boot::parts(&setup.config()).await.unwrap();
-        let server = setup.store(parts.store).upstream(parts.upstream).start().await;
+        let server = setup.store(parts.store).metering(parts.metering).start().await;
         Self { fake, server, folder, redis }
     }
 }

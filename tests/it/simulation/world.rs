@@ -13,6 +13,7 @@ use openai_backend::domain::ids::{ConversationId, ItemId, SeededIds, TurnId};
 use openai_backend::domain::item::{Item, user_message};
 use openai_backend::domain::tokens::Encoding;
 use openai_backend::domain::turn::TurnRequest;
+use openai_backend::metering::Metering;
 use openai_backend::store::memory::Memory;
 use openai_backend::store::{EventsPage, Store};
 use openai_backend::tasks::Tasks;
@@ -114,6 +115,7 @@ pub struct World {
     pub plan: Plan,
     pub store: Arc<Memory>,
     pub upstream: Arc<Chance>,
+    pub metering: Metering,
     pub clock: Arc<VirtualClock>,
     pub ids: SeededIds,
     pub sky: Sky,
@@ -130,9 +132,11 @@ impl World {
         let mut dice = Dice::new(seed);
         let plan = Plan::of(&mut dice);
         let clock = Arc::new(VirtualClock(Instant::now()));
+        let upstream = Arc::new(Chance::new(dice.throw(u64::MAX)));
         let world = Self {
             store: Arc::new(Memory::new(clock.clone())),
-            upstream: Arc::new(Chance::new(dice.throw(u64::MAX))),
+            metering: Metering::new(upstream.clone()),
+            upstream,
             ids: SeededIds::new(1),
             sky: Sky::new(plan.weather, dice.throw(u64::MAX)),
             slots: Mutex::new((0..plan.servers).map(|_| None).collect()),
@@ -171,7 +175,7 @@ impl World {
             on_crash: self.plan.on_crash,
         };
         let store = Meddled::new(self.store.clone(), way);
-        let turns = Turns::new(store, self.upstream.clone(), self.clock.clone(), &self.ids, limits, tasks.clone());
+        let turns = Turns::new(store, self.metering.clone(), self.clock.clone(), &self.ids, limits, tasks.clone());
         tasks.spawn("notices", turns.clone().heed_notices());
         tasks.spawn("adopt", turns.clone().adopt_orphans());
         let number = {

@@ -6,6 +6,7 @@ use openai_backend::config::{Config, Given, Pace};
 use openai_backend::domain::clock::{Clock, SystemClock};
 use openai_backend::domain::ids::{Ids, SystemIds};
 use openai_backend::http::server::{self, Parts};
+use openai_backend::metering::Metering;
 use openai_backend::store::Store;
 use openai_backend::store::memory::Memory;
 use openai_backend::upstream::Upstream;
@@ -24,7 +25,7 @@ pub struct Setup {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     store: Option<Arc<dyn Store>>,
-    upstream: Arc<dyn Upstream>,
+    metering: Metering,
     pace: Pace,
 }
 
@@ -43,7 +44,7 @@ impl Default for Setup {
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds),
             store: None,
-            upstream: Arc::new(Demo::new(std::time::Duration::ZERO)),
+            metering: Metering::new(Arc::new(Demo::new(std::time::Duration::ZERO))),
             pace: Pace::default(),
         }
     }
@@ -66,8 +67,12 @@ impl Setup {
         self
     }
 
-    pub fn upstream(mut self, upstream: Arc<dyn Upstream>) -> Self {
-        self.upstream = upstream;
+    pub fn upstream(self, upstream: Arc<dyn Upstream>) -> Self {
+        self.metering(Metering::new(upstream))
+    }
+
+    pub fn metering(mut self, metering: Metering) -> Self {
+        self.metering = metering;
         self
     }
 
@@ -88,7 +93,7 @@ impl Setup {
         let listener = server::listen(&Config { port: 0, ..config.clone() }).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let store = self.store.unwrap_or_else(|| Arc::new(Memory::new(self.clock.clone())));
-        let parts = Parts { clock: self.clock, ids: self.ids, store: store.clone(), upstream: self.upstream };
+        let parts = Parts { clock: self.clock, ids: self.ids, store: store.clone(), metering: self.metering };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
             let stopped = async {

@@ -12,7 +12,7 @@ use crate::http::app::App;
 use crate::http::body;
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, missing};
-use crate::upstream::forward::Ask;
+use crate::metering::Ask;
 
 /// What is looked at of a request. The rest is the model's business, and goes on byte for byte.
 #[derive(Deserialize)]
@@ -62,7 +62,7 @@ pub fn ask(body: Bytes, app: &App) -> Result<(Ask, Option<Order>), OpenAiError> 
         _ => None,
     };
     let mut up = match sketch.store {
-        Some(_) if app.upstream.info().kind != "openai" => {
+        Some(_) if app.metering.upstream().kind != "openai" => {
             without(&body, if order.is_some() { &OURS } else { &OURS[..1] })?
         }
         _ => body.clone(),

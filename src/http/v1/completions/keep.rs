@@ -19,8 +19,8 @@ use crate::domain::turn::{Fault, FaultKind};
 use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::v1::error::OpenAiError;
+use crate::metering::Chunks;
 use crate::store::documents::{Document, DocumentKind};
-use crate::upstream::forward::Chunks;
 use crate::upstream::openai::relay::event_end;
 use crate::upstream::openai::sse::Parser;
 

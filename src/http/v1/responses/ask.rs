@@ -24,6 +24,7 @@ use crate::http::chat::request::idempotency_key;
 use crate::http::error::ApiError;
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::items::{InputItem, NewItem};
+use crate::metering::Permit;
 use crate::store::{IdempotencyKey, KeyRole, SessionUse};
 use crate::turn::{Accepted, Ask, OnBusy};
 
@@ -70,11 +71,11 @@ pub fn key_of(headers: &HeaderMap, body: &[u8]) -> Result<Option<IdempotencyKey>
 pub async fn ask(
     app: &App,
     backing: &Backing,
-    wanted: &Wanted,
+    (wanted, permit): (&Wanted, &Permit),
     key: Option<IdempotencyKey>,
     fallback: Option<&Backing>,
 ) -> Result<Asked, OpenAiError> {
-    let asked = ask_once(app, backing, wanted, key.clone(), fallback).await?;
+    let asked = ask_once(app, backing, (wanted, permit), key.clone(), fallback).await?;
     let Some(key) = key.filter(|key| key.role == KeyRole::Join && key.key.starts_with("resend.")) else {
         return Ok(asked.0);
     };
@@ -82,7 +83,7 @@ pub async fn ask(
     match asked.1 {
         Some(joined) if joined.answer.is_none() && joined.status == TurnStatus::Failed => {
             let key = IdempotencyKey { role: KeyRole::Remember, ..key };
-            Ok(ask_once(app, backing, wanted, Some(key), fallback).await?.0)
+            Ok(ask_once(app, backing, (wanted, permit), Some(key), fallback).await?.0)
         }
         _ => Ok(asked.0),
     }
@@ -92,7 +93,7 @@ pub async fn ask(
 async fn ask_once(
     app: &App,
     backing: &Backing,
-    wanted: &Wanted,
+    (wanted, permit): (&Wanted, &Permit),
     key: Option<IdempotencyKey>,
     fallback: Option<&Backing>,
 ) -> Result<(Asked, Option<TurnRecord>), OpenAiError> {
@@ -107,6 +108,7 @@ async fn ask_once(
         hidden: start.create,
         expected_items: start.expected_items,
         request: request.clone(),
+        permit: permit.clone(),
         turn: turn.clone(),
         idempotency: key.clone(),
         on_busy: OnBusy::Reject,

@@ -25,7 +25,7 @@ use crate::http::v1::fields::{Fields, missing};
 use crate::http::v1::items;
 use crate::http::v1::tokenizer::loaded;
 use crate::http::{body, fault};
-use crate::upstream::Call;
+use crate::metering::{Call, Permit, Route};
 
 /// Cut a long history down. The output goes into the next request in place of it: what the person said last, word for word,
 /// and an item of type `compaction`, which this server reads.
@@ -45,6 +45,7 @@ pub async fn compact(
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let in_flight = app.in_flight.enter();
+    let permit = app.metering.permit(&owner, Route::Responses)?;
     let bytes = body::object(request, &app).await?;
     let mut fields = Fields::read(&bytes)?;
     let Basis { model, instructions, continues, input } = Basis::take(&mut fields, &app.chat)?;
@@ -57,7 +58,7 @@ pub async fn compact(
         return Err(missing("input"));
     }
     let call = call(&model, instructions, &said, most_tokens(&model, &app.chat));
-    let told = in_flight.unless_stopped(summary(&app, call)).await.ok_or_else(fault::stopping)?;
+    let told = in_flight.unless_stopped(summary(&permit, call)).await.ok_or_else(fault::stopping)?;
     let (summary, usage) = told.map_err(OpenAiError::from)?;
     let mut output: Vec<Value> = compaction::kept(&said).into_iter().map(items::shown).collect();
     let id = ItemId::input_of(&turn, ItemKind::Compaction, output.len());
@@ -79,11 +80,11 @@ fn call(model: &str, instructions: Option<String>, said: &[Item], most: u32) -> 
     }
 }
 
-async fn summary(app: &App, call: Call) -> Result<(String, Usage), Fault> {
+async fn summary(permit: &Permit, call: Call) -> Result<(String, Usage), Fault> {
     let encoding = crate::domain::model::profile(&call.model).encoding;
     let count = |message: &PromptMessage| u64::from(encoding.count_message(&message.text));
     let prompt_tokens = call.messages.iter().map(count).sum::<u64>() + u64::from(REQUEST_OVERHEAD);
-    let mut pieces = app.upstream.call(call).await?;
+    let mut pieces = permit.start().call(call).await?;
     let (mut text, mut usage) = (String::new(), None);
     while let Some(batch) = pieces.next().await {
         for piece in batch? {

@@ -1,0 +1,64 @@
+//! One call to a model, from the permission to make it to the end of its answer.
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+
+use super::Metering;
+use crate::domain::turn::Fault;
+use crate::upstream::forward::{Ask, Completed, Passage, Passed, Rejected};
+use crate::upstream::{Call, Pieces};
+
+/// A call that may be made. It counts among the calls at once until it, or the answer that it became, is dropped.
+pub struct ModelCall {
+    metering: Metering,
+}
+
+impl ModelCall {
+    pub(super) fn new(metering: Metering) -> Self {
+        Self { metering }
+    }
+
+    /// Asks a model, as a turn does.
+    ///
+    /// # Errors
+    /// What kept the answer from beginning.
+    pub async fn call(self, call: Call) -> Result<Pieces, Fault> {
+        let pieces = self.metering.0.upstream.call(call).await?;
+        Ok(self.until_end_of(pieces).boxed())
+    }
+
+    /// Passes a chat completion on.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn complete(self, ask: Ask) -> Result<Completed, Rejected> {
+        Ok(match self.metering.0.upstream.complete(ask).await? {
+            Completed::Plain(body) => Completed::Plain(body),
+            Completed::Events(chunks) => Completed::Events(self.until_end_of(chunks).boxed()),
+        })
+    }
+
+    /// The list of models in OpenAI's shape; `None` where the upstream has none.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn models(self) -> Result<Option<Bytes>, Rejected> {
+        self.metering.0.upstream.models().await
+    }
+
+    /// Passes any other request on.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn pass(self, passage: Passage) -> Result<Passed, Rejected> {
+        let passed = self.metering.0.upstream.pass(passage).await?;
+        Ok(Passed { body: self.until_end_of(passed.body).boxed(), ..passed })
+    }
+
+    fn until_end_of<S: Stream>(self, answer: S) -> impl Stream<Item = S::Item> {
+        answer.map(move |item| {
+            let _ = &self;
+            item
+        })
+    }
+}
