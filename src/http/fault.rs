@@ -48,7 +48,7 @@ impl From<Refused> for ApiError {
             }
             Refused::Moved => busy("conversation_busy", "The conversation has gone on meanwhile."),
             Refused::UnknownConversation => Self::not_found("There is no such conversation."),
-            Refused::UnknownSession => Self::not_found("There is no such session."),
+            Refused::UnknownSession => session_ended(),
             Refused::KeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency_key_reused",
@@ -71,6 +71,12 @@ fn busy(code: &str, text: &str) -> ApiError {
 pub fn stopping() -> ApiError {
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_stopping", "The server is shutting down.")
         .retry_after(Duration::from_secs(1))
+}
+
+/// The session ended after the request was let in.
+#[must_use]
+pub fn session_ended() -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, "session_ended", "The session is over.")
 }
 
 impl From<&Fault> for ApiError {

@@ -7,6 +7,11 @@
 //!
 //! Everything belongs to an [`Owner`]. An id that belongs to another owner is answered exactly like one that does not
 //! exist.
+//!
+//! An owner that is a session ends when it is deleted or expires. From then on all that it owns is unknown, and nothing
+//! more is stored for it: every write looks at the session in the same atomic step, and answers an ended one with the
+//! value that it has for that (`UnknownSession`, `Fenced`, `Unknown`, false). So nothing is ever stored that the end of its
+//! owner would not take along. Only [`SessionUse::Create`] makes a session.
 
 pub mod conversations;
 pub mod documents;
@@ -54,7 +59,7 @@ pub struct StoreInfo {
 /// How a request uses its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionUse {
-    /// The owner is no session, and nothing is to be renewed.
+    /// Nothing is to be renewed. Where the owner is a session, it must exist and not have expired.
     None,
     /// The session must exist and not have expired; it is renewed for this many milliseconds.
     Renew(i64),
@@ -176,7 +181,8 @@ pub enum Appended {
         /// Somebody has asked for the turn to be cancelled.
         cancel_requested: bool,
     },
-    /// The turn is no longer this fence's to write: taken over, ended, or deleted. Nothing was stored.
+    /// The turn is no longer this fence's to write: taken over, ended, or deleted; or its owner has ended. Nothing was
+    /// stored.
     Fenced,
 }
 
@@ -316,8 +322,8 @@ pub trait Store: Conversations + Documents {
         limit: usize,
     ) -> Result<Vec<TurnRecord>, StoreError>;
 
-    /// Ends a running turn's lease now, so that somebody can take it over. Until somebody has, an append under the same
-    /// fence takes it back.
+    /// Ends a running turn's lease now, so that another server can take it over. Until one has, an append under the same
+    /// fence takes it back. Where the fence is an old one or the owner has ended, nothing changes.
     async fn release_turn(&self, place: &Place, turn: &TurnId, fence: u64) -> Result<(), StoreError>;
 
     /// The newest items of a conversation with a number below `before`, at most `limit`; `None` where this owner has no

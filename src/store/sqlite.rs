@@ -145,11 +145,11 @@ impl Store for Sqlite {
     }
 
     async fn append_events(&self, append: AppendEvents) -> Result<Appended, StoreError> {
-        self.writer.submit(Append::new(append)).await
+        self.writer.submit(Append::new(append, self.clock.now_ms())).await
     }
 
     async fn finish_turn(&self, finish: FinishTurn) -> Result<Finished, StoreError> {
-        self.writer.submit(Finish::new(finish).map_err(error)?).await
+        self.writer.submit(Finish::new(finish, self.clock.now_ms()).map_err(error)?).await
     }
 
     async fn read_events(
@@ -182,8 +182,9 @@ impl Store for Sqlite {
         self.writer.submit(Adopt { holder: holder.clone(), limit }).await
     }
 
-    async fn release_turn(&self, _: &Place, turn: &TurnId, fence: u64) -> Result<(), StoreError> {
-        self.writer.submit(Release { turn: turn.clone(), fence }).await
+    async fn release_turn(&self, place: &Place, turn: &TurnId, fence: u64) -> Result<(), StoreError> {
+        let (owner, turn, now_ms) = (place.owner.clone(), turn.clone(), self.clock.now_ms());
+        self.writer.submit(Release { owner, turn, fence, now_ms }).await
     }
 
     async fn history(

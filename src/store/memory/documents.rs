@@ -14,6 +14,11 @@ use crate::store::documents::{Document, DocumentKind, Documents, DocumentsPage, 
 pub(super) struct Rows(HashMap<(Owner, DocumentKind), Vec<Document>>);
 
 impl Rows {
+    #[cfg(feature = "testing")]
+    pub(super) fn count(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
     /// Drops all that an owner has.
     pub(super) fn forget(&mut self, owner: &Owner) {
         self.0.retain(|(of, _), _| of != owner);

@@ -1,8 +1,10 @@
 -- Stores events of a running turn and renews its lease.
--- KEYS head, events
+-- KEYS head, events, [session]
 -- ARGV turn, fence, lease in ms, this server, channel, number of the first event, events ...
--- Gives 0, 1 where cancelling was asked for, -1 where the turn is not this fence's to write, -2 where events are missing.
+-- Gives 0, 1 where cancelling was asked for, -1 where the turn is not this fence's to write or its session has ended, -2
+-- where events are missing.
 
+if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 0 then return -1 end
 local found = redis.call('HMGET', KEYS[1], 'turn', 'fence', 'cancel', 'watch')
 if found[1] ~= ARGV[1] or found[2] ~= ARGV[2] then return -1 end
 

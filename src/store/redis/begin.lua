@@ -16,12 +16,12 @@ if clock > tonumber(ARGV[15]) then return 'L' end
 local kept = false
 if use ~= 'k' then
   local stored = redis.call('GET', session)
-  if use == 'r' then
+  if use ~= 'c' then
     local ends = stored and parse_session(stored)
     if not ends or ends <= now then return 'X' end
   end
   if use == 'n' then
-    if stored then kept = select(2, parse_session(stored)) end
+    kept = select(2, parse_session(stored))
   else
     kept = renew(session, base, stored, max_age, now, clock)
   end

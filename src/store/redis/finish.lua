@@ -1,11 +1,12 @@
 -- Ends a turn: history, usage, status and last events.
--- KEYS head, items, turns, events
+-- KEYS head, items, turns, events, [session]
 -- ARGV turn, conversation, fence, end, how long events are kept in ms, this server, channel, number of the first event,
 --      number of items, answer (or nothing), items ..., events ...
--- Gives 1 where it is stored (now, or before under the same fence), 0 where it is not this fence's to write, -2 where
--- events are missing.
+-- Gives 1 where it is stored (now, or before under the same fence), 0 where it is not this fence's to write or its session
+-- has ended, -2 where events are missing.
 
 local head, items, turns, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+if KEYS[5] and redis.call('EXISTS', KEYS[5]) == 0 then return 0 end
 local turn, fence, count = ARGV[1], ARGV[3], tonumber(ARGV[9])
 local found = redis.call('HMGET', head, 'turn', 'fence', 'attempt', 'version', 'tokens', 'watch', 'waits')
 if found[1] ~= turn then

@@ -14,7 +14,7 @@ local function push(head, items, tokens, from, to)
     if count == #packed then
       -- A new list is kept as long as its conversation.
       local left = redis.call('PTTL', head)
-      if left > 0 then redis.call('PEXPIRE', items, left) end
+      if left >= 0 then redis.call('PEXPIRE', items, left) end
     end
   end
   return tokens, count

@@ -8,7 +8,7 @@ use redis::{Pipeline, Value};
 
 use super::connection::{Again, Request};
 use super::scripts::SCRIPTS;
-use super::writing::lease_entry;
+use super::writing::{lease_entry, session_of};
 use super::{Redis, codec, faults};
 use crate::domain::conversation::Place;
 use crate::domain::ids::TurnId;
@@ -108,7 +108,10 @@ impl Redis {
     pub(super) async fn release(&self, place: &Place, turn: &TurnId, fence: u64) -> Result<(), StoreError> {
         let make = |_| {
             let mut pipeline = Pipeline::with_capacity(2);
-            let mut call = SCRIPTS.release.call(&[self.keys.base_of(place).head(&place.conversation)], 64);
+            let base = self.keys.base_of(place);
+            let mut keys = vec![base.head(&place.conversation)];
+            keys.extend(session_of(&base, place));
+            let mut call = SCRIPTS.release.call(&keys, 64);
             call.arg(turn.as_str()).arg(fence);
             pipeline.add_command(call);
             let entry = lease_entry(fence, turn.as_str(), place);

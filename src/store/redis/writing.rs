@@ -131,7 +131,8 @@ impl Redis {
     pub(super) async fn append(&self, append: &AppendEvents) -> Result<Appended, StoreError> {
         let base = self.keys.base_of(&append.place);
         let make = |_| {
-            let keys = [base.head(&append.place.conversation), base.events(&append.turn)];
+            let mut keys = vec![base.head(&append.place.conversation), base.events(&append.turn)];
+            keys.extend(session_of(&base, &append.place));
             let mut call = SCRIPTS.append.call(&keys, 256 + append.events.len() * 128);
             call.arg(append.turn.as_str()).arg(append.fence).arg(append.lease_ms.min(LONGEST_MS));
             call.arg(&self.server).arg(&self.channel);
@@ -172,7 +173,8 @@ impl Redis {
 
     fn finish_call(&self, finish: &FinishTurn, base: &Base) -> Cmd {
         let conversation = &finish.place.conversation;
-        let keys = [base.head(conversation), base.items(conversation), base.turns(), base.events(&finish.turn)];
+        let mut keys = vec![base.head(conversation), base.items(conversation), base.turns(), base.events(&finish.turn)];
+        keys.extend(session_of(base, &finish.place));
         let size = finish.items.iter().map(|item| item.json.len() + 160).sum::<usize>();
         let mut call = SCRIPTS.finish.call(&keys, 1024 + size * 2);
         call.arg(finish.turn.as_str()).arg(conversation.as_str()).arg(finish.fence).arg(EndArg(finish));
@@ -205,6 +207,11 @@ impl Redis {
     pub(super) async fn command(&self, cmd: &Cmd) -> Result<Value, StoreError> {
         self.connection.call(Again::Yes, |_| Request::One(cmd.clone())).await
     }
+}
+
+/// The key of the session that must live for a write, where the owner is one.
+pub(super) fn session_of(base: &Base, place: &Place) -> Option<String> {
+    matches!(place.owner, Owner::Session(_)).then(|| base.session())
 }
 
 /// An entry of the index of leases.

@@ -20,7 +20,8 @@ pub(super) fn hour(expires_at_ms: i64) -> i64 {
 /// Does what `session` asks; false where the session is unknown or has expired.
 pub(super) fn use_session(db: &Connection, owner: &Owner, session: SessionUse, now_ms: i64) -> Result<bool, Fail> {
     match (session, owner) {
-        (SessionUse::None, _) | (SessionUse::Create(_), Owner::ApiKey(_)) => Ok(true),
+        (SessionUse::None, _) => session_lives(db, owner, now_ms),
+        (SessionUse::Create(_), Owner::ApiKey(_)) => Ok(true),
         (SessionUse::Renew(_), Owner::ApiKey(_)) => Ok(false),
         (SessionUse::Renew(max_age_ms), Owner::Session(key)) => renew(db, key, max_age_ms, now_ms),
         (SessionUse::Create(max_age_ms), Owner::Session(key)) => {
@@ -49,6 +50,14 @@ pub(super) fn session_expiry(db: &Connection, owner: &Owner, now_ms: i64) -> Res
 /// Whether the owner may see anything at all.
 pub(super) fn session_lives(db: &Connection, owner: &Owner, now_ms: i64) -> Result<bool, Fail> {
     Ok(session_expiry(db, owner, now_ms)?.is_some())
+}
+
+/// The key of the session that must live for a write, as statements take it: none where the owner is no session.
+pub(super) fn key_of(owner: &Owner) -> Option<&str> {
+    match owner {
+        Owner::Session(key) => Some(key.as_str()),
+        Owner::ApiKey(_) => None,
+    }
 }
 
 /// `renew_session`.

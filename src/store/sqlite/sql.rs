@@ -31,6 +31,13 @@ macro_rules! info_columns {
     };
 }
 
+/// That the owner has not ended: `?3` is the session's key, NULL where the owner is none, and `?4` the time.
+macro_rules! owner_lives {
+    () => {
+        "(?3 IS NULL OR EXISTS (SELECT 1 FROM sessions WHERE key = ?3 AND expires_at_ms > ?4))"
+    };
+}
+
 /// What `documents::document` reads.
 macro_rules! document_columns {
     () => {
@@ -134,11 +141,12 @@ statements! {
     /// A running turn that this fence may write to.
     TURN_TO_APPEND_TO =
         "SELECT t.number, l.cancel_requested, l.released, l.conversation FROM turns t JOIN leases l ON l.conversation = t.conversation \
-         WHERE t.id = ?1 AND t.fence = ?2 AND l.turn = t.number";
+         WHERE t.id = ?1 AND t.fence = ?2 AND l.turn = t.number AND ", owner_lives!();
     /// A turn of this fence, running or ended.
     TURN_TO_FINISH =
         "SELECT t.number, t.status, c.number, c.item_count, c.total_tokens \
-         FROM turns t JOIN conversations c ON c.number = t.conversation WHERE t.id = ?1 AND t.fence = ?2";
+         FROM turns t JOIN conversations c ON c.number = t.conversation WHERE t.id = ?1 AND t.fence = ?2 AND ",
+        owner_lives!();
     END_TURN =
         "UPDATE turns SET status = ?2, ended_at_ms = ?3, last_event = ?4, events_until_ms = ?5, usage = ?6, fault = ?7, \
          answer = ?8, items_then = ?9 WHERE number = ?1";
@@ -158,7 +166,7 @@ statements! {
     REQUEST_CANCEL = "UPDATE leases SET cancel_requested = 1 WHERE conversation = ?1 AND turn = ?2";
     RELEASE_LEASE =
         "UPDATE leases SET released = 1 WHERE (conversation, turn) = \
-         (SELECT conversation, number FROM turns WHERE id = ?1 AND fence = ?2)";
+         (SELECT conversation, number FROM turns WHERE id = ?1 AND fence = ?2 AND ", owner_lives!(), ")";
     END_LEASE = "DELETE FROM leases WHERE conversation = ?1";
 
     /// What is stored already stays as it is.

@@ -6,7 +6,7 @@ use tokio::sync::broadcast;
 use super::fail::Fail;
 use super::items::Totals;
 use super::rows::{self, all, event_place, execute, find, find_value, int};
-use super::sessions::session_lives;
+use super::sessions::{key_of, session_lives};
 use super::sql;
 use super::writer::Operation;
 use crate::domain::conversation::Owner;
@@ -33,14 +33,17 @@ impl Log {
 
 /// `append_events`. The lease is not written: it lasts for as long as its holder is the process that has the file.
 pub(super) struct Append {
+    owner: Owner,
     turn: TurnId,
     fence: u64,
     log: Log,
+    now_ms: i64,
 }
 
 impl Append {
-    pub(super) fn new(append: AppendEvents) -> Self {
-        Self { log: Log::of(&append.events), turn: append.turn, fence: append.fence }
+    pub(super) fn new(append: AppendEvents, now_ms: i64) -> Self {
+        let log = Log::of(&append.events);
+        Self { owner: append.place.owner, turn: append.turn, fence: append.fence, log, now_ms }
     }
 }
 
@@ -48,7 +51,7 @@ impl Operation for Append {
     type Answer = Appended;
 
     fn apply(&self, db: &Connection) -> Result<Appended, Fail> {
-        let params = params![self.turn.as_str(), int(self.fence)];
+        let params = params![self.turn.as_str(), int(self.fence), key_of(&self.owner), self.now_ms];
         let running = find(db, sql::TURN_TO_APPEND_TO, params, |row| {
             let lease: (i64, bool) = (row.get(3)?, row.get(2)?);
             Ok((row.get(0)?, row.get(1)?, lease))
@@ -73,6 +76,8 @@ impl Operation for Append {
 /// `finish_turn`.
 pub(super) struct Finish {
     finish: FinishTurn,
+    /// What sessions go by.
+    clock_ms: i64,
     log: Log,
     usage: Option<String>,
     fault: Option<String>,
@@ -80,11 +85,11 @@ pub(super) struct Finish {
 }
 
 impl Finish {
-    pub(super) fn new(finish: FinishTurn) -> Result<Self, Fail> {
+    pub(super) fn new(finish: FinishTurn, clock_ms: i64) -> Result<Self, Fail> {
         let usage = finish.usage.as_ref().map(rows::json).transpose()?;
         let fault = finish.fault.as_ref().map(rows::json).transpose()?;
         let answer = finish.answer.as_ref().map(rows::json).transpose()?;
-        Ok(Self { log: Log::of(&finish.events), finish, usage, fault, answer })
+        Ok(Self { log: Log::of(&finish.events), finish, clock_ms, usage, fault, answer })
     }
 
     fn end_turn(&self, db: &Connection, turn: i64, totals: &Totals) -> Result<(), Fail> {
@@ -120,7 +125,8 @@ impl Operation for Finish {
     const SYNCED: bool = true;
 
     fn apply(&self, db: &Connection) -> Result<Finished, Fail> {
-        let params = params![self.finish.turn.as_str(), int(self.finish.fence)];
+        let FinishTurn { turn, fence, place, .. } = &self.finish;
+        let params = params![turn.as_str(), int(*fence), key_of(&place.owner), self.clock_ms];
         let found = find(db, sql::TURN_TO_FINISH, params, |row| {
             let totals = Totals { number: row.get(2)?, item_count: row.get(3)?, total_tokens: row.get(4)? };
             Ok((row.get(0)?, rows::parsed(row, 1, TurnStatus::parse)?, totals))
@@ -206,15 +212,18 @@ impl Operation for Adopt {
 
 /// `release_turn`.
 pub(super) struct Release {
+    pub(super) owner: Owner,
     pub(super) turn: TurnId,
     pub(super) fence: u64,
+    pub(super) now_ms: i64,
 }
 
 impl Operation for Release {
     type Answer = ();
 
     fn apply(&self, db: &Connection) -> Result<(), Fail> {
-        execute(db, sql::RELEASE_LEASE, params![self.turn.as_str(), int(self.fence)])?;
+        let params = params![self.turn.as_str(), int(self.fence), key_of(&self.owner), self.now_ms];
+        execute(db, sql::RELEASE_LEASE, params)?;
         Ok(())
     }
 }

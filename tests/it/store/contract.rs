@@ -8,6 +8,7 @@
 pub mod begin;
 pub mod conversations;
 pub mod documents;
+pub mod endings;
 pub mod events;
 pub mod finish;
 pub mod history;
@@ -82,6 +83,12 @@ macro_rules! contract {
                 of_programs_need_no_session,
                 swept_leave_the_living_alone,
                 a_store_answers_and_says_what_it_is,
+            }
+            endings {
+                of_deleted_sessions_are_final,
+                of_expired_sessions_are_final,
+                between_two_writes_of_a_turn_fence_it,
+                leave_other_owners_alone,
             }
             conversations {
                 are_made_with_items_and_metadata,

@@ -1,5 +1,6 @@
 //! Servers that share a store and can die: each has a runtime of its own, and a crash drops everything in it at once.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +97,21 @@ impl Ground {
         }
     }
 
+    /// What is stored there, each thing by a name: rows by their table, keys by themselves.
+    pub async fn contents(&self) -> Vec<String> {
+        match self {
+            Self::Memory(store) => vec!["a thing".to_owned(); store.count()],
+            Self::Sqlite(folder) => rows(&folder.path().join("openai-backend.db")),
+            Self::Redis(server, prefix) => {
+                let mut keys = redis::cmd("KEYS");
+                let keys: Vec<String> =
+                    keys.arg(format!("{prefix}*")).query_async(&mut server.admin().await).await.unwrap();
+                // The one that is written to find out whether writing works.
+                keys.into_iter().filter(|key| !key.ends_with(":ping")).collect()
+            }
+        }
+    }
+
     pub async fn start(&self, setup: Setup) -> Instance {
         self.start_over(setup, |store| store).await
     }
@@ -119,6 +135,18 @@ impl Ground {
         let other = if self.is_shared() { Some(self.start(setup()).await) } else { None };
         Pair { one, other }
     }
+}
+
+/// The table of each row, but for the one that is there from the start.
+fn rows(database: &Path) -> Vec<String> {
+    let db = rusqlite::Connection::open(database).unwrap();
+    let mut tables = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'pulse'").unwrap();
+    let tables: Vec<String> = tables.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let rows = |table: String| {
+        let count = db.query_one(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).unwrap();
+        (0..count).map(move |_| table.clone())
+    };
+    tables.into_iter().flat_map(rows).collect()
 }
 
 pub struct Pair {

@@ -36,7 +36,11 @@ impl RawAnswer {
 
 impl Raw {
     pub async fn connect(server: &TestServer) -> Self {
-        let address = server.url.strip_prefix("http://").unwrap();
+        Self::to(&server.url).await
+    }
+
+    pub async fn to(url: &str) -> Self {
+        let address = url.strip_prefix("http://").unwrap();
         Self { socket: TcpStream::connect(address).await.unwrap(), got: Vec::new() }
     }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
 
@@ -24,6 +23,7 @@ use crate::domain::json::json_of;
 use crate::http::app::App;
 use crate::http::body;
 use crate::http::error::ApiError;
+use crate::http::fault;
 use crate::store::conversations::{ConversationInfo, Created, NewConversation};
 
 /// Make a conversation, with up to 20 first items.
@@ -61,9 +61,7 @@ pub async fn create(
     };
     match app.store.create_conversation(new).await.map_err(ApiError::from)? {
         Created::Created => Ok(answer::json(&shown(&info))),
-        Created::UnknownSession => {
-            Err(ApiError::new(StatusCode::UNAUTHORIZED, "session_ended", "The session is over.").into())
-        }
+        Created::UnknownSession => Err(fault::session_ended().into()),
         Created::Exists => Err(ApiError::defect().into()),
     }
 }

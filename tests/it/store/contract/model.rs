@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use tokio::runtime::Handle;
 
-use self::ops::{Op, ops};
+use self::ops::{Op, Use, ops};
 use super::responses::answer;
 use crate::store::rig::{AMPLE, Caller, DAY_MS, Rig, notes, texts};
 
@@ -102,15 +102,15 @@ impl Play {
     }
 
     async fn begin(&mut self, op: &Op) {
-        let Op::Begin { who, create_session, create_conversation, hidden, expected_items, key, budget } = *op else {
+        let Op::Begin { who, session, create_conversation, hidden, expected_items, key, budget } = *op else {
             return;
         };
         let create_conversation = create_conversation && who != INTRUDER;
         let who = &self.people[who];
-        let session = match (&who.place.owner, create_session) {
-            (Owner::ApiKey(_), _) => SessionUse::None,
-            (_, true) => SessionUse::Create(10 * HOUR_MS),
-            (_, false) => SessionUse::Renew(10 * HOUR_MS),
+        let session = match (&who.place.owner, session) {
+            (Owner::ApiKey(_), _) | (_, Use::Leave) => SessionUse::None,
+            (_, Use::Create) => SessionUse::Create(10 * HOUR_MS),
+            (_, Use::Renew) => SessionUse::Renew(10 * HOUR_MS),
         };
         let key = key.map(|(key, body, remember)| IdempotencyKey {
             key: key.to_string(),

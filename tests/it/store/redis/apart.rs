@@ -381,9 +381,10 @@ async fn a_plain_turn_pays_for_nothing_that_it_does_not_use() {
         // The index of leases.
         ("zadd", 1),
         ("zrem", 1),
-        // The session.
+        // The session: renewed once, and whether it lives before each of the other writes.
         ("get", 1),
         ("set", 1),
+        ("exists", 2),
         // The head, read by each script and written by each; the turn's beginning and its end.
         ("hmget", 3),
         ("hset", 5),

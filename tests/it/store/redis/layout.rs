@@ -11,6 +11,7 @@ use redis::aio::MultiplexedConnection;
 
 use super::instances::calls;
 use super::prefix;
+use crate::store::contract::endings::{Remains, assert_all_writes_refused};
 use crate::store::rig::{AMPLE, Caller, DAY_MS, Rig, Time, texts};
 use crate::support::redis_server::RedisServer;
 
@@ -169,6 +170,29 @@ async fn deleting_leaves_no_key() {
         assert!(look.keys().await.len() > 10);
         look.rig.store.delete_owner(&who.place.owner).await.unwrap();
         assert_eq!(look.keys().await, BTreeSet::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_for_a_session_that_has_ended_leave_no_key() {
+    for server in [RedisServer::shared(), a_cluster_of_one().await] {
+        let mut look = Looked::at(server).await;
+        let remains = Remains::of(&look.rig, Caller::browser()).await;
+        let owner = remains.who.place.owner.clone();
+        assert!(look.keys().await.len() > 5);
+        look.rig.store.delete_owner(&owner).await.unwrap();
+        assert_all_writes_refused(&look.rig, &remains).await;
+        assert_eq!(look.keys().await, BTreeSet::new());
+
+        let remains = Remains::of(&look.rig, remains.who.again()).await;
+        look.rig.store.renew_session(&owner, 300, look.rig.now_ms()).await.unwrap();
+        look.rig.pass(1.0).await;
+        assert_all_writes_refused(&look.rig, &remains).await;
+        // What Redis has to remove by itself has its time, and the index of leases is looked through.
+        for key in look.keys().await.into_iter().filter(|key| key.contains("{s:")) {
+            let ttl = look.ttl(&key).await;
+            assert!(ttl != -1, "{key} stays for ever");
+        }
     }
 }
 

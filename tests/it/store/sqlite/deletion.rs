@@ -9,6 +9,7 @@ use openai_backend::store::documents::{Document, DocumentKind};
 use openai_backend::store::{BeginTurn, FinishTurn};
 
 use super::{database, open, value};
+use crate::store::contract::endings::{Remains, assert_all_writes_refused};
 use crate::store::contract::responses::answer;
 use crate::store::rig::{Caller, DAY_MS, Rig, notes, request, texts};
 
@@ -64,7 +65,28 @@ async fn deletion_and_sweeping_leave_no_row_behind() {
     rig.clock().unwrap().advance(2 * DAY_MS);
     while rig.store.sweep(rig.now_ms()).await.unwrap() > 0 {}
     rig.store.close().await;
-    let db = database(folder.path());
+    assert_no_rows(folder.path());
+}
+
+#[tokio::test]
+async fn writes_for_a_session_that_has_ended_leave_no_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = open(folder.path());
+    let (deleted, expired) = (Remains::of(&rig, Caller::browser()).await, Remains::of(&rig, Caller::browser()).await);
+    rig.store.delete_owner(&deleted.who.place.owner).await.unwrap();
+    assert_all_writes_refused(&rig, &deleted).await;
+    rig.clock().unwrap().advance(2 * DAY_MS);
+    assert_all_writes_refused(&rig, &expired).await;
+    while rig.store.sweep(rig.now_ms()).await.unwrap() > 0 {}
+    for remains in [&deleted, &expired] {
+        assert_all_writes_refused(&rig, remains).await;
+    }
+    rig.store.close().await;
+    assert_no_rows(folder.path());
+}
+
+fn assert_no_rows(folder: &Path) {
+    let db = database(folder);
     let tables = ["sessions", "conversations", "items", "turns", "events", "leases", "idempotency_keys", "documents"];
     for table in tables {
         assert_eq!(value::<i64>(&db, &format!("SELECT count(*) FROM {table}")), 0, "{table}");

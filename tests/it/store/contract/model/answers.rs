@@ -62,7 +62,7 @@ impl Play {
                 shown(store.window(person(who), Budget { tokens, fixed_tokens, whole: false }).await)
             }
             Op::Cancel { who, turn } => shown(store.request_cancel(&person(who).owner, &self.turn_id(turn)).await),
-            Op::Renew { who } => shown(store.renew_session(&person(who).owner, 10 * HOUR_MS, now_ms).await),
+            Op::Renew { who, hours } => shown(store.renew_session(&person(who).owner, hours * HOUR_MS, now_ms).await),
             Op::Delete { who } => shown(store.delete_owner(&person(who).owner).await),
             // How many things a store counts is its own affair.
             Op::Sweep => shown(store.sweep(now_ms).await.map(drop)),

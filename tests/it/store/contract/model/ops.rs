@@ -7,7 +7,7 @@ use proptest::prelude::*;
 pub enum Op {
     Begin {
         who: usize,
-        create_session: bool,
+        session: Use,
         create_conversation: bool,
         hidden: bool,
         expected_items: Option<u64>,
@@ -60,6 +60,7 @@ pub enum Op {
     Adopt,
     Renew {
         who: usize,
+        hours: i64,
     },
     Delete {
         who: usize,
@@ -131,6 +132,14 @@ pub enum Op {
     },
 }
 
+/// What a turn does with the session that it begins in, where its owner is one.
+#[derive(Debug, Clone, Copy)]
+pub enum Use {
+    Create,
+    Renew,
+    Leave,
+}
+
 /// Up to 90 of them, beginnings and ends of turns more often than the rest.
 pub fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![30 => of_turns(), 16 => of_conversations(), 5 => of_documents(), 12 => of_everything()];
@@ -154,12 +163,13 @@ fn tokens() -> impl Strategy<Value = Vec<u32>> {
 }
 
 fn of_turns() -> impl Strategy<Value = Op> {
-    let how = (prop::bool::weighted(0.3), any::<bool>(), prop::bool::weighted(0.3));
+    let session = prop_oneof![3 => Just(Use::Create), 5 => Just(Use::Renew), 4 => Just(Use::Leave)];
+    let how = (session, any::<bool>(), prop::bool::weighted(0.3));
     let expected_items = prop::option::weighted(0.3, 0..6u64);
     let key = prop::option::of((0..2u8, 0..2u8, prop::bool::weighted(0.3)));
     let begin = (who(), how, expected_items, key, budget()).prop_map(|(who, how, expected_items, key, budget)| {
-        let (create_session, create_conversation, hidden) = how;
-        Op::Begin { who, create_session, create_conversation, hidden, expected_items, key, budget }
+        let (session, create_conversation, hidden) = how;
+        Op::Begin { who, session, create_conversation, hidden, expected_items, key, budget }
     });
     let append = (turn(), 0..4usize, prop::bool::weighted(0.2)).prop_map(|(turn, events, old_fence)| Op::Append {
         turn,
@@ -231,9 +241,9 @@ fn of_everything() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => history,
         2 => (who(), budget()).prop_map(|(who, budget)| Op::Window { who, budget }),
-        1 => who().prop_map(|who| Op::Renew { who }),
-        1 => who().prop_map(|who| Op::Delete { who }),
+        2 => (who(), 1..12i64).prop_map(|(who, hours)| Op::Renew { who, hours }),
+        2 => who().prop_map(|who| Op::Delete { who }),
         1 => Just(Op::Sweep),
-        2 => (1i64..4).prop_map(|hours| Op::Pass { hours }),
+        3 => (1..8i64).prop_map(|hours| Op::Pass { hours }),
     ]
 }
