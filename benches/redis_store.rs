@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use openai_backend::domain::clock::SystemClock;
 use openai_backend::domain::conversation::{Owner, Place};
-use openai_backend::domain::event::{Answer, End, Event, Numbered};
+use openai_backend::domain::delta::Delta;
+use openai_backend::domain::event::{End, Event, Numbered};
 use openai_backend::domain::ids::{Ids as _, InstanceId, ItemId, SessionKey, SystemIds, TurnId};
 use openai_backend::domain::item::{Item, assistant_message, user_message};
+use openai_backend::domain::output::Answer;
 use openai_backend::domain::tokens::Encoding;
 use openai_backend::domain::turn::{TurnRequest, TurnStatus, Usage};
 use openai_backend::domain::window::Budget;
@@ -86,7 +88,7 @@ async fn events(server: &RedisServer, store: &Arc<dyn Store>) {
     store.begin_turn(begin.clone()).await.unwrap();
     let meter = Meter::start(server);
     for seq in 2..20_002 {
-        let events = vec![Numbered { seq, event: Event::Text { delta: " word".into() } }];
+        let events = vec![Numbered { seq, event: Delta::text(" word").into() }];
         let (place, turn) = (place.clone(), begin.turn.clone());
         store.append_events(AppendEvents { place, turn, fence: 1, events, lease_ms: HOUR_MS }).await.unwrap();
     }

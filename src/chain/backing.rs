@@ -7,8 +7,8 @@ use serde::de::IgnoredAny;
 
 use crate::domain::clock::Clock;
 use crate::domain::conversation::{Owner, Place};
-use crate::domain::event::Answer;
 use crate::domain::ids::{ConversationId, Ids, TurnId};
+use crate::domain::output::Answer;
 use crate::domain::turn::{TurnRecord, TurnRequest};
 use crate::store::{Store, StoreError};
 use crate::turn::Turns;

@@ -3,11 +3,10 @@
 use super::ChainError;
 use super::backing::Backing;
 use super::start::StartPoint;
-use crate::domain::event::Answer;
 use crate::domain::ids::ItemId;
 use crate::domain::item::Item;
 use crate::domain::model;
-use crate::domain::output::Output;
+use crate::domain::output::{Answer, Output};
 use crate::domain::reply;
 use crate::domain::turn::TurnRecord;
 

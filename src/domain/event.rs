@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::ItemId;
-use super::output::Output;
+use super::delta::Delta;
+use super::output::Answer;
 use super::turn::{Fault, TurnStatus, Usage};
 
 /// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "e", rename_all = "snake_case")]
 pub enum Event {
     /// An attempt began. With `attempt` above 1, whatever was shown before is void.
@@ -15,39 +15,11 @@ pub enum Event {
         /// 1, or 2 after a crash.
         attempt: u32,
     },
-    /// The answer's text goes on.
-    Text {
-        /// What is added to it.
-        delta: String,
-    },
-    /// The model refuses, and says so.
-    Refusal {
-        /// What is added to the refusal.
-        delta: String,
-    },
-    /// The model thinks, where the upstream lets that be seen.
-    Reasoning {
-        /// What is added to its thoughts.
-        delta: String,
-    },
-    /// The model asks for a function to be called.
-    Call {
-        /// Tells calls of one answer apart; counts up as the upstream counts.
-        index: u32,
-        /// The upstream's id for the call, which its output will name.
-        call_id: String,
-        /// The function.
-        name: String,
-    },
-    /// A call's arguments go on.
-    Arguments {
-        /// The call.
-        index: u32,
-        /// What is added to the JSON text.
-        delta: String,
-    },
     /// Nothing comes after this.
     Ended(Box<End>),
+    /// The model said something.
+    #[serde(untagged)]
+    Delta(Delta),
 }
 
 /// How a turn ended.
@@ -64,39 +36,6 @@ pub struct End {
     /// When, in milliseconds since the Unix epoch; 0 where it was not written down.
     #[serde(default)]
     pub at_ms: i64,
-}
-
-/// What the model said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
-    /// The id of its message.
-    pub id: ItemId,
-    /// Its text, refusals included.
-    pub text: String,
-    /// The model, as the upstream names it.
-    pub model: String,
-    /// Why the model stopped: `stop`, `length`, `content_filter`, `tool_calls`.
-    pub finish_reason: Option<String>,
-    /// All that it is made of, in order; empty where that is one message with the text and no more.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub output: Vec<Output>,
-}
-
-impl Answer {
-    /// Whether the model was stopped in the middle of it.
-    #[must_use]
-    pub fn is_cut(&self) -> bool {
-        matches!(self.finish_reason.as_deref(), Some("length" | "content_filter"))
-    }
-
-    /// All that it is made of, in order.
-    #[must_use]
-    pub fn outputs(&self) -> Vec<Output> {
-        match self.output.is_empty() {
-            true => vec![Output::message(self.id.clone(), self.text.clone())],
-            false => self.output.clone(),
-        }
-    }
 }
 
 /// An event with its number.
@@ -118,30 +57,43 @@ impl Event {
         serde_json::to_string(self).expect("events have string keys only")
     }
 
+    /// Reads [`Event::to_json`] back, of this release or an earlier one.
+    ///
+    /// # Errors
+    /// When it is no event.
+    pub fn from_json(json: &str) -> serde_json::Result<Self> {
+        #[derive(Deserialize)]
+        struct Tag<'a> {
+            e: &'a str,
+        }
+        #[derive(Deserialize)]
+        struct Started {
+            attempt: u32,
+        }
+        // The tag is read first, so that each event is parsed by its own type and not through a copy of its fields.
+        match serde_json::from_str::<Tag<'_>>(json)?.e {
+            "started" => serde_json::from_str(json).map(|Started { attempt }| Self::Started { attempt }),
+            "ended" => serde_json::from_str(json).map(|end| Self::Ended(Box::new(end))),
+            _ => serde_json::from_str(json).map(Self::Delta),
+        }
+    }
+
     /// Adds what `next` says to this event, where both are parts of one text; gives `next` back where they are not.
     ///
     /// # Errors
     /// `next`, unchanged.
     pub fn join(&mut self, next: Self) -> Result<(), Self> {
         match (self, next) {
-            (Self::Text { delta }, Self::Text { delta: more })
-            | (Self::Refusal { delta }, Self::Refusal { delta: more })
-            | (Self::Reasoning { delta }, Self::Reasoning { delta: more }) => delta.push_str(&more),
-            (Self::Arguments { index, delta }, Self::Arguments { index: same, delta: more }) if *index == same => {
-                delta.push_str(&more);
-            }
-            (_, next) => return Err(next),
+            (Self::Delta(delta), Self::Delta(next)) => delta.join(next).map_err(Self::Delta),
+            (_, next) => Err(next),
         }
-        Ok(())
     }
 
     /// How much text it brings, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         match self {
-            Self::Text { delta } | Self::Refusal { delta } | Self::Reasoning { delta } => delta.len(),
-            Self::Arguments { delta, .. } => delta.len(),
-            Self::Call { call_id, name, .. } => call_id.len() + name.len(),
+            Self::Delta(delta) => delta.size(),
             Self::Started { .. } | Self::Ended(_) => 0,
         }
     }
@@ -150,5 +102,48 @@ impl Event {
     #[must_use]
     pub fn is_end(&self) -> bool {
         matches!(self, Self::Ended(_))
+    }
+}
+
+impl From<Delta> for Event {
+    fn from(delta: Delta) -> Self {
+        Self::Delta(delta)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stores hold by now, written by earlier releases.
+    #[test]
+    fn the_stored_form_is_what_it_always_was() {
+        let call = Delta::Call { index: 1, call_id: "call_a".into(), name: "f".into() };
+        let usage = Usage { input_tokens: 3, output_tokens: 4, ..Usage::default() };
+        let end = End { status: TurnStatus::Cancelled, answer: None, usage: Some(usage), fault: None, at_ms: 5 };
+        let cases = [
+            (Event::Started { attempt: 2 }, r#"{"e":"started","attempt":2}"#),
+            (Delta::text("a\n").into(), r#"{"e":"text","delta":"a\n"}"#),
+            (Delta::refusal("no").into(), r#"{"e":"refusal","delta":"no"}"#),
+            (Delta::reasoning("hm").into(), r#"{"e":"reasoning","delta":"hm"}"#),
+            (call.into(), r#"{"e":"call","index":1,"call_id":"call_a","name":"f"}"#),
+            (Delta::Arguments { index: 1, delta: "{".into() }.into(), r#"{"e":"arguments","index":1,"delta":"{"}"#),
+            (
+                Event::Ended(Box::new(end)),
+                concat!(
+                    r#"{"e":"ended","status":"cancelled","answer":null,"usage":{"input_tokens":3,"output_tokens":4,"#,
+                    r#""cached_tokens":0,"reasoning_tokens":0,"estimated":false},"fault":null,"at_ms":5}"#
+                ),
+            ),
+        ];
+        for (event, stored) in cases {
+            assert_eq!(event.to_json(), stored);
+            assert_eq!(Event::from_json(stored).unwrap(), event, "{stored}");
+        }
+        let early = r#"{"e":"ended","status":"completed","answer":null,"usage":null,"fault":null}"#;
+        assert!(matches!(Event::from_json(early).unwrap(), Event::Ended(end) if end.at_ms == 0));
+        for wrong in ["", "{}", r#"{"e":"sung"}"#, r#"{"e":"text"}"#, r#"{"e":"started"}"#, r#"{"delta":"a"}"#] {
+            assert!(Event::from_json(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod conversation;
+pub mod delta;
 pub mod dialogue;
 pub mod event;
 pub mod ids;

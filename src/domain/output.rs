@@ -1,4 +1,4 @@
-//! What an answer is made of: messages, thoughts and calls of functions, folded out of a turn's events.
+//! An answer and what it is made of: messages, thoughts and calls of functions, folded out of what the model says.
 //!
 //! The engine folds what it stores, and every reader of a stream folds the same events again, so both must come to the
 //! same outputs with the same ids.
@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::Event;
+use super::delta::Delta;
 use super::ids::{ItemId, ItemKind};
 
 /// One part of an answer; an item of OpenAI's Responses.
@@ -82,6 +82,39 @@ impl Output {
     }
 }
 
+/// What the model said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The id of its message.
+    pub id: ItemId,
+    /// Its text, refusals included.
+    pub text: String,
+    /// The model, as the upstream names it.
+    pub model: String,
+    /// Why the model stopped: `stop`, `length`, `content_filter`, `tool_calls`.
+    pub finish_reason: Option<String>,
+    /// All that it is made of, in order; empty where that is one message with the text and no more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<Output>,
+}
+
+impl Answer {
+    /// Whether the model was stopped in the middle of it.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        matches!(self.finish_reason.as_deref(), Some("length" | "content_filter"))
+    }
+
+    /// All that it is made of, in order.
+    #[must_use]
+    pub fn outputs(&self) -> Vec<Output> {
+        match self.output.is_empty() {
+            true => vec![Output::message(self.id.clone(), self.text.clone())],
+            false => self.output.clone(),
+        }
+    }
+}
+
 /// The outputs so far.
 #[derive(Debug, Clone)]
 pub struct Outputs {
@@ -91,7 +124,7 @@ pub struct Outputs {
     open: Option<usize>,
 }
 
-/// What an event did to the outputs.
+/// What a delta did to the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// The output that grew.
@@ -121,10 +154,10 @@ impl Outputs {
         self.open == Some(place) || matches!(self.list.get(place), Some(Output::Call { .. }))
     }
 
-    /// Adds an event; `None` where it says nothing of the outputs, or names a call that nobody began.
-    pub fn add(&mut self, event: &Event) -> Option<Change> {
-        match event {
-            Event::Text { delta } => {
+    /// Adds a delta; `None` where it names a call that has not begun.
+    pub fn add(&mut self, delta: &Delta) -> Option<Change> {
+        match delta {
+            Delta::Text { delta } => {
                 if let Some(place) = self.open
                     && let Some(Output::Message { text, refusal, .. }) = self.list.get_mut(place)
                     && refusal.is_empty()
@@ -134,7 +167,7 @@ impl Outputs {
                 }
                 Some(self.begin_message(delta.clone(), String::new()))
             }
-            Event::Refusal { delta } => {
+            Delta::Refusal { delta } => {
                 if let Some(place) = self.open
                     && let Some(Output::Message { refusal, .. }) = self.list.get_mut(place)
                 {
@@ -143,7 +176,7 @@ impl Outputs {
                 }
                 Some(self.begin_message(String::new(), delta.clone()))
             }
-            Event::Reasoning { delta } => {
+            Delta::Reasoning { delta } => {
                 if let Some(place) = self.open
                     && let Some(Output::Reasoning { text, .. }) = self.list.get_mut(place)
                 {
@@ -153,12 +186,12 @@ impl Outputs {
                 let id = self.answer.beside(ItemKind::Reasoning, self.list.len());
                 Some(self.begin(Output::Reasoning { id, text: delta.clone() }, true))
             }
-            Event::Call { index, call_id, name } => {
+            Delta::Call { index, call_id, name } => {
                 let id = self.answer.beside(ItemKind::Call, self.list.len());
                 let (call_id, name) = (call_id.clone(), name.clone());
                 Some(self.begin(Output::Call { id, index: *index, call_id, name, arguments: String::new() }, false))
             }
-            Event::Arguments { index, delta } => {
+            Delta::Arguments { index, delta } => {
                 let is_it = |output: &Output| matches!(output, Output::Call { index: known, .. } if known == index);
                 let place = self.list.iter().rposition(is_it)?;
                 if let Some(Output::Call { arguments, .. }) = self.list.get_mut(place) {
@@ -166,7 +199,6 @@ impl Outputs {
                 }
                 Some(grown(place))
             }
-            Event::Started { .. } | Event::Ended(_) => None,
         }
     }
 
@@ -195,31 +227,31 @@ fn grown(place: usize) -> Change {
 mod tests {
     use super::*;
 
-    fn text(delta: &str) -> Event {
-        Event::Text { delta: delta.into() }
+    fn text(delta: &str) -> Delta {
+        Delta::text(delta)
     }
 
-    fn fold(events: &[Event]) -> Outputs {
+    fn fold(deltas: &[Delta]) -> Outputs {
         let mut outputs = Outputs::new(ItemId::parse("msg_a").unwrap());
-        for event in events {
-            outputs.add(event);
+        for delta in deltas {
+            outputs.add(delta);
         }
         outputs
     }
 
     #[test]
     fn text_that_goes_on_is_one_message_with_the_answers_id() {
-        let outputs = fold(&[Event::Started { attempt: 1 }, text("Hel"), text("lo")]);
+        let outputs = fold(&[text("Hel"), text("lo")]);
         assert_eq!(outputs.list(), [Output::message(ItemId::parse("msg_a").unwrap(), "Hello".into())]);
         assert!(outputs.is_open(0));
     }
 
     #[test]
     fn thoughts_text_and_calls_are_apart_and_in_order() {
-        let call = |index, name: &str| Event::Call { index, call_id: format!("call_{index}"), name: name.into() };
-        let arguments = |index, delta: &str| Event::Arguments { index, delta: delta.into() };
+        let call = |index, name: &str| Delta::Call { index, call_id: format!("call_{index}"), name: name.into() };
+        let arguments = |index, delta: &str| Delta::Arguments { index, delta: delta.into() };
         let outputs = fold(&[
-            Event::Reasoning { delta: "hm".into() },
+            Delta::Reasoning { delta: "hm".into() },
             text("Let me see."),
             call(0, "f"),
             call(1, "g"),
@@ -238,7 +270,7 @@ mod tests {
 
     #[test]
     fn text_after_a_refusal_is_another_message() {
-        let refusal = Event::Refusal { delta: "No.".into() };
+        let refusal = Delta::Refusal { delta: "No.".into() };
         let outputs = fold(&[text("Well. "), refusal, text("But")]);
         assert_eq!(outputs.list().len(), 2);
         assert_eq!(outputs.list()[0].said(), ["Well. ", "No."]);

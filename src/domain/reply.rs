@@ -1,11 +1,12 @@
 //! The answer so far: what the pieces from the upstream add up to.
 
-use super::event::{Answer, End, Event};
+use super::delta::Delta;
+use super::event::End;
 use super::ids::{ItemId, TurnId};
 use super::item::Item;
 use super::item_json::{COMPLETED, INCOMPLETE, push_output};
 use super::model;
-use super::output::{Output, Outputs};
+use super::output::{Answer, Output, Outputs};
 use super::tokens::Encoding;
 use super::turn::{Fault, FaultKind, TurnRequest, TurnStatus, Usage};
 
@@ -17,32 +18,18 @@ pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 pub enum Piece {
     /// The model's own name for itself.
     Model(String),
-    /// The text goes on.
-    Text(String),
-    /// The model refuses.
-    Refusal(String),
-    /// The model thinks.
-    Reasoning(String),
-    /// The model asks for a function to be called.
-    Call {
-        /// Tells the calls of one answer apart.
-        index: u32,
-        /// The upstream's id for the call.
-        call_id: String,
-        /// The function.
-        name: String,
-    },
-    /// A call's arguments go on.
-    Arguments {
-        /// The call.
-        index: u32,
-        /// More of its JSON.
-        delta: String,
-    },
+    /// The model goes on.
+    Delta(Delta),
     /// The upstream's figures.
     Usage(Usage),
     /// The model has finished, for this reason.
     Finish(String),
+}
+
+impl From<Delta> for Piece {
+    fn from(delta: Delta) -> Self {
+        Self::Delta(delta)
+    }
 }
 
 /// The fold of a turn's pieces.
@@ -71,39 +58,26 @@ impl Reply {
         }
     }
 
-    /// Adds a piece; gives the event that readers should see, where there is one.
+    /// Adds a piece; gives what of it readers should see.
     ///
     /// # Errors
     /// When the answer grows past [`MAX_ANSWER_BYTES`].
-    pub fn add(&mut self, piece: Piece) -> Result<Option<Event>, Fault> {
-        let event = match piece {
-            Piece::Text(delta) => Event::Text { delta },
-            Piece::Refusal(delta) => Event::Refusal { delta },
-            Piece::Reasoning(delta) => Event::Reasoning { delta },
-            Piece::Call { index, call_id, name } => Event::Call { index, call_id, name },
-            Piece::Arguments { index, delta } => Event::Arguments { index, delta },
-            Piece::Model(model) => {
-                self.model = model;
-                return Ok(None);
-            }
-            Piece::Usage(usage) => {
-                self.usage = Some(usage);
-                return Ok(None);
-            }
-            Piece::Finish(reason) => {
-                self.finish_reason = Some(reason);
-                return Ok(None);
-            }
-        };
-        Ok(self.show(&event)?.then_some(event))
+    pub fn add(&mut self, piece: Piece) -> Result<Option<Delta>, Fault> {
+        match piece {
+            Piece::Delta(delta) => return Ok(self.show(&delta)?.then_some(delta)),
+            Piece::Model(model) => self.model = model,
+            Piece::Usage(usage) => self.usage = Some(usage),
+            Piece::Finish(reason) => self.finish_reason = Some(reason),
+        }
+        Ok(None)
     }
 
-    /// Adds an event that was made of a piece; false where it says nothing.
+    /// Adds what the model said; false where that is nothing.
     ///
     /// # Errors
     /// When the answer grows past [`MAX_ANSWER_BYTES`].
-    pub fn show(&mut self, event: &Event) -> Result<bool, Fault> {
-        let size = event.size();
+    pub fn show(&mut self, delta: &Delta) -> Result<bool, Fault> {
+        let size = delta.size();
         if size == 0 {
             return Ok(false);
         }
@@ -111,7 +85,7 @@ impl Reply {
             return Err(Fault::new(FaultKind::UpstreamGarbage, "the model's answer is too large to be one"));
         }
         self.bytes += size;
-        Ok(self.outputs.add(event).is_some())
+        Ok(self.outputs.add(delta).is_some())
     }
 
     /// Whether anything was shown.

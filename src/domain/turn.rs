@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::conversation::Place;
-use super::event::Answer;
 use super::ids::{ItemId, TurnId};
 use super::item::Item;
+use super::output::Answer;
 
 /// What a turn needs to run, and to run again after a crash. It is stored before any money is spent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

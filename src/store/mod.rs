@@ -25,9 +25,10 @@ use tokio::sync::broadcast;
 use self::conversations::Conversations;
 use self::documents::Documents;
 use crate::domain::conversation::{Conversation, Owner, Place};
-use crate::domain::event::{Answer, Numbered};
+use crate::domain::event::Numbered;
 use crate::domain::ids::{ConversationId, InstanceId, TurnId};
 use crate::domain::item::{Item, StoredItem};
+use crate::domain::output::Answer;
 use crate::domain::turn::{Fault, TurnRecord, TurnRequest, TurnStatus, Usage};
 use crate::domain::window::Budget;
 

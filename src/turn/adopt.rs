@@ -143,11 +143,12 @@ impl Inner {
             let Some(last) = events.last() else { break };
             after = last.seq;
             for Numbered { event, .. } in events {
-                if let Event::Started { attempt } = event {
-                    attempts.push(Reply::to(&orphan.request, attempt));
+                match event {
+                    Event::Started { attempt } => attempts.push(Reply::to(&orphan.request, attempt)),
+                    // What was shown was within bounds when it was shown.
+                    Event::Delta(delta) => drop(attempts.last_mut().map(|reply| reply.show(&delta))),
+                    Event::Ended(_) => {}
                 }
-                // What was shown was within bounds when it was shown.
-                drop(attempts.last_mut().map(|reply| reply.show(&event)));
             }
         }
         let estimates = attempts.iter().map(|reply| reply.estimate(prompt_tokens(orphan)));

@@ -190,7 +190,7 @@ fn take(
     };
     for piece in pieces {
         match reply.add(piece) {
-            Ok(Some(event)) => log.push(event),
+            Ok(Some(delta)) => log.push(delta.into()),
             Ok(None) => {}
             Err(fault) => return Some(Outcome::Ends(TurnStatus::Failed, Some(fault))),
         }

@@ -9,10 +9,12 @@ use serde_json::json;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use crate::domain::event::{Answer, End, Event, Numbered};
+use crate::domain::delta::Delta;
+use crate::domain::event::{End, Event, Numbered};
 use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::item::{Role, StoredItem};
 use crate::domain::json::json_of;
+use crate::domain::output::Answer;
 use crate::domain::turn::{Fault, FaultKind, TurnStatus, Usage};
 use crate::http::error::ApiError;
 use crate::http::sse;
@@ -283,11 +285,11 @@ impl Projection {
                 let data = json!({"turn": self.turn, "conversationId": self.conversation, "attempt": attempt});
                 sse::frame(out, id, "restarted", &data.to_string());
             }
-            Event::Text { delta } | Event::Refusal { delta } => {
-                sse::frame(out, id, "delta", &json_of(&Delta { content: delta }));
+            Event::Delta(Delta::Text { delta } | Delta::Refusal { delta }) => {
+                sse::frame(out, id, "delta", &json_of(&Content { content: delta }));
             }
             // This door offers no tools and shows no thoughts.
-            Event::Reasoning { .. } | Event::Call { .. } | Event::Arguments { .. } => {}
+            Event::Delta(_) => {}
             Event::Ended(end) => match self.answer_of(end) {
                 Ok(answer) => sse::frame(out, id, "completed", &json_of(&answer)),
                 Err(error) => sse::frame(out, id, "error", &json_of(&error.body)),
@@ -317,7 +319,7 @@ impl Projection {
 }
 
 #[derive(Serialize)]
-struct Delta<'a> {
+struct Content<'a> {
     content: &'a str,
 }
 

@@ -163,7 +163,7 @@ pub(super) fn events(text: &str, seq: u64) -> Result<Vec<Numbered>, StoreError> 
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    let event = |line: &str| serde_json::from_str::<Event>(line).map_err(|_| faults::unreadable());
+    let event = |line: &str| Event::from_json(line).map_err(|_| faults::unreadable());
     text.split('\n').zip(seq..).map(|(line, seq)| Ok(Numbered { seq, event: event(line)? })).collect()
 }
 

@@ -139,7 +139,7 @@ fn events(db: &Connection, turn: i64, after: u64, limit: usize) -> Result<Vec<Nu
     let params = params![after, last, rows::limit(limit - events.len())];
     let stored = all(db, sql::EVENTS_AFTER, params, |row| {
         let place: i64 = row.get(0)?;
-        let event = rows::parsed(row, 1, |json| serde_json::from_str(json).ok())?;
+        let event = rows::parsed(row, 1, |json| Event::from_json(json).ok())?;
         Ok(Numbered { seq: uint(place % EVENTS_A_TURN), event })
     })?;
     events.extend(stored);

@@ -10,6 +10,7 @@ use futures::{StreamExt, stream};
 
 use super::forward::{Ask, Completed, Rejected};
 use super::{Call, Pieces, Upstream, UpstreamInfo};
+use crate::domain::delta::Delta;
 use crate::domain::item::Role;
 use crate::domain::model;
 use crate::domain::reply::Piece;
@@ -49,7 +50,7 @@ impl Upstream for Demo {
         let delay = if call.stream { self.word_delay } else { Duration::ZERO };
         let spoken = stream::iter(words).then(move |word| async move {
             tokio::time::sleep(delay).await;
-            Ok(vec![Piece::Text(word)])
+            Ok(vec![Delta::text(word).into()])
         });
         let opening = vec![Piece::Model(DEMO_MODEL.into())];
         let closing = vec![Piece::Usage(usage), Piece::Finish("stop".into())];

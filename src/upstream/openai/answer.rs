@@ -8,6 +8,7 @@ use super::refusal::{self, Told};
 use super::sse::{Event, SseError};
 use super::template::Template;
 use super::wire::{Choice, Completion, Said, ToolCall};
+use crate::domain::delta::Delta;
 use crate::domain::reply::Piece;
 use crate::domain::turn::{Fault, FaultKind};
 
@@ -33,7 +34,7 @@ impl Answer {
         if event.name.is_empty()
             && let Some(text) = self.template.text(event.data)
         {
-            pieces.push(Piece::Text(text.to_owned()));
+            pieces.push(Delta::text(text).into());
             return Ok(());
         }
         let data = event.data.trim_ascii();
@@ -50,7 +51,7 @@ impl Answer {
         let chunk: Completion<'_> = serde_json::from_str(data).map_err(|_| garbage("an event that is no answer"))?;
         let before = pieces.len();
         self.chunk(&chunk, data, pieces)?;
-        if let Some(Piece::Text(_)) = pieces.get(before)
+        if let Some(Piece::Delta(Delta::Text { .. })) = pieces.get(before)
             && pieces.len() == before + 1
         {
             self.learn(&chunk, data);
@@ -106,14 +107,14 @@ impl Answer {
 
     fn said(&mut self, said: &Said<'_>, pieces: &mut Vec<Piece>) {
         let thoughts = if said.reasoning_content.0.is_empty() { &said.reasoning.0 } else { &said.reasoning_content.0 };
-        let mut say = |text: &str, piece: fn(String) -> Piece| {
+        let mut say = |text: &str, delta: fn(String) -> Delta| {
             if !text.is_empty() {
-                pieces.push(piece(text.to_owned()));
+                pieces.push(delta(text.to_owned()).into());
             }
         };
-        say(thoughts, Piece::Reasoning);
-        say(&said.content.0, Piece::Text);
-        say(&said.refusal.0, Piece::Refusal);
+        say(thoughts, Delta::reasoning);
+        say(&said.content.0, Delta::text);
+        say(&said.refusal.0, Delta::refusal);
         let calls = said.tool_calls.iter().flatten();
         for (place, call) in (0u32..).zip(calls) {
             self.call(call.index.unwrap_or(place), call, pieces);
@@ -129,10 +130,12 @@ impl Answer {
                 "" => format!("call_{index}"),
                 id => id.to_owned(),
             };
-            pieces.push(Piece::Call { index, call_id, name: function.name.0.as_ref().to_owned() });
+            let name = function.name.0.as_ref().to_owned();
+            pieces.push(Delta::Call { index, call_id, name }.into());
         }
         if !function.arguments.0.is_empty() {
-            pieces.push(Piece::Arguments { index, delta: function.arguments.0.as_ref().to_owned() });
+            let delta = function.arguments.0.as_ref().to_owned();
+            pieces.push(Delta::Arguments { index, delta }.into());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use openai_backend::domain::delta::Delta;
 use openai_backend::domain::event::Event;
 use openai_backend::domain::ids::TurnId;
 use openai_backend::domain::item::{Role, StoredItem};
@@ -90,11 +91,8 @@ async fn turn(world: &World, record: &TurnRecord, answer: Option<(String, bool)>
                     wrong(format!("P7: attempt {attempt} is the {attempts}th"));
                 }
             }
-            Event::Text { delta } => shown.push_str(delta),
-            other
-            @ (Event::Refusal { .. } | Event::Reasoning { .. } | Event::Call { .. } | Event::Arguments { .. }) => {
-                wrong(format!("P11: the model never said {other:?}"));
-            }
+            Event::Delta(Delta::Text { delta }) => shown.push_str(delta),
+            Event::Delta(other) => wrong(format!("P11: the model never said {other:?}")),
             Event::Ended(ended) => {
                 end = Some((**ended).clone());
                 if place + 1 != events.len() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
+use openai_backend::domain::delta::Delta;
 use openai_backend::domain::reply::Piece;
 use openai_backend::domain::turn::{Fault, FaultKind, Usage};
 use openai_backend::upstream::{Call, Pieces, Upstream, UpstreamInfo};
@@ -65,7 +66,7 @@ impl Upstream for Chance {
             };
             let word = format!("{prompt}/{number}.{n} ");
             text.push_str(&word);
-            acts.push((pause, Ok(vec![Piece::Text(word)])));
+            acts.push((pause, Ok(vec![Delta::text(word).into()])));
         }
         let said = Said { text, ends: fails_at.is_none() };
         self.calls.lock().unwrap().entry(prompt).or_default().push(said);

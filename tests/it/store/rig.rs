@@ -8,9 +8,11 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use openai_backend::domain::clock::{Clock, ManualClock, SystemClock};
 use openai_backend::domain::conversation::{Owner, Place};
-use openai_backend::domain::event::{Answer, End, Event, Numbered};
+use openai_backend::domain::delta::Delta;
+use openai_backend::domain::event::{End, Event, Numbered};
 use openai_backend::domain::ids::{ConversationId, Ids, InstanceId, ItemId, SeededIds, SessionKey, SystemIds, TurnId};
 use openai_backend::domain::item::{Item, assistant_message, user_message};
+use openai_backend::domain::output::Answer;
 use openai_backend::domain::tokens::Encoding;
 use openai_backend::domain::turn::{TurnRequest, TurnStatus, Usage};
 use openai_backend::domain::window::Budget;
@@ -369,6 +371,6 @@ pub fn notes(tokens: &[u32]) -> Vec<Item> {
 
 /// Text events numbered on from `first`.
 pub fn texts(first: u64, words: &[&str]) -> Vec<Numbered> {
-    let event = |(seq, word): (u64, &&str)| Numbered { seq, event: Event::Text { delta: (*word).into() } };
+    let event = |(seq, word): (u64, &&str)| Numbered { seq, event: Delta::text(*word).into() };
     (first..).zip(words).map(event).collect()
 }

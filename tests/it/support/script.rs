@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fake_openai::Gate;
 use futures::{StreamExt, stream};
+use openai_backend::domain::delta::Delta;
 use openai_backend::domain::item::Role;
 use openai_backend::domain::reply::Piece;
 use openai_backend::domain::turn::{Fault, FaultKind, Usage};
@@ -105,7 +106,7 @@ impl Upstream for Script {
                         gate.wait().await;
                         continue;
                     }
-                    Some(Some(Act::Say(text))) => Ok(vec![Piece::Text(text)]),
+                    Some(Some(Act::Say(text))) => Ok(vec![Delta::text(text).into()]),
                     Some(Some(Act::Count(usage))) => Ok(vec![Piece::Usage(usage)]),
                     Some(Some(Act::Fail(kind))) => {
                         open.1 = true;

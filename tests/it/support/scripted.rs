@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use fake_openai::Gate;
 use futures::{StreamExt, stream};
+use openai_backend::domain::delta::Delta;
 use openai_backend::domain::reply::Piece;
 use openai_backend::domain::turn::{Fault, FaultKind};
 use openai_backend::upstream::{Call, Pieces, Upstream, UpstreamInfo};
@@ -59,7 +60,7 @@ impl Upstream for Scripted {
         let acts = self.script.lock().unwrap().pop_front().unwrap_or_else(|| vec![Act::Say("ok")]);
         let pieces = stream::iter(acts).filter_map(|act| async move {
             match act {
-                Act::Say(text) => Some(Ok(vec![Piece::Text(text.to_owned())])),
+                Act::Say(text) => Some(Ok(vec![Delta::text(text).into()])),
                 Act::Wait(gate) => {
                     gate.wait().await;
                     None

@@ -13,6 +13,7 @@ use std::time::Duration;
 use fake_openai::FakeOpenAi;
 use futures::StreamExt;
 use openai_backend::domain::clock::SystemClock;
+use openai_backend::domain::delta::Delta;
 use openai_backend::domain::ids::SeededIds;
 use openai_backend::domain::item::Role;
 use openai_backend::domain::reply::Piece;
@@ -111,14 +112,16 @@ impl Heard {
     fn add(&mut self, piece: Piece) {
         assert!(self.fault.is_none(), "nothing follows a fault");
         match piece {
-            Piece::Text(text) => {
-                self.text.push_str(&text);
+            Piece::Delta(Delta::Text { delta }) => {
+                self.text.push_str(&delta);
                 self.deltas += 1;
             }
-            Piece::Refusal(text) => self.more.push(format!("refusal {text}")),
-            Piece::Reasoning(text) => self.more.push(format!("reasoning {text}")),
-            Piece::Call { index, call_id, name } => self.more.push(format!("call {index} {call_id} {name}")),
-            Piece::Arguments { index, delta } => self.more.push(format!("arguments {index} {delta}")),
+            Piece::Delta(Delta::Refusal { delta }) => self.more.push(format!("refusal {delta}")),
+            Piece::Delta(Delta::Reasoning { delta }) => self.more.push(format!("reasoning {delta}")),
+            Piece::Delta(Delta::Call { index, call_id, name }) => {
+                self.more.push(format!("call {index} {call_id} {name}"));
+            }
+            Piece::Delta(Delta::Arguments { index, delta }) => self.more.push(format!("arguments {index} {delta}")),
             Piece::Model(model) => self.model = model,
             Piece::Finish(reason) => self.finish = Some(reason),
             Piece::Usage(usage) => self.usage = Some(usage),

@@ -11,6 +11,7 @@ use super::request::{Basis, most_tokens};
 use super::tokens::said;
 use super::{object, stored_backing};
 use crate::chain::compaction;
+use crate::domain::delta::Delta;
 use crate::domain::dialogue::{self, PromptMessage};
 use crate::domain::ids::{ItemId, ItemKind, TurnId};
 use crate::domain::item::Item;
@@ -89,7 +90,7 @@ async fn summary(permit: &Permit, call: Call) -> Result<(String, Usage), Fault> 
     while let Some(batch) = pieces.next().await {
         for piece in batch? {
             match piece {
-                Piece::Text(more) | Piece::Refusal(more) => text.push_str(&more),
+                Piece::Delta(Delta::Text { delta } | Delta::Refusal { delta }) => text.push_str(&delta),
                 Piece::Usage(figures) => usage = Some(figures),
                 _ => {}
             }

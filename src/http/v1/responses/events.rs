@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use super::object::{self, Head, State};
+use crate::domain::delta::Delta;
 use crate::domain::event::{End, Event};
 use crate::domain::ids::ItemId;
 use crate::domain::item_json;
@@ -71,11 +72,7 @@ impl Projector {
             Event::Started { attempt: 1 } => self.begin(out),
             Event::Started { attempt } => self.begin_again(*attempt, out),
             Event::Ended(end) => self.end(end, out),
-            Event::Text { .. }
-            | Event::Refusal { .. }
-            | Event::Reasoning { .. }
-            | Event::Call { .. }
-            | Event::Arguments { .. } => self.grow(event, out),
+            Event::Delta(delta) => self.grow(delta, out),
         }
     }
 
@@ -98,16 +95,16 @@ impl Projector {
         self.done.clear();
     }
 
-    fn grow(&mut self, event: &Event, out: &mut impl Frames) {
-        let Some(change) = self.outputs.add(event) else { return };
+    fn grow(&mut self, delta: &Delta, out: &mut impl Frames) {
+        let Some(change) = self.outputs.add(delta) else { return };
         if let Some(closed) = change.closed {
             self.close(closed, "completed", out);
         }
         if change.is_new {
             self.open(change.place, out);
         }
-        match event {
-            Event::Text { delta } => {
+        match delta {
+            Delta::Text { delta } => {
                 self.emit("response.output_text.delta", out, |json, at| {
                     at.item(json, change.place);
                     json.push_str(r#","content_index":0,"delta":"#);
@@ -115,22 +112,22 @@ impl Projector {
                     json.push_str(r#","logprobs":[]"#);
                 });
             }
-            Event::Refusal { delta } => self.refuse(change.place, delta, out),
-            Event::Reasoning { delta } => {
+            Delta::Refusal { delta } => self.refuse(change.place, delta, out),
+            Delta::Reasoning { delta } => {
                 self.emit("response.reasoning_summary_text.delta", out, |json, at| {
                     at.item(json, change.place);
                     json.push_str(r#","summary_index":0,"delta":"#);
                     push_json_string(json, delta);
                 });
             }
-            Event::Arguments { delta, .. } => {
+            Delta::Arguments { delta, .. } => {
                 self.emit("response.function_call_arguments.delta", out, |json, at| {
                     at.item(json, change.place);
                     json.push_str(r#","delta":"#);
                     push_json_string(json, delta);
                 });
             }
-            Event::Call { .. } | Event::Started { .. } | Event::Ended(_) => {}
+            Delta::Call { .. } => {}
         }
     }
 
@@ -240,7 +237,7 @@ impl Projector {
         let status = object::status_of(end.status, end.answer.as_ref());
         // An answer without a word is a message without a word.
         if self.outputs.list().is_empty() && end.answer.is_some() {
-            let change = self.outputs.add(&Event::Text { delta: String::new() });
+            let change = self.outputs.add(&Delta::text(""));
             change.iter().for_each(|change| self.open(change.place, out));
         }
         self.close_all(if status == "completed" { "completed" } else { "incomplete" }, out);

@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use crate::chain::backing::StoredOptions;
-use crate::domain::event::{Answer, End};
+use crate::domain::event::End;
 use crate::domain::ids::TurnId;
 use crate::domain::item_json::{COMPLETED, INCOMPLETE, push_output};
 use crate::domain::json::{json_of, push_json_string};
-use crate::domain::output::Output;
+use crate::domain::output::{Answer, Output};
 use crate::domain::turn::{Fault, FaultKind, TurnRecord, TurnRequest, TurnStatus, Usage};
 
 /// What does not change while a response comes to be.

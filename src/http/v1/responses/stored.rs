@@ -14,6 +14,7 @@ use super::object::{self, Head};
 use super::stored_backing;
 use super::stream::ResponseStream;
 use crate::domain::conversation::Owner;
+use crate::domain::delta::Delta;
 use crate::domain::event::{End, Event, Numbered};
 use crate::domain::ids::TurnId;
 use crate::domain::output::Output;
@@ -111,13 +112,13 @@ fn told_anew(record: &TurnRecord) -> Vec<Arc<Numbered>> {
     for output in record.answer.iter().flat_map(|answer| answer.outputs()) {
         match output {
             Output::Message { text, refusal, .. } => {
-                let parts = [Event::Text { delta: text }, Event::Refusal { delta: refusal }];
-                events.extend(parts.into_iter().filter(|event| event.size() > 0));
+                let parts = [Delta::text(text), Delta::refusal(refusal)];
+                events.extend(parts.into_iter().filter(|delta| delta.size() > 0).map(Event::from));
             }
-            Output::Reasoning { text, .. } => events.push(Event::Reasoning { delta: text }),
+            Output::Reasoning { text, .. } => events.push(Delta::reasoning(text).into()),
             Output::Call { index, call_id, name, arguments, .. } => {
-                events.push(Event::Call { index, call_id, name });
-                events.push(Event::Arguments { index, delta: arguments });
+                events.push(Delta::Call { index, call_id, name }.into());
+                events.push(Delta::Arguments { index, delta: arguments }.into());
             }
         }
     }

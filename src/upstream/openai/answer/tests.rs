@@ -30,7 +30,7 @@ fn chunk(delta: &Value, finish: Option<&str>) -> String {
 }
 
 fn text(text: &str) -> Piece {
-    Piece::Text(text.to_owned())
+    Delta::text(text).into()
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn an_answer_is_unfinished_until_it_says_so() {
 #[test]
 fn a_refusal_is_said_too() {
     let (pieces, ..) = read(&chunk(&json!({"content": null, "refusal": "No."}), Some("stop")));
-    assert_eq!(pieces[1], Piece::Refusal("No.".into()));
+    assert_eq!(pieces[1], Delta::refusal("No.").into());
 }
 
 #[test]
@@ -83,15 +83,16 @@ fn what_is_not_said_is_read_over() {
 fn thoughts_have_two_names() {
     for key in ["reasoning_content", "reasoning"] {
         let (pieces, ..) = read(&chunk(&json!({key: "hm", "content": "So."}), Some("stop")));
-        assert_eq!(pieces[1..3], [Piece::Reasoning("hm".into()), text("So.")]);
+        assert_eq!(pieces[1..3], [Delta::reasoning("hm").into(), text("So.")]);
     }
 }
 
 #[test]
 fn calls_of_functions_are_put_together_from_their_parts() {
-    let call =
-        |index: u32, call_id: &str, name: &str| Piece::Call { index, call_id: call_id.into(), name: name.into() };
-    let arguments = |index: u32, delta: &str| Piece::Arguments { index, delta: delta.into() };
+    let call = |index: u32, call_id: &str, name: &str| {
+        Piece::from(Delta::Call { index, call_id: call_id.into(), name: name.into() })
+    };
+    let arguments = |index: u32, delta: &str| Piece::from(Delta::Arguments { index, delta: delta.into() });
     let stream = [
         chunk(
             &json!({"tool_calls": [{"index": 0, "id": "call_a", "type": "function",

@@ -1,8 +1,8 @@
 //! Turns that are read as responses: their answers, what they expect, keys that are remembered, and how they are forgotten.
 
-use openai_backend::domain::event::{Answer, Event};
+use openai_backend::domain::event::Event;
 use openai_backend::domain::ids::{ItemKind, TurnId};
-use openai_backend::domain::output::Output;
+use openai_backend::domain::output::{Answer, Output};
 use openai_backend::domain::turn::{TurnRecord, TurnStatus};
 use openai_backend::store::conversations::Added;
 use openai_backend::store::{
