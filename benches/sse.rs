@@ -14,6 +14,7 @@ use fake_openai::{Bench, FakeOpenAi};
 use futures::StreamExt;
 use http_body_util::BodyExt;
 use openai_backend::domain::clock::SystemClock;
+use openai_backend::domain::dialogue::PromptMessage;
 use openai_backend::domain::ids::SystemIds;
 use openai_backend::domain::item::Role;
 use openai_backend::upstream::openai::OpenAi;
@@ -21,7 +22,7 @@ use openai_backend::upstream::openai::answer::Answer;
 use openai_backend::upstream::openai::settings::OpenAiSettings;
 use openai_backend::upstream::openai::sse::Parser;
 use openai_backend::upstream::openai::wire;
-use openai_backend::upstream::{Call, PromptMessage, Upstream};
+use openai_backend::upstream::{Call, Upstream};
 
 const TOKENS: usize = 200;
 const ROUNDS: u32 = 2000;

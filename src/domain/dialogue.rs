@@ -1,24 +1,81 @@
 //! From items to the messages of a prompt: calls of functions and their outputs stay together, whatever the window cut.
 //!
 //! Models insist that each call is followed at once by its output, and that there is no output without a call. A history
-//! may have it otherwise: a call that nobody answered, an output whose call was cut off, an output that came later.
+//! may have it otherwise: a call without an answer, an output whose call was cut off, an output that came later.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::item::{Item, Role};
 
-/// One message of a prompt.
+/// One message of a prompt. Each upstream puts it into its own words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PromptMessage {
-    /// Who speaks.
-    pub role: Role,
-    /// What is said.
-    pub text: String,
-    /// The whole message as Chat Completions take it, where it is more than a role and a text.
-    pub json: Option<String>,
+pub enum PromptMessage {
+    /// A role and a text.
+    Text {
+        /// Who speaks.
+        role: Role,
+        /// What is said.
+        text: String,
+    },
+    /// Texts with images or files between them.
+    Parts {
+        /// Who speaks.
+        role: Role,
+        /// In order.
+        parts: Vec<Part>,
+    },
+    /// The model asks for functions to be called. An [`PromptMessage::Output`] for each follows at once.
+    Calls {
+        /// What it said before it asked; often empty.
+        text: String,
+        /// At least one.
+        calls: Vec<FunctionCall>,
+    },
+    /// What a function gave back.
+    Output {
+        /// The call that it answers.
+        call_id: String,
+        /// What the model is shown of it.
+        text: String,
+    },
+}
+
+/// A part of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Text.
+    Text(String),
+    /// An image.
+    Image {
+        /// An address, or the image itself as a `data:` URL.
+        url: String,
+        /// How closely it is to be looked at.
+        detail: Option<String>,
+    },
+    /// A file, by its id at the upstream or with what is in it.
+    File {
+        /// Its id.
+        file_id: Option<String>,
+        /// What is in it, as a `data:` URL.
+        file_data: Option<String>,
+        /// Its name.
+        filename: Option<String>,
+    },
+}
+
+/// A call of a function, as a model asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionCall {
+    /// What its output names.
+    pub call_id: String,
+    /// The function.
+    pub name: String,
+    /// JSON, as the model wrote it.
+    pub arguments: String,
 }
 
 /// What stands for the output of a call that has none.
@@ -28,17 +85,45 @@ const NO_OUTPUT: &str = "(no output)";
 const SUMMARY: &str = "Summary of the conversation so far:\n";
 
 impl PromptMessage {
-    /// A message that is a role and a text.
+    /// A role and a text.
     #[must_use]
     pub fn new(role: Role, text: impl Into<String>) -> Self {
-        Self { role, text: text.into(), json: None }
+        Self::Text { role, text: text.into() }
+    }
+
+    /// On whose side of the conversation it stands.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        match self {
+            Self::Text { role, .. } | Self::Parts { role, .. } => *role,
+            Self::Calls { .. } => Role::Assistant,
+            Self::Output { .. } => Role::User,
+        }
+    }
+
+    /// All its text; of calls, their arguments, too.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text { text, .. } | Self::Output { text, .. } => Cow::Borrowed(text),
+            Self::Parts { parts, .. } => {
+                let texts = parts.iter().filter_map(|part| match part {
+                    Part::Text(text) => Some(text.as_str()),
+                    Part::Image { .. } | Part::File { .. } => None,
+                });
+                Cow::Owned(texts.collect::<Vec<_>>().join("\n"))
+            }
+            Self::Calls { text, calls } => {
+                Cow::Owned(calls.iter().fold(text.clone(), |text, call| text + &call.arguments))
+            }
+        }
     }
 }
 
 /// What an item says to a model.
 enum Line {
     Message(PromptMessage),
-    Call { call_id: String, name: String, arguments: String },
+    Call(FunctionCall),
     Output { call_id: String, output: Value },
     Nothing,
 }
@@ -70,54 +155,44 @@ enum Shape {
 /// output whose call is gone is still said.
 #[must_use]
 pub fn messages<'a>(items: impl Iterator<Item = (&'a Item, bool)>) -> Vec<PromptMessage> {
-    let lines: Vec<(Line, bool)> = items.map(|(item, is_new)| (line(item), is_new)).collect();
-    let outputs = pair(&lines);
-    let mut calls: Vec<Call> = Vec::new();
-    let mut answered: Vec<String> = Vec::new();
-    let mut out: Vec<PromptMessage> = Vec::new();
+    let mut lines: Vec<(Line, bool)> = items.map(|(item, is_new)| (line(item), is_new)).collect();
+    let mut dialogue =
+        Dialogue { outputs: pair(&mut lines), calls: Vec::new(), answered: HashSet::new(), messages: Vec::new() };
     for (at, (line, is_new)) in lines.into_iter().enumerate() {
-        if let Line::Call { call_id, name, arguments } = line {
-            calls.push(Call { at, call_id, name, arguments });
-            continue;
-        }
-        // Thoughts may stand between the calls of one answer.
-        if matches!(line, Line::Nothing) {
-            continue;
-        }
-        say_calls(&mut calls, &mut answered, &outputs, &mut out);
         match line {
-            Line::Message(message) => out.push(message),
-            Line::Output { call_id, output } if is_new && !answered.contains(&call_id) => {
-                out.push(told(&call_id, &output));
+            Line::Call(call) => dialogue.calls.push((at, call)),
+            // Thoughts may stand between the calls of one answer.
+            Line::Nothing => {}
+            Line::Message(message) => {
+                dialogue.say_calls();
+                dialogue.messages.push(message);
             }
-            Line::Output { .. } | Line::Call { .. } | Line::Nothing => {}
+            Line::Output { call_id, output } => {
+                dialogue.say_calls();
+                if is_new && !dialogue.answered.contains(&call_id) {
+                    dialogue.messages.push(told(&call_id, &output));
+                }
+            }
         }
     }
-    say_calls(&mut calls, &mut answered, &outputs, &mut out);
-    out
+    dialogue.say_calls();
+    dialogue.messages
 }
 
-/// A call of a function, and its place among the lines.
-struct Call {
-    at: usize,
-    call_id: String,
-    name: String,
-    arguments: String,
-}
-
-/// The output of each call, by the call's place: the newest that came before the next call of the same id. Some servers
-/// count their calls anew in every answer.
-fn pair(lines: &[(Line, bool)]) -> HashMap<usize, Value> {
+/// The outputs of calls, by the calls' places: of each call the newest that came before the next call of the same id.
+/// Some servers count their calls anew in every answer. The outputs are taken out of `lines`, whose own turn only comes
+/// for those that belong to no call.
+fn pair(lines: &mut [(Line, bool)]) -> HashMap<usize, Value> {
     let mut newest: HashMap<&str, usize> = HashMap::new();
     let mut outputs: HashMap<usize, Value> = HashMap::new();
-    for (at, (line, _)) in lines.iter().enumerate() {
+    for (at, (line, _)) in lines.iter_mut().enumerate() {
         match line {
-            Line::Call { call_id, .. } => {
-                newest.insert(call_id, at);
+            Line::Call(call) => {
+                newest.insert(&call.call_id, at);
             }
             Line::Output { call_id, output } => {
                 if let Some(&call) = newest.get(call_id.as_str()) {
-                    outputs.insert(call, output.clone());
+                    outputs.insert(call, std::mem::take(output));
                 }
             }
             Line::Message(_) | Line::Nothing => {}
@@ -126,38 +201,45 @@ fn pair(lines: &[(Line, bool)]) -> HashMap<usize, Value> {
     outputs
 }
 
-/// Calls that stand together are one message, followed by an output each; what of these is no text comes behind them, since
-/// only the person can show a model an image.
-fn say_calls(
-    calls: &mut Vec<Call>,
-    answered: &mut Vec<String>,
-    outputs: &HashMap<usize, Value>,
-    out: &mut Vec<PromptMessage>,
-) {
-    if calls.is_empty() {
-        return;
+/// The messages so far.
+struct Dialogue {
+    /// By the places of the calls.
+    outputs: HashMap<usize, Value>,
+    /// Calls that are not in a message yet, with their places.
+    calls: Vec<(usize, FunctionCall)>,
+    /// The ids of those that are.
+    answered: HashSet<String>,
+    messages: Vec<PromptMessage>,
+}
+
+impl Dialogue {
+    /// Calls that stand together are one message, followed by an output each; what of these is no text comes behind them,
+    /// since only the person can show a model an image.
+    fn say_calls(&mut self) {
+        if self.calls.is_empty() {
+            return;
+        }
+        // What the model said before it asked is a part of the same message.
+        let is_before =
+            |message: &mut PromptMessage| matches!(message, PromptMessage::Text { role: Role::Assistant, .. });
+        let text = match self.messages.pop_if(is_before) {
+            Some(PromptMessage::Text { text, .. }) => text,
+            _ => String::new(),
+        };
+        let mut calls = Vec::with_capacity(self.calls.len());
+        let (mut outputs, mut shown) = (Vec::with_capacity(self.calls.len()), Vec::new());
+        for (at, call) in self.calls.drain(..) {
+            let output = self.outputs.get(&at);
+            let text = output.map_or_else(|| NO_OUTPUT.to_owned(), text_of);
+            outputs.push(PromptMessage::Output { call_id: call.call_id.clone(), text });
+            shown.extend(output.filter(|output| has_more(output)).map(|output| told(&call.call_id, output)));
+            self.answered.insert(call.call_id.clone());
+            calls.push(call);
+        }
+        self.messages.push(PromptMessage::Calls { text, calls });
+        self.messages.append(&mut outputs);
+        self.messages.append(&mut shown);
     }
-    let asked = calls.iter().map(|Call { call_id, name, arguments, .. }| {
-        json!({"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}})
-    });
-    let asked: Vec<Value> = asked.collect();
-    // What the model said before it asked is a part of the same message.
-    let before = out.pop_if(|message| message.role == Role::Assistant && message.json.is_none());
-    let said = before.map(|message| message.text).unwrap_or_default();
-    let content = if said.is_empty() { Value::Null } else { said.as_str().into() };
-    let message = json!({"role": "assistant", "content": content, "tool_calls": asked});
-    let text = calls.iter().fold(said, |text, call| text + &call.arguments);
-    out.push(PromptMessage { role: Role::Assistant, text, json: Some(message.to_string()) });
-    let mut shown: Vec<PromptMessage> = Vec::new();
-    for Call { at, call_id, .. } in calls.drain(..) {
-        let output = outputs.get(&at);
-        let text = output.map_or_else(|| NO_OUTPUT.to_owned(), text_of);
-        let message = json!({"role": "tool", "tool_call_id": call_id, "content": text});
-        out.push(PromptMessage { role: Role::User, text, json: Some(message.to_string()) });
-        shown.extend(output.filter(|output| has_more(output)).map(|output| told(&call_id, output)));
-        answered.push(call_id);
-    }
-    out.append(&mut shown);
 }
 
 /// Whether an output has parts that are no text.
@@ -170,9 +252,8 @@ fn told(call_id: &str, output: &Value) -> PromptMessage {
     let intro = format!("Output of the function call {call_id}:");
     match output {
         Value::Array(parts) if has_more(output) => {
-            let intro = json!({"type": "input_text", "text": intro});
-            let parts: Vec<Value> = [intro].into_iter().chain(parts.iter().cloned()).collect();
-            with_parts(Role::User, &parts)
+            let parts = [Part::Text(intro)].into_iter().chain(parts.iter().filter_map(part)).collect();
+            PromptMessage::Parts { role: Role::User, parts }
         }
         _ => PromptMessage::new(Role::User, format!("{intro}\n{}", text_of(output))),
     }
@@ -186,8 +267,10 @@ fn line(item: &Item) -> Line {
         return Line::Message(PromptMessage::new(message.role, message.text));
     }
     match serde_json::from_str(&item.json) {
-        Ok(Shape::Message { role, content }) => Line::Message(with_parts(role, &content)),
-        Ok(Shape::FunctionCall { call_id, name, arguments }) => Line::Call { call_id, name, arguments },
+        Ok(Shape::Message { role, content }) => {
+            Line::Message(PromptMessage::Parts { role, parts: content.iter().filter_map(part).collect() })
+        }
+        Ok(Shape::FunctionCall { call_id, name, arguments }) => Line::Call(FunctionCall { call_id, name, arguments }),
         Ok(Shape::FunctionCallOutput { call_id, output }) => Line::Output { call_id, output },
         Ok(Shape::Compaction { encrypted_content }) => match summary_of(&encrypted_content) {
             Some(summary) => Line::Message(PromptMessage::new(Role::System, format!("{SUMMARY}{summary}"))),
@@ -197,35 +280,16 @@ fn line(item: &Item) -> Line {
     }
 }
 
-/// A message with images or files, as Chat Completions take it.
-fn with_parts(role: Role, content: &[Value]) -> PromptMessage {
-    let parts: Vec<Value> = content.iter().filter_map(part).collect();
-    let text = text_of(&Value::Array(content.to_vec()));
-    let json = json!({"role": role.as_str(), "content": parts}).to_string();
-    PromptMessage { role, text, json: Some(json) }
-}
-
-fn part(part: &Value) -> Option<Value> {
-    match part["type"].as_str()? {
-        "input_image" => {
-            let mut image = json!({"url": part["image_url"]});
-            if let Some(detail) = part["detail"].as_str() {
-                image["detail"] = detail.into();
-            }
-            Some(json!({"type": "image_url", "image_url": image}))
-        }
+fn part(part: &Value) -> Option<Part> {
+    let text = |key: &str| part[key].as_str().map(str::to_owned);
+    Some(match part["type"].as_str()? {
+        "input_image" => Part::Image { url: text("image_url")?, detail: text("detail") },
         "input_file" => {
-            let mut file = json!({});
-            for key in ["file_id", "file_data", "filename"] {
-                if part[key].is_string() {
-                    file[key] = part[key].clone();
-                }
-            }
-            Some(json!({"type": "file", "file": file}))
+            Part::File { file_id: text("file_id"), file_data: text("file_data"), filename: text("filename") }
         }
-        "refusal" => Some(json!({"type": "text", "text": part["refusal"]})),
-        _ => Some(json!({"type": "text", "text": part["text"].as_str()?})),
-    }
+        "refusal" => Part::Text(text("refusal")?),
+        _ => Part::Text(text("text")?),
+    })
 }
 
 /// The text in a string, or in a list of parts.
@@ -244,7 +308,7 @@ pub fn sealed(summary: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(summary)
 }
 
-/// [`sealed`] back; `None` where it is somebody else's.
+/// [`sealed`] back; `None` where another server made it.
 #[must_use]
 pub fn summary_of(sealed: &str) -> Option<String> {
     use base64::Engine as _;
@@ -253,6 +317,8 @@ pub fn summary_of(sealed: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::domain::ids::ItemId;
     use crate::domain::item::{assistant_message, user_message};
@@ -279,14 +345,15 @@ mod tests {
     /// Role, text, and the ids of calls.
     fn outline(items: &[Item]) -> Vec<String> {
         let shown = messages(items.iter().map(|item| (item, true)));
-        let line = |message: &PromptMessage| match &message.json {
-            None => format!("{}: {}", message.role.as_str(), message.text),
-            Some(json) => {
-                let json: Value = serde_json::from_str(json).unwrap();
-                let calls = json["tool_calls"].as_array().into_iter().flatten().map(|call| call["id"].clone());
-                let ids: Vec<Value> = calls.chain(json.get("tool_call_id").cloned()).collect();
-                format!("{}: {} {}", json["role"].as_str().unwrap(), json["content"], Value::from(ids))
+        let line = |message: &PromptMessage| match message {
+            PromptMessage::Text { role, text } => format!("{}: {text}", role.as_str()),
+            PromptMessage::Parts { .. } => panic!("{message:?}"),
+            PromptMessage::Calls { text, calls } => {
+                let content = if text.is_empty() { Value::Null } else { text.as_str().into() };
+                let ids: Vec<&str> = calls.iter().map(|call| call.call_id.as_str()).collect();
+                format!("assistant: {content} {}", json!(ids))
             }
+            PromptMessage::Output { call_id, text } => format!("tool: {} {}", json!(text), json!([call_id])),
         };
         shown.iter().map(line).collect()
     }
@@ -326,17 +393,17 @@ mod tests {
             {"type": "input_image", "image_url": "data:image/png;base64,AA", "detail": "low"},
         ]});
         let message = messages([(&item(image.to_string()), true)].into_iter()).remove(0);
-        assert_eq!(message.text, "What is this?");
-        let json: Value = serde_json::from_str(&message.json.unwrap()).unwrap();
-        assert_eq!(json["content"][1]["image_url"], json!({"url": "data:image/png;base64,AA", "detail": "low"}));
-        assert_eq!(json["content"][0], json!({"type": "text", "text": "What is this?"}));
+        assert_eq!(message.text(), "What is this?");
+        let picture = Part::Image { url: "data:image/png;base64,AA".into(), detail: Some("low".into()) };
+        let parts = vec![Part::Text("What is this?".into()), picture];
+        assert_eq!(message, PromptMessage::Parts { role: Role::User, parts });
     }
 
     #[test]
     fn a_summary_comes_back() {
         let compaction = json!({"type": "compaction", "encrypted_content": sealed("They spoke of lighthouses.")});
         let messages = messages([(&item(compaction.to_string()), false)].into_iter());
-        assert!(messages[0].text.ends_with("so far:\nThey spoke of lighthouses."));
+        assert!(messages[0].text().ends_with("so far:\nThey spoke of lighthouses."));
         assert_eq!(summary_of("not ours!"), None);
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::conversation::Owner;
 use crate::domain::turn::{Fault, TurnRequest};
 use crate::upstream::Upstream;
 pub use crate::upstream::forward::{Ask, Chunks, Completed, Passage, Passed, Rejected, Upload, UploadState};
-pub use crate::upstream::{Call, Pieces, PromptMessage, UpstreamInfo};
+pub use crate::upstream::{Call, Pieces, UpstreamInfo};
 
 /// Permits and the calls that they allow; one for each server.
 #[derive(Clone)]

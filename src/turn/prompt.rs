@@ -1,12 +1,12 @@
 //! From what was asked to what is sent: the budget, the window, the call.
 
-use crate::domain::dialogue;
+use crate::domain::dialogue::{self, PromptMessage};
 use crate::domain::item::{Role, StoredItem};
 use crate::domain::model::{self, Profile};
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::domain::turn::{Fault, FaultKind, TurnRequest};
 use crate::domain::window::{self, Budget};
-use crate::metering::{Call, PromptMessage};
+use crate::metering::Call;
 
 /// A prompt that cannot be sent, however much history is left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

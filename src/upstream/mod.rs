@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::Stream;
 
 use self::forward::{Ask, Completed, Passage, Passed, Rejected};
-pub use crate::domain::dialogue::PromptMessage;
+use crate::domain::dialogue::PromptMessage;
 use crate::domain::reply::Piece;
 use crate::domain::turn::Fault;
 

@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 
 use super::{DEMO_MODEL, Demo, answer, usage};
 use crate::domain::clock::{Clock as _, SystemClock};
+use crate::domain::dialogue::PromptMessage;
 use crate::domain::ids::{Ids as _, SystemIds};
 use crate::domain::item::Role;
 use crate::domain::turn::{Fault, FaultKind, Usage};
+use crate::upstream::Call;
 use crate::upstream::forward::{Ask, Completed, Rejected};
 use crate::upstream::openai::wire::Text;
-use crate::upstream::{Call, PromptMessage};
 
 /// The answer to `GET /models`.
 pub(super) const MODELS: &str =

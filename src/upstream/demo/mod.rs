@@ -2,6 +2,7 @@
 
 mod forward;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ use futures::{StreamExt, stream};
 use super::forward::{Ask, Completed, Rejected};
 use super::{Call, Pieces, Upstream, UpstreamInfo};
 use crate::domain::delta::Delta;
+use crate::domain::dialogue::PromptMessage;
 use crate::domain::item::Role;
 use crate::domain::model;
 use crate::domain::reply::Piece;
@@ -71,20 +73,16 @@ impl Upstream for Demo {
 }
 
 fn answer(call: &Call) -> String {
-    let said: Vec<&str> = call
-        .messages
-        .iter()
-        .filter(|message| message.role == Role::User)
-        .map(|message| message.text.as_str())
-        .collect();
-    let now = said.last().copied().unwrap_or_default();
+    let from_user = call.messages.iter().filter(|message| message.role() == Role::User);
+    let said: Vec<Cow<'_, str>> = from_user.map(PromptMessage::text).collect();
+    let now = said.last().map_or("", |text| text);
     let turn = said.len();
     let memory = match said.len().checked_sub(2) {
         None => "This is the first thing you have said to me.".to_owned(),
         Some(last) => format!(
             "This is turn {turn} that I can see. Before this you said \"{}\", and it all began with \"{}\".",
-            excerpt(said[last]),
-            excerpt(said[0])
+            excerpt(&said[last]),
+            excerpt(&said[0])
         ),
     };
     format!(
@@ -105,7 +103,7 @@ fn excerpt(text: &str) -> String {
 
 fn usage(call: &Call, answer: &str) -> Usage {
     let encoding = model::profile(DEMO_MODEL).encoding;
-    let prompt: u32 = call.messages.iter().map(|message| encoding.count_message(&message.text)).sum();
+    let prompt: u32 = call.messages.iter().map(|message| encoding.count_message(&message.text())).sum();
     Usage {
         input_tokens: u64::from(prompt + REQUEST_OVERHEAD),
         output_tokens: u64::from(encoding.count(answer)),

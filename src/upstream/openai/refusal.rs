@@ -3,13 +3,14 @@
 //! The sentences are this server's own. OpenAI's text for a wrong key quotes the key, and others quote the prompt, so an
 //! upstream's own words are passed on only for a request that it refused, and only after a look at what is in them.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
+use crate::domain::dialogue::PromptMessage;
 use crate::domain::turn::{Fault, FaultKind};
-use crate::upstream::PromptMessage;
 
 /// The most characters of an upstream's own words that are passed on.
 const MAX_QUOTE_CHARS: usize = 300;
@@ -161,12 +162,12 @@ impl Prompt<'_> {
     fn is_quoted_in(self, text: &str) -> bool {
         match self {
             Self::Unknown => true,
-            Self::Messages(messages) => echoes(text, messages.iter().map(|message| message.text.as_str())),
+            Self::Messages(messages) => echoes(text, messages.iter().map(PromptMessage::text)),
             Self::Body(body) => {
                 let body: Value = serde_json::from_slice(body).unwrap_or_default();
                 let mut texts = Vec::new();
                 said(&body["messages"], &mut texts);
-                echoes(text, texts.into_iter())
+                echoes(text, texts.into_iter().map(Cow::Borrowed))
             }
         }
     }
@@ -269,9 +270,9 @@ fn without_keys(text: &str) -> String {
 }
 
 /// Whether `text` has a stretch of [`ECHO_BYTES`] bytes in common with a message.
-fn echoes<'a>(text: &str, mut prompt: impl Iterator<Item = &'a str>) -> bool {
+fn echoes<'a>(text: &str, mut prompt: impl Iterator<Item = Cow<'a, str>>) -> bool {
     let stretches: HashSet<&[u8]> = text.as_bytes().windows(ECHO_BYTES).collect();
-    let quoted = |message: &str| {
+    let quoted = |message: Cow<'_, str>| {
         let whole = message.trim();
         let short = (4..ECHO_BYTES).contains(&whole.len()) && text.contains(whole);
         short || message.as_bytes().windows(ECHO_BYTES).any(|stretch| stretches.contains(stretch))

@@ -126,7 +126,8 @@ async fn what_is_odd_but_right() {
         let answer = Raw::connect(&server).await.chat(body).await;
         assert_eq!(answer.status, 200, "{body}: {answer:?}");
     }
-    let prompts: Vec<String> = upstream.calls().iter().map(|call| call.messages.last().unwrap().text.clone()).collect();
+    let prompts: Vec<String> =
+        upstream.calls().iter().map(|call| call.messages.last().unwrap().text().into_owned()).collect();
     assert!(prompts.contains(&"NUL \0, {x}, {{y}}, %s, ${z}, \u{202e}, 👌".to_owned()), "{prompts:?}");
 }
 

@@ -49,7 +49,7 @@ impl Upstream for Chance {
     }
 
     async fn call(&self, call: Call) -> Result<Pieces, Fault> {
-        let prompt = prompt_of(&call).to_owned();
+        let prompt = prompt_of(&call).into_owned();
         let fails_at = match self.throw(10) {
             0 => Some(0),
             1 => Some(self.throw(8)),

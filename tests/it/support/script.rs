@@ -1,6 +1,7 @@
 //! A model that is told what to say for each call, by a function of the call; counts calls, and those that were left
 //! before their end.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 use fake_openai::Gate;
 use futures::{StreamExt, stream};
 use openai_backend::domain::delta::Delta;
+use openai_backend::domain::dialogue::PromptMessage;
 use openai_backend::domain::item::Role;
 use openai_backend::domain::reply::Piece;
 use openai_backend::domain::turn::{Fault, FaultKind, Usage};
@@ -41,9 +43,9 @@ pub struct Script {
 }
 
 /// What the last message of a call says.
-pub fn prompt_of(call: &Call) -> &str {
-    let newest = call.messages.iter().rev().find(|message| message.role == Role::User);
-    newest.map_or("", |message| &message.text)
+pub fn prompt_of(call: &Call) -> Cow<'_, str> {
+    let newest = call.messages.iter().rev().find(|message| message.role() == Role::User);
+    newest.map_or(Cow::Borrowed(""), PromptMessage::text)
 }
 
 impl Script {
@@ -92,7 +94,7 @@ impl Upstream for Script {
 
     async fn call(&self, call: Call) -> Result<Pieces, Fault> {
         let mut number = 0;
-        let prompt = prompt_of(&call).to_owned();
+        let prompt = prompt_of(&call).into_owned();
         self.calls.send_modify(|calls| {
             number = calls.len();
             calls.push(call);

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use fake_openai::Gate;
 use futures::future::join_all;
+use openai_backend::domain::dialogue::PromptMessage;
 use serde_json::{Value, json};
 
 use super::{answering, begin, halves, known, over, record, spawned};
@@ -57,7 +58,7 @@ async fn each_call_has_the_history_before_it(ground: Ground) {
     join_all(asking).await;
     let history = client.history().await;
     for (place, call) in script.calls().iter().enumerate() {
-        let sent: Vec<&str> = call.messages.iter().skip(1).map(|message| message.text.as_str()).collect();
+        let sent: Vec<_> = call.messages.iter().skip(1).map(PromptMessage::text).collect();
         let known: Vec<&str> = history[..place * 2 + 1].iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(sent, known, "call {place}");
     }

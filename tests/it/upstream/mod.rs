@@ -14,6 +14,7 @@ use fake_openai::FakeOpenAi;
 use futures::StreamExt;
 use openai_backend::domain::clock::SystemClock;
 use openai_backend::domain::delta::Delta;
+use openai_backend::domain::dialogue::PromptMessage;
 use openai_backend::domain::ids::SeededIds;
 use openai_backend::domain::item::Role;
 use openai_backend::domain::reply::Piece;
@@ -21,7 +22,7 @@ use openai_backend::domain::turn::{Fault, Usage};
 use openai_backend::upstream::health::breaker::BreakerSettings;
 use openai_backend::upstream::openai::OpenAi;
 use openai_backend::upstream::openai::settings::OpenAiSettings;
-use openai_backend::upstream::{Call, PromptMessage, Upstream};
+use openai_backend::upstream::{Call, Upstream};
 use secrecy::SecretString;
 
 /// A key that must turn up nowhere.

@@ -83,7 +83,7 @@ fn call(model: &str, instructions: Option<String>, said: &[Item], most: u32) -> 
 
 async fn summary(permit: &Permit, call: Call) -> Result<(String, Usage), Fault> {
     let encoding = crate::domain::model::profile(&call.model).encoding;
-    let count = |message: &PromptMessage| u64::from(encoding.count_message(&message.text));
+    let count = |message: &PromptMessage| u64::from(encoding.count_message(&message.text()));
     let prompt_tokens = call.messages.iter().map(count).sum::<u64>() + u64::from(REQUEST_OVERHEAD);
     let mut pieces = permit.start().call(call).await?;
     let (mut text, mut usage) = (String::new(), None);

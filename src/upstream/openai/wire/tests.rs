@@ -52,6 +52,38 @@ fn a_stream_asks_for_its_usage() {
 }
 
 #[test]
+fn calls_outputs_images_and_files_are_said_as_chat_completions_take_them() {
+    let text = |text: &str| Part::Text(text.to_owned());
+    let image =
+        |detail: Option<&str>| Part::Image { url: "data:image/png;base64,AA".into(), detail: detail.map(Into::into) };
+    let file = Part::File { file_id: None, file_data: Some("data:,x".into()), filename: Some("\"x\".txt".into()) };
+    let ask = |id: &str| FunctionCall { call_id: id.into(), name: "f".into(), arguments: r#"{"a": "\n"}"#.into() };
+    let messages = vec![
+        PromptMessage::Parts {
+            role: Role::User,
+            parts: vec![text("Is it \"this\"?"), image(Some("low")), image(None), file],
+        },
+        PromptMessage::Calls { text: String::new(), calls: vec![ask("a"), ask("b\"")] },
+        PromptMessage::Output { call_id: "a".into(), text: "line\nline".into() },
+        PromptMessage::Calls { text: "Hm.".into(), calls: vec![ask("c")] },
+    ];
+    let asked =
+        |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": r#"{"a": "\n"}"#}});
+    let expected = json!([
+        {"role": "user", "content": [
+            {"type": "text", "text": "Is it \"this\"?"},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA", "detail": "low"}},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}},
+            {"type": "file", "file": {"file_data": "data:,x", "filename": "\"x\".txt"}},
+        ]},
+        {"role": "assistant", "content": null, "tool_calls": [asked("a"), asked("b\"")]},
+        {"role": "tool", "tool_call_id": "a", "content": "line\nline"},
+        {"role": "assistant", "content": "Hm.", "tool_calls": [asked("c")]},
+    ]);
+    assert_eq!(sent(&Call { messages, ..call("gpt-4o") })["messages"], expected);
+}
+
+#[test]
 fn texts_are_borrowed_where_they_can_be() {
     let read: Completion = serde_json::from_str(r#"{"choices":[{"delta":{"content":"plain"}}]}"#).unwrap();
     let said = read.choices.unwrap().0.unwrap().delta.unwrap();
