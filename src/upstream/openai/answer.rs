@@ -4,13 +4,14 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::faults::{cut, garbage};
 use super::refusal::{self, Told};
-use super::sse::{Event, SseError};
+use super::sse::Event;
 use super::template::Template;
 use super::wire::{Choice, Completion, Said, ToolCall};
 use crate::domain::delta::Delta;
 use crate::domain::reply::Piece;
-use crate::domain::turn::{Fault, FaultKind};
+use crate::domain::turn::Fault;
 
 /// A streamed answer as far as it has come.
 #[derive(Debug, Default)]
@@ -159,7 +160,7 @@ impl Answer {
 pub fn whole(body: &[u8]) -> Result<Vec<Piece>, Fault> {
     let text = std::str::from_utf8(body).map_err(|_| garbage("an answer that is not UTF-8"))?;
     let completion: Completion<'_> = serde_json::from_str(text).map_err(|error| match error.is_eof() {
-        true => Fault::new(FaultKind::UpstreamCut, "the model's answer was cut short"),
+        true => cut(),
         false => garbage("an answer that is not JSON"),
     })?;
     let mut answer = Answer::default();
@@ -172,21 +173,6 @@ pub fn whole(body: &[u8]) -> Result<Vec<Piece>, Fault> {
 pub(super) fn is_bare_error(json: &str) -> bool {
     let value: Value = serde_json::from_str(json).unwrap_or_default();
     value["object"] == "error" || (value.get("usage").is_none() && value.get("detail").is_some())
-}
-
-/// The fault for what no reading makes sense of.
-#[must_use]
-pub fn garbage(what: &str) -> Fault {
-    Fault::new(FaultKind::UpstreamGarbage, format!("the model's server sent {what}"))
-}
-
-impl From<SseError> for Fault {
-    fn from(error: SseError) -> Self {
-        match error {
-            SseError::TooLarge => garbage("an event that is larger than any real one"),
-            SseError::NotUtf8 => garbage("an event that is not UTF-8"),
-        }
-    }
 }
 
 #[cfg(test)]

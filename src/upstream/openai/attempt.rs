@@ -9,7 +9,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Request, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::garbage;
+use super::faults::{cut, garbage, never_began};
 use super::fresh;
 use super::refusal::{self, Private, Told};
 use super::retry::{Again, asked_pause};
@@ -54,7 +54,7 @@ impl Failed {
     /// Nothing came before the deadline.
     #[must_use]
     pub fn late() -> Self {
-        Self::new(FaultKind::UpstreamTimeout, "the model did not begin to answer in time", Again::Never)
+        never_began().into()
     }
 }
 
@@ -163,7 +163,7 @@ pub(super) async fn read_at_most(body: reqwest::Body, most: usize, deadline: Ins
     match timeout_at(deadline, Limited::new(body, most).collect()).await {
         Err(_late) => Err(Fault::new(FaultKind::UpstreamTimeout, "the model did not answer in time")),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(garbage("more than any answer has")),
-        Ok(Err(_)) => Err(Fault::new(FaultKind::UpstreamCut, "the model's answer was cut short")),
+        Ok(Err(_)) => Err(cut()),
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
     }
 }

@@ -7,12 +7,13 @@ use futures::stream;
 use reqwest::{Method, Response};
 use tokio::time::Instant;
 
-use super::answer::{self, garbage};
+use super::answer;
 use super::attempt::{self, Failed, Said};
 use super::client::{OpenAi, log_failure};
+use super::faults::garbage;
+use super::pieces::PieceReading;
 use super::refusal::{Private, Prompt};
-use super::settings::OpenAiSettings;
-use super::streamed::{Patience, Streamed};
+use super::streamed::Streamed;
 use super::wire;
 use crate::domain::turn::{Fault, FaultKind};
 use crate::upstream::{Call, Pieces};
@@ -49,9 +50,8 @@ impl OpenAi {
                 Ok(Box::pin(stream::iter([Ok(pieces)])))
             }
             Said::Events => {
-                let OpenAiSettings { idle_timeout: idle, finish_grace: grace, .. } = self.settings;
-                let patience = Patience { first_event_by: deadline, idle, grace };
-                Ok(Box::pin(Streamed::new(response.into(), patience).begin().await?))
+                let streamed = Streamed::new(response.into(), PieceReading::default(), self.deadlines(deadline));
+                Ok(Box::pin(streamed.begin().await?))
             }
         }
     }

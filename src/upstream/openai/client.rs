@@ -15,6 +15,7 @@ use super::attempt::Failed;
 use super::fresh::Watch;
 use super::retry::{Budget, Retries};
 use super::settings::OpenAiSettings;
+use super::streamed::Deadlines;
 use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
 use crate::domain::turn::{Fault, FaultKind};
@@ -65,6 +66,10 @@ impl OpenAi {
     /// Until when an answer must have begun, or be whole where it is not streamed.
     pub(super) fn deadline(&self, stream: bool) -> Instant {
         Instant::now() + if stream { self.settings.first_byte_timeout } else { self.settings.plain_timeout }
+    }
+
+    pub(super) fn deadlines(&self, first_event_by: Instant) -> Deadlines {
+        Deadlines { first_event_by, idle: self.settings.idle_timeout, grace: self.settings.finish_grace }
     }
 
     /// Attempts until an answer begins, or there is nothing left to hope for.

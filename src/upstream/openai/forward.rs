@@ -12,14 +12,14 @@ use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep_until, timeout};
 use url::Url;
 
-use super::answer::garbage;
 use super::attempt::{self, Failed, MAX_ERROR_BYTES, Said};
 use super::client::{OpenAi, breaker_open, lock, log_failure};
+use super::faults::{cut, garbage, stalled};
 use super::mend;
 use super::refusal::{self, Private, Prompt, Told};
 use super::relay::Relay;
 use super::retry::asked_pause;
-use super::streamed::Patience;
+use super::streamed::Streamed;
 use crate::domain::turn::{Fault, FaultKind};
 use crate::upstream::forward::{Ask, Chunks, Completed, Passage, Passed, Rejected, Upload, UploadState};
 
@@ -46,11 +46,9 @@ impl OpenAi {
                 Ok(Completed::Plain(mend::plain(body)?))
             }
             (Said::Events, true) => {
-                let settings = &self.settings;
-                let (idle, grace) = (settings.idle_timeout, settings.finish_grace);
-                let patience = Patience { first_event_by: deadline, idle, grace };
-                let relay = Relay::new(response.into(), ask.choices, patience).begin().await?;
-                Ok(Completed::Events(Box::pin(relay)))
+                let relay = Relay::new(ask.choices);
+                let streamed = Streamed::new(response.into(), relay, self.deadlines(deadline));
+                Ok(Completed::Events(Box::pin(streamed.begin().await?)))
             }
             (Said::Json, true) => {
                 // An error may come as one with status 200; an answer in one cannot be read by who waits for events.
@@ -178,8 +176,8 @@ fn bytes_of(body: reqwest::Body, idle: Duration) -> Chunks {
                     Ok(bytes) => return Some((Ok(bytes), Some(body))),
                     Err(_trailers) => continue,
                 },
-                Ok(Some(Err(_))) => Fault::new(FaultKind::UpstreamCut, "the model's answer was cut short"),
-                Err(_late) => Fault::new(FaultKind::UpstreamTimeout, "the model stopped in the middle of its answer"),
+                Ok(Some(Err(_))) => cut(),
+                Err(_late) => stalled(),
             };
             return Some((Err(fault), None));
         }

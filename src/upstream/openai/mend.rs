@@ -6,10 +6,11 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::answer::{garbage, is_bare_error};
+use super::answer::is_bare_error;
+use super::faults::{cut, garbage};
 use super::refusal::{self, Told};
 use super::wire::Text;
-use crate::domain::turn::{Fault, FaultKind};
+use crate::domain::turn::Fault;
 
 /// Whether a key is there, whatever its value.
 #[derive(Debug, Default, Clone, Copy)]
@@ -50,7 +51,7 @@ struct Message {
 pub fn plain(body: Bytes) -> Result<Bytes, Fault> {
     let text = std::str::from_utf8(&body).map_err(|_| garbage("an answer that is not UTF-8"))?;
     let whole: Whole<'_> = serde_json::from_str(text).map_err(|error| match error.is_eof() {
-        true => Fault::new(FaultKind::UpstreamCut, "the model's answer was cut short"),
+        true => cut(),
         false => garbage("an answer that is not JSON"),
     })?;
     if whole.error.is_some() || (whole.choices.is_none() && is_bare_error(text)) {

@@ -1,32 +1,31 @@
-//! A streamed answer over the network: batches of pieces, deadlines, and the judgement of how it ended.
+//! A streamed answer over the network: its body read with deadlines and limits, and the judgement of how it ended. What is
+//! made of the bytes is up to a [`Reading`]: pieces of an answer, or whole events to be passed on.
 
-use std::ops::ControlFlow;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use hyper::body::Body as _;
 use tokio::time::{Instant, Sleep};
 
-use super::answer::{Answer, garbage};
-use super::sse::Parser;
-use crate::domain::reply::Piece;
-use crate::domain::turn::{Fault, FaultKind};
+use super::faults::{cut, garbage, never_began, stalled};
+use crate::domain::turn::Fault;
 
 /// The most bytes that a stream may have; the longest real answers come to a fifth of it.
-pub(super) const MAX_STREAM_BYTES: u64 = 256 * 1024 * 1024;
+const MAX_STREAM_BYTES: u64 = 256 * 1024 * 1024;
 
 /// How long the end of the body is waited for after the end mark, so that the connection can be used again.
-pub(super) const DRAIN: Duration = Duration::from_millis(50);
+const DRAIN: Duration = Duration::from_millis(50);
 
-/// Network chunks in one turn of the loop, and pieces in one batch: others want to run too.
+/// Network chunks in one turn of the loop: others want to run too.
 const MAX_CHUNKS: usize = 64;
-const MAX_BATCH: usize = 256;
 
 /// The deadlines of a stream.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct Deadlines {
     /// Until when the first event must be here.
     pub first_event_by: Instant,
     /// The longest pause between two events. Comments are no events: they show that a proxy is alive, not the model.
@@ -35,78 +34,103 @@ pub struct Patience {
     pub grace: Duration,
 }
 
-/// Pieces out of a response's body. Dropping it closes the request.
-pub struct Streamed {
+/// How far an answer has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The model has more to say.
+    Going,
+    /// The model has finished: what may still come are the figures and the end mark.
+    Finished,
+    /// The end mark has come: nothing follows.
+    Done,
+}
+
+/// What is made of an answer's bytes.
+pub trait Reading: Unpin {
+    /// What the stream gives.
+    type Item: Unpin;
+
+    /// Takes the next bytes: how many events they brought, and a fault where they are no answer, or report one.
+    fn read(&mut self, chunk: Bytes) -> (usize, Result<(), Fault>);
+
+    /// How far the answer has come.
+    fn stage(&self) -> Stage;
+
+    /// Whether an answer that ends here is whole.
+    fn may_end(&self) -> bool;
+
+    /// The body has ended where it may.
+    fn end(&mut self) {}
+
+    /// Whether enough is there to be given at once.
+    fn is_full(&self) -> bool;
+
+    /// Whether anything is there to be given.
+    fn is_ready(&self) -> bool;
+
+    /// What is there; `None` where nothing is.
+    fn take(&mut self) -> Option<Self::Item>;
+}
+
+/// A streamed answer. Dropping it closes the request.
+pub struct Streamed<R: Reading> {
     body: reqwest::Body,
-    parser: Parser,
-    answer: Answer,
-    batch: Vec<Piece>,
+    reading: R,
+    /// What was looked at first and put back.
+    early: VecDeque<R::Item>,
     /// It is over, well or with a fault that is yet to be given.
     over: Option<Option<Fault>>,
-    /// A batch was looked at first and put back.
-    ready: bool,
     lingered: bool,
     bytes: u64,
-    patience: Patience,
     begun: bool,
+    deadlines: Deadlines,
     deadline: Instant,
     /// Rings at the deadline or before it; setting it anew for each event would cost more than reading the event.
     alarm: Pin<Box<Sleep>>,
 }
 
-impl Streamed {
+impl<R: Reading> Streamed<R> {
     /// Reads `body`.
     #[must_use]
-    pub fn new(body: reqwest::Body, patience: Patience) -> Self {
+    pub fn new(body: reqwest::Body, reading: R, deadlines: Deadlines) -> Self {
         Self {
             body,
-            parser: Parser::default(),
-            answer: Answer::default(),
-            batch: Vec::new(),
+            reading,
+            early: VecDeque::new(),
             over: None,
-            ready: false,
             lingered: false,
             bytes: 0,
-            patience,
             begun: false,
-            deadline: patience.first_event_by,
-            alarm: Box::pin(tokio::time::sleep_until(patience.first_event_by)),
+            deadlines,
+            deadline: deadlines.first_event_by,
+            alarm: Box::pin(tokio::time::sleep_until(deadlines.first_event_by)),
         }
     }
 
-    /// Waits for the first batch, which the stream then still gives.
+    /// Waits for the first event, and for something to give, which the stream then still gives.
     ///
     /// # Errors
     /// When the answer fails before anything of it has come.
     pub async fn begin(mut self) -> Result<Self, Fault> {
-        if let Some(first) = self.next().await {
-            self.batch = first?;
-            self.ready = true;
+        let mut early = VecDeque::new();
+        while early.is_empty() || !self.begun {
+            match self.next().await {
+                Some(item) => early.push_back(item?),
+                None => break,
+            }
         }
+        self.early = early;
         Ok(self)
     }
 
-    fn read(&mut self, chunk: &[u8]) {
-        let Self { parser, answer, batch, .. } = self;
-        let (mut events, mut fault) = (0_usize, None);
-        let fed = parser.feed(chunk, |event| {
-            events += 1;
-            match answer.event(event, batch) {
-                Ok(()) if answer.is_done() => ControlFlow::Break(()),
-                Ok(()) => ControlFlow::Continue(()),
-                Err(found) => {
-                    fault = Some(found);
-                    ControlFlow::Break(())
-                }
-            }
-        });
+    fn read(&mut self, chunk: Bytes) {
         self.bytes += chunk.len() as u64;
-        if self.bytes > MAX_STREAM_BYTES {
-            fault = fault.or_else(|| Some(garbage("more than any answer has")));
-        }
-        match fault.or(fed.err().map(Fault::from)) {
-            Some(fault) => self.fail(fault),
-            None => self.extend_deadline(events > 0),
+        let (events, read) = self.reading.read(chunk);
+        self.begun |= events > 0;
+        match read {
+            Err(fault) => self.fail(fault),
+            Ok(()) if self.bytes > MAX_STREAM_BYTES => self.fail(garbage("more than any answer has")),
+            Ok(()) => self.extend_deadline(events > 0),
         }
     }
 
@@ -118,36 +142,32 @@ impl Streamed {
             }
             return;
         }
-        self.begun = true;
-        if self.answer.is_finished() {
-            let patience = if self.answer.is_done() { DRAIN } else { self.patience.grace };
-            self.deadline = now + patience;
+        let patience = match self.reading.stage() {
+            Stage::Going => self.deadlines.idle,
+            Stage::Finished => self.deadlines.grace,
+            Stage::Done => DRAIN,
+        };
+        self.deadline = now + patience;
+        // Only now may it be sooner than the alarm is set for.
+        if self.reading.stage() != Stage::Going {
             self.alarm.as_mut().reset(self.deadline);
-        } else {
-            self.deadline = now + self.patience.idle;
         }
     }
 
     fn expire(&mut self) {
-        let what = if self.begun {
-            "the model stopped in the middle of its answer"
-        } else {
-            "the model did not begin to answer in time"
-        };
-        self.fail(Fault::new(FaultKind::UpstreamTimeout, what));
+        self.fail(if self.begun { stalled() } else { never_began() });
     }
 
-    /// Ends it. Once the model has finished, what goes wrong after that takes nothing from the answer.
+    /// Ends it. What goes wrong after the model has finished takes nothing from the answer.
     fn fail(&mut self, fault: Fault) {
-        let fault = (!self.answer.is_finished()).then_some(fault);
-        self.over = Some(fault);
+        let whole = self.reading.may_end();
+        if whole {
+            self.reading.end();
+        }
+        self.over = Some((!whole).then_some(fault));
     }
 
-    fn cut(&mut self) {
-        self.fail(Fault::new(FaultKind::UpstreamCut, "the model's answer was cut short"));
-    }
-
-    /// Reads what is there; ready when a batch can be given or the end has come.
+    /// Reads what is there; ready when something can be given or the end has come.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..MAX_CHUNKS {
             match Pin::new(&mut self.body).poll_frame(cx) {
@@ -155,15 +175,15 @@ impl Streamed {
                     self.lingered = false;
                     match frame.into_data() {
                         // Whatever follows the end mark only empties the body.
-                        Ok(_) if self.answer.is_done() => {}
-                        Ok(chunk) => self.read(&chunk),
+                        Ok(_) if self.reading.stage() == Stage::Done => {}
+                        Ok(chunk) => self.read(chunk),
                         Err(_trailers) => {}
                     }
                 }
-                Poll::Ready(Some(Err(_)) | None) => self.cut(),
+                Poll::Ready(Some(Err(_)) | None) => self.fail(cut()),
                 Poll::Pending => return self.poll_linger(cx),
             }
-            if self.over.is_some() || self.batch.len() >= MAX_BATCH {
+            if self.over.is_some() || self.reading.is_full() {
                 return Poll::Ready(());
             }
         }
@@ -174,7 +194,7 @@ impl Streamed {
     /// The HTTP layer hands over one chunk and needs a moment of the runtime to read the next one, although it may have
     /// come in the same packet. One such moment makes one batch of many, and every later step costs by the batch.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.batch.is_empty() {
+        if !self.reading.is_ready() {
             return self.poll_alarm(cx);
         }
         if std::mem::replace(&mut self.lingered, true) {
@@ -197,20 +217,20 @@ impl Streamed {
     }
 }
 
-impl Stream for Streamed {
-    type Item = Result<Vec<Piece>, Fault>;
+impl<R: Reading> Stream for Streamed<R> {
+    type Item = Result<R::Item, Fault>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if std::mem::take(&mut this.ready) {
-            return Poll::Ready(Some(Ok(std::mem::take(&mut this.batch))));
+        if let Some(item) = this.early.pop_front() {
+            return Poll::Ready(Some(Ok(item)));
         }
-        if this.over.is_none() {
+        if this.over.is_none() && !this.reading.is_full() {
             ready!(this.poll_body(cx));
         }
         this.lingered = false;
-        if !this.batch.is_empty() {
-            return Poll::Ready(Some(Ok(std::mem::take(&mut this.batch))));
+        if let Some(item) = this.reading.take() {
+            return Poll::Ready(Some(Ok(item)));
         }
         let fault = this.over.as_mut().and_then(Option::take);
         Poll::Ready(fault.map(Err))

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::sse::Parser;
 use super::*;
-use crate::domain::turn::Usage;
+use crate::domain::turn::{FaultKind, Usage};
 
 type Read = (Vec<Piece>, Answer, Option<FaultKind>);
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::turn::FaultKind;
 
 fn mended(text: &str) -> String {
     String::from_utf8(plain(text.to_owned().into()).unwrap().to_vec()).unwrap()
