@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::keys::{self, Key, Said};
+use crate::access::keys::{self, CliOutput, Key};
 use crate::cli::{self, Action, probe};
 use crate::config::{Config, Given, StoreConfig, UpstreamConfig};
 use crate::domain::clock::{Clock, SystemClock};
@@ -191,7 +191,7 @@ fn door(config: &Config, made: Result<Vec<Key>, StoreError>) -> String {
 ///
 /// # Errors
 /// With one sentence, where it cannot be done.
-async fn keys(config: &Config, command: &keys::Command) -> Result<Said, String> {
+async fn keys(config: &Config, command: &keys::Command) -> Result<CliOutput, String> {
     let store = store(config, Arc::new(SystemClock), Sqlite::beside).await?;
     let said = keys::run(command, &*store, &SystemIds, SystemClock.now_ms()).await;
     store.close().await;

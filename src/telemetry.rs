@@ -62,78 +62,7 @@ fn safe_message(payload: &(dyn Any + Send)) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-    use crate::config::parse_filter;
-
-    /// What a log wrote while `work` ran.
-    fn logged(level: &str, format: LogFormat, work: impl FnOnce()) -> String {
-        let bytes = Arc::new(Mutex::new(Vec::new()));
-        let config = LogConfig { level: level.into(), filter: parse_filter(level).unwrap(), format };
-        let subscriber = subscriber(&config, Sink(bytes.clone()), false);
-        tracing::subscriber::with_default(subscriber, work);
-        String::from_utf8(bytes.lock().unwrap().clone()).unwrap()
-    }
-
-    #[derive(Clone)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl<'a> MakeWriter<'a> for Sink {
-        type Writer = Self;
-
-        fn make_writer(&'a self) -> Self {
-            self.clone()
-        }
-    }
-
-    fn speak() {
-        tracing::info!(turn.id = "turn_1", "ours at info");
-        tracing::debug!("ours at debug");
-        tracing::trace!(target: "openai_backend::turn", "a room at trace");
-        tracing::info!(target: "hyper::proto", "theirs at info");
-        tracing::debug!(target: "hyper::proto", "theirs at debug");
-    }
-
-    #[test]
-    fn each_level_says_what_it_should() {
-        let lines = |level| logged(level, LogFormat::Text, speak).lines().count();
-        assert_eq!(lines("off"), 0);
-        assert_eq!(lines("warn"), 0);
-        assert_eq!(lines("info"), 2);
-        assert_eq!(lines("debug"), 3);
-        assert_eq!(lines("TRACE"), 4);
-        assert_eq!(lines("info,openai_backend::turn=trace"), 3);
-        assert_eq!(lines("warn,openai_backend=info"), 1);
-    }
-
-    #[test]
-    fn other_crates_never_say_more_than_info() {
-        for level in ["trace", "trace,hyper=trace", "info, hyper::proto = trace"] {
-            let log = logged(level, LogFormat::Text, speak);
-            assert!(!log.contains("theirs at debug"), "{level}: {log}");
-        }
-    }
-
-    #[test]
-    fn json_lines_are_objects_with_dotted_fields() {
-        let log = logged("info", LogFormat::Json, speak);
-        let first: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
-        assert_eq!(first["turn.id"], "turn_1");
-        assert_eq!(first["message"], "ours at info");
-        assert_eq!(first["level"], "INFO");
-    }
 
     #[test]
     fn a_panic_says_literals_only() {

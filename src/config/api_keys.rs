@@ -4,6 +4,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::ConfigError;
+use crate::domain::hex;
 
 /// The least a key must have, in characters.
 const MIN_KEY_CHARS: usize = 20;
@@ -102,9 +103,8 @@ impl ApiKey {
             return Err(refusal(&format!("must name keys, as in name:key, with {KEY_NAMES}")));
         }
         let hash = key_hash(key.as_bytes());
-        let digits = || hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>();
         // The dot keeps it apart from every name.
-        let id = name.map_or_else(|| format!("key.{}", digits()), str::to_owned);
+        let id = name.map_or_else(|| format!("key.{}", hex::encode(&hash[..8])), str::to_owned);
         Ok(Self { id, hash })
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::Path;
 
 use super::{ConfigError, MIN_SECRET_CHARS};
+use crate::domain::hex;
 
 /// The file's name in the data folder.
 pub(super) const FILE_NAME: &str = "session-secret";
@@ -34,11 +35,11 @@ fn try_read_or_make(data_dir: &Path, file: &Path) -> io::Result<String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         read => return read,
     }
-    // As the store would make it: what comes to lie in it is nobody else's business.
+    // With the mode that the store would give it: no other user may read what is kept there.
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
     let mut random = [0u8; 32];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-    let secret: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let secret = hex::encode(&random);
     let draft = data_dir.join(format!("{FILE_NAME}.{}", &secret[..8]));
     let written = write_private(&draft, &secret);
     // A link never replaces: of two servers that start at once, the second one finds the first one's secret.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::clock::Clock;
+use super::hex;
 
 /// Where ids and secrets come from.
 pub trait Ids: Send + Sync + 'static {
@@ -282,7 +283,7 @@ impl SessionKey {
     /// The key of the session with this secret.
     #[must_use]
     pub fn of_secret(secret: &[u8; 32]) -> Self {
-        Self(hex(&Sha256::digest(secret)))
+        Self(hex::encode(&Sha256::digest(secret)))
     }
 
     /// The conversation that a session's requests belong to when they name none. It follows from the key, so that
@@ -290,7 +291,7 @@ impl SessionKey {
     #[must_use]
     pub fn main_conversation(&self) -> ConversationId {
         let digest = Sha256::new().chain_update(b"main conversation of ").chain_update(&self.0).finalize();
-        ConversationId(format!("conv_{}", hex(&digest[..16])))
+        ConversationId(format!("conv_{}", hex::encode(&digest[..16])))
     }
 
     /// 64 hex digits.
@@ -305,14 +306,6 @@ impl fmt::Debug for SessionKey {
         // The first digits are enough to tell sessions apart in a log.
         write!(f, "session:{}", &self.0[..8])
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod conversation;
 pub mod delta;
 pub mod dialogue;
 pub mod event;
+pub mod hex;
 pub mod ids;
 pub mod item;
 pub mod item_json;

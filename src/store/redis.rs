@@ -33,6 +33,7 @@ use super::{
     Store, StoreError, StoreInfo,
 };
 use crate::domain::conversation::{Owner, Place};
+use crate::domain::hex;
 use crate::domain::ids::{InstanceId, TurnId};
 use crate::domain::item::StoredItem;
 use crate::domain::turn::TurnRecord;
@@ -143,7 +144,7 @@ fn server_name() -> String {
     let mut random = [0u8; 6];
     // A clash would only cost notices, so a missing random source is no reason to fail.
     let _ = getrandom::fill(&mut random);
-    random.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&random)
 }
 
 #[async_trait]

@@ -13,6 +13,7 @@ mod chat;
 mod clients;
 mod door;
 mod faults;
+mod log;
 mod openapi;
 mod process;
 mod real_model;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{KEY_NAMES, is_key_name, key_hash};
 use crate::domain::conversation::Owner;
+use crate::domain::hex;
 use crate::domain::ids::Ids;
 use crate::store::documents::{Document, DocumentKind, DocumentsQuery};
 use crate::store::{Store, StoreError};
@@ -25,29 +26,24 @@ pub const MOST_KEYS: usize = 1_000;
 /// How many keys are read at once.
 const PAGE: usize = 250;
 
-/// What is to be done with keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Make one.
     Create {
-        /// Who it is for: keys of one name are one owner.
+        /// Keys of one name are one owner.
         name: String,
     },
-    /// List those that there are.
     List,
-    /// Delete one.
     Revoke {
-        /// The key's id, as it is listed.
         id: String,
     },
 }
 
-/// What the person who commanded it is told.
+/// What a command prints.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Said {
-    /// For a program too: the new key, or a line for each key. Whole lines, or nothing.
+pub struct CliOutput {
+    /// To stdout, for programs, too: the new key, or a line for each key. Whole lines, or nothing.
     pub out: String,
-    /// For a person.
+    /// To stderr, for the person at the terminal.
     pub note: String,
 }
 
@@ -68,31 +64,31 @@ pub struct Key {
 #[derive(Serialize, Deserialize)]
 struct Kept {
     name: String,
-    /// In hex, so that `sha256sum` finds the key that somebody lost.
+    /// In hex, so that `sha256sum` of a key that was found finds its record.
     sha256: String,
 }
 
 impl Key {
     fn document(&self) -> Result<Document, StoreError> {
-        let kept = Kept { name: self.name.clone(), sha256: hex(&self.hash) };
+        let kept = Kept { name: self.name.clone(), sha256: hex::encode(&self.hash) };
         let json = serde_json::to_string(&kept).map_err(|error| StoreError::Broken(error.to_string()))?;
         Ok(Document { id: self.id.clone(), created_at_ms: self.created_at_ms, json })
     }
 
-    /// A key that cannot be read is no key less: with it unseen, a door could take itself for one without any.
+    /// An unreadable key fails the whole list: skipping it could make the server think that it has no keys, and open `/v1`.
     fn read(document: Document) -> Result<Self, StoreError> {
         let kept: Option<Kept> = serde_json::from_str(&document.json).ok();
-        let read = kept.and_then(|kept| Some((kept.name, from_hex(&kept.sha256)?)));
+        let read = kept.and_then(|kept| Some((kept.name, hex::decode(&kept.sha256)?)));
         let (name, hash) = read.ok_or_else(|| StoreError::Broken(format!("the key {} cannot be read", document.id)))?;
         Ok(Self { id: document.id, name, created_at_ms: document.created_at_ms, hash })
     }
 }
 
-/// Does what was commanded.
+/// Runs the command.
 ///
 /// # Errors
-/// With one sentence, where it cannot be done.
-pub async fn run(command: &Command, store: &dyn Store, ids: &dyn Ids, now_ms: i64) -> Result<Said, String> {
+/// With one sentence for the person at the terminal.
+pub async fn run(command: &Command, store: &dyn Store, ids: &dyn Ids, now_ms: i64) -> Result<CliOutput, String> {
     match command {
         Command::Create { name } => create(store, ids, now_ms, name).await,
         Command::List => list(store).await.map(|keys| table(&keys)).map_err(|error| format!("{error}.")),
@@ -100,8 +96,7 @@ pub async fn run(command: &Command, store: &dyn Store, ids: &dyn Ids, now_ms: i6
     }
 }
 
-/// Makes a key.
-async fn create(store: &dyn Store, ids: &dyn Ids, now_ms: i64, name: &str) -> Result<Said, String> {
+async fn create(store: &dyn Store, ids: &dyn Ids, now_ms: i64, name: &str) -> Result<CliOutput, String> {
     if !is_key_name(name) {
         return Err(format!("A key is named with {KEY_NAMES}."));
     }
@@ -117,7 +112,7 @@ async fn create(store: &dyn Store, ids: &dyn Ids, now_ms: i64, name: &str) -> Re
         Err(error) => Err(error),
     };
     match put {
-        Ok(true) => Ok(Said {
+        Ok(true) => Ok(CliOutput {
             out: format!("{text}\n"),
             note: format!(
                 "This is the key {} of {name}. It is shown this once; requests send it as Authorization: Bearer.\n",
@@ -132,7 +127,7 @@ async fn create(store: &dyn Store, ids: &dyn Ids, now_ms: i64, name: &str) -> Re
 /// The keys that there are, the oldest first.
 ///
 /// # Errors
-/// When they cannot be read; all of them count, so that one that is no key fails all.
+/// When they cannot be read; one unreadable key fails the whole list.
 pub async fn list(store: &dyn Store) -> Result<Vec<Key>, StoreError> {
     let mut keys: Vec<Key> = Vec::new();
     loop {
@@ -146,14 +141,14 @@ pub async fn list(store: &dyn Store) -> Result<Vec<Key>, StoreError> {
         for document in page.documents {
             keys.push(Key::read(document)?);
         }
-        // Two who make one at the same time may pass the most by a few.
+        // Keys made at the same moment may exceed the limit by a few.
         if !page.has_more || keys.len() >= 2 * MOST_KEYS {
             return Ok(keys);
         }
     }
 }
 
-async fn revoke(store: &dyn Store, id: &str) -> Result<Said, String> {
+async fn revoke(store: &dyn Store, id: &str) -> Result<CliOutput, String> {
     let revoked = store.delete_document(&Owner::operator(), DocumentKind::ApiKey, id).await;
     match revoked.map_err(|error| format!("{error}."))? {
         true => {
@@ -164,14 +159,14 @@ async fn revoke(store: &dyn Store, id: &str) -> Result<Said, String> {
                 }
                 _ => "Revoked. Servers that run turn it away within a second.\n",
             };
-            Ok(Said { note: note.to_owned(), ..Said::default() })
+            Ok(CliOutput { note: note.to_owned(), ..CliOutput::default() })
         }
-        // Whoever gives the key's text in place of its id must not read it in a log.
+        // The id is not quoted: it may be the key's text, given by mistake, which must not end up in a log.
         false => Err("There is no key of this id: `keys list` shows them.".to_owned()),
     }
 }
 
-fn table(keys: &[Key]) -> Said {
+fn table(keys: &[Key]) -> CliOutput {
     let width = keys.iter().map(|key| key.name.len()).max().unwrap_or_default();
     let out = keys.iter().fold(String::new(), |mut lines, key| {
         let made = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(key.created_at_ms).unwrap_or(0));
@@ -179,21 +174,7 @@ fn table(keys: &[Key]) -> Said {
         lines
     });
     let note = if keys.is_empty() { "There are no keys.\n".to_owned() } else { String::new() };
-    Said { out, note }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
-}
-
-fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let bytes: Option<Vec<u8>> = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
-    bytes?.try_into().ok().filter(|_| rest.is_empty())
+    CliOutput { out, note }
 }
 
 #[cfg(test)]

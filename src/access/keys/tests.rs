@@ -22,7 +22,7 @@ async fn made(store: &Memory, name: &str) -> String {
     run(&command, store, &SystemIds, NOW).await.unwrap().out.trim_end().to_owned()
 }
 
-async fn revoked(store: &Memory, id: &str) -> Result<Said, String> {
+async fn revoked(store: &Memory, id: &str) -> Result<CliOutput, String> {
     run(&Command::Revoke { id: id.to_owned() }, store, &SystemIds, NOW).await
 }
 

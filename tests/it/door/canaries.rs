@@ -3,22 +3,19 @@
 //! What the product promises is its own log, filter included: other crates are kept to `info`, because below it they may
 //! quote the bytes that they carry. So these tests log as the product does at its loudest, and search that.
 
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use fake_openai::{FakeOpenAi, Reply};
 use openai_backend::domain::clock::SystemClock;
 use openai_backend::domain::ids::SystemIds;
 use openai_backend::domain::turn::FaultKind;
 use openai_backend::store::memory::Memory;
-use openai_backend::telemetry;
 use openai_backend::upstream::openai::OpenAi;
 use openai_backend::upstream::openai::settings::OpenAiSettings;
 use reqwest::Method;
 use serde_json::json;
-use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::fmt::MakeWriter;
 
+use crate::support::captured_log::CapturedLog;
 use crate::support::client::Client;
 use crate::support::faulty::Faulty;
 use crate::support::scripted::{Act, Scripted};
@@ -31,59 +28,19 @@ const KEY: &str = "canary-key-5521";
 const SECRET: &str = "canary-secret-1b0f that is long enough to sign";
 const PANIC: &str = "canary-panic-c4c4";
 
-/// The product's own log, kept in memory while this thread runs a test: the test's runtime has no other thread.
-struct Log {
-    bytes: Arc<Mutex<Vec<u8>>>,
-    _guard: DefaultGuard,
-}
-
-#[derive(Clone)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Sink {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 fn setup(level: &str) -> Setup {
     Setup::default().set("LOG_LEVEL", level).set("SESSION_SECRET", SECRET).set("OPENAI_API_KEY", KEY)
 }
 
-impl Log {
-    fn start(setup: &Setup) -> Self {
-        let bytes = Arc::new(Mutex::new(Vec::new()));
-        let subscriber = telemetry::subscriber(&setup.config().log, Sink(bytes.clone()), false);
-        Self { bytes, _guard: tracing::subscriber::set_default(subscriber) }
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.bytes.lock().unwrap().clone()).unwrap()
-    }
-
-    /// Nothing secret, but something.
-    #[track_caller]
-    fn assert_clean(&self, cookies: &[String]) {
-        let text = self.text();
-        assert!(text.contains("openai_backend"), "the log was not caught: {text:?}");
-        let words: Vec<&str> = vec![PROMPT, SYSTEM, ANSWER, KEY, "canary-secret", PANIC];
-        let pieces = cookies.iter().flat_map(|cookie| cookie.split_once('=').unwrap().1.split('.'));
-        for word in words.into_iter().chain(pieces) {
-            assert!(!text.contains(word), "{word} is in the log: {text}");
-        }
+/// Nothing secret was logged, but something was.
+#[track_caller]
+fn assert_clean(log: &CapturedLog, cookies: &[String]) {
+    let text = log.text();
+    assert!(text.contains("openai_backend"), "the log was not caught: {text:?}");
+    let words: Vec<&str> = vec![PROMPT, SYSTEM, ANSWER, KEY, "canary-secret", PANIC];
+    let pieces = cookies.iter().flat_map(|cookie| cookie.split_once('=').unwrap().1.split('.'));
+    for word in words.into_iter().chain(pieces) {
+        assert!(!text.contains(word), "{word} is in the log: {text}");
     }
 }
 
@@ -114,7 +71,7 @@ async fn a_good_day_is_logged_without_a_word_of_it() {
     for level in ["trace", "trace,hyper=trace,tower_http=trace,reqwest=trace,h2=trace", "debug", "info"] {
         let upstream = Arc::new(Scripted::new([vec![Act::Say(ANSWER)], vec![Act::Say(ANSWER)]]));
         let setup = setup(level).upstream(upstream);
-        let log = Log::start(&setup);
+        let log = CapturedLog::start(&setup.config().log);
         let server = setup.start().await;
         let client = server.client();
         assert!(talk(&client).await.is_empty());
@@ -124,7 +81,7 @@ async fn a_good_day_is_logged_without_a_word_of_it() {
         client.get(&format!("/{PROMPT}")).await;
         client.delete("/chat").await;
         server.stop().await;
-        log.assert_clean(&[cookie]);
+        assert_clean(&log, &[cookie]);
     }
 }
 
@@ -140,7 +97,7 @@ async fn a_bad_day_is_logged_without_a_word_of_it() {
         ]
     });
     let setup = setup("trace").upstream(Arc::new(Scripted::new(script)));
-    let log = Log::start(&setup);
+    let log = CapturedLog::start(&setup.config().log);
     let server = setup.start().await;
     let client = server.client();
     for _ in 0..faults.len() * 2 {
@@ -148,15 +105,15 @@ async fn a_bad_day_is_logged_without_a_word_of_it() {
         assert_eq!(errors.len(), 2);
         assert_say_nothing(&errors);
     }
-    log.assert_clean(&[client.cookie().unwrap()]);
+    assert_clean(&log, &[client.cookie().unwrap()]);
 }
 
 #[tokio::test]
 async fn a_store_that_fails_is_logged_without_a_word_of_it() {
-    let store = Faulty::new(Arc::new(Memory::new(Arc::new(SystemClock))));
+    let store = Faulty::well(Arc::new(Memory::new(Arc::new(SystemClock))));
     let upstream = Arc::new(Scripted::new([vec![Act::Say(ANSWER)], vec![Act::Say(ANSWER)]]));
     let setup = setup("trace").store(store.clone()).upstream(upstream);
-    let log = Log::start(&setup);
+    let log = CapturedLog::start(&setup.config().log);
     let server = setup.start().await;
     let client = server.client();
     talk(&client).await;
@@ -168,14 +125,14 @@ async fn a_store_that_fails_is_logged_without_a_word_of_it() {
         client.get("/chat").await;
         client.delete("/chat").await;
     }
-    log.assert_clean(&[client.cookie().unwrap()]);
+    assert_clean(&log, &[client.cookie().unwrap()]);
     assert!(log.text().contains("the store failed a request"), "it is logged at all: {}", log.text());
 }
 
 #[tokio::test]
 async fn bodies_that_cannot_be_read_are_logged_without_a_word_of_them() {
     let setup = setup("trace");
-    let log = Log::start(&setup);
+    let log = CapturedLog::start(&setup.config().log);
     let server = setup.start().await;
     let client = server.client();
     client.say("Hi").await;
@@ -198,21 +155,21 @@ async fn bodies_that_cannot_be_read_are_logged_without_a_word_of_them() {
     assert_say_nothing(&[client.send(request.body(PROMPT)).await.text]);
     client.set_cookie(Some(format!("{cookie}{PROMPT}")));
     assert_say_nothing(&[client.get("/chat").await.text]);
-    log.assert_clean(&[cookie]);
+    assert_clean(&log, &[cookie]);
 }
 
 #[tokio::test]
 async fn a_panic_is_logged_without_a_word_of_it() {
     let script = [vec![Act::Panic(PANIC)], vec![Act::Say(ANSWER), Act::Panic(PANIC)]];
     let setup = setup("trace").upstream(Arc::new(Scripted::new(script)));
-    let log = Log::start(&setup);
+    let log = CapturedLog::start(&setup.config().log);
     let server = setup.start().await;
     let (one, two) = (server.client(), server.client());
     let plain = one.post("/chat", &body(false)).await;
     let streamed = two.post("/chat", &body(true)).await;
     assert_say_nothing(&[plain.text, streamed.text.replace(ANSWER, "")]);
     let cookies: Vec<String> = [one, two].iter().filter_map(Client::cookie).collect();
-    log.assert_clean(&cookies);
+    assert_clean(&log, &cookies);
     assert!(log.text().contains("panic"), "it is logged at all: {}", log.text());
 }
 
@@ -255,14 +212,14 @@ async fn an_indiscreet_model_server_is_not_repeated() {
         };
         let upstream = OpenAi::new(settings, Arc::new(SystemClock), Arc::new(SystemIds)).unwrap();
         let setup = setup("trace").set("OPENAI_BASE_URL", &base_url).upstream(Arc::new(upstream));
-        let log = Log::start(&setup);
+        let log = CapturedLog::start(&setup.config().log);
         let server = setup.start().await;
         let client = server.client();
         let errors = talk(&client).await;
         assert!(!errors.is_empty(), "{reply:?}");
         assert_say_nothing(&errors);
         assert!(fake.calls() >= 1);
-        log.assert_clean(&[client.cookie().unwrap()]);
+        assert_clean(&log, &[client.cookie().unwrap()]);
         assert!(!log.text().contains("canary"), "{}", log.text());
     }
 }

@@ -255,7 +255,7 @@ async fn after_the_first_word_a_failure_is_an_event() {
 
 #[tokio::test]
 async fn a_store_that_is_away_is_a_503_on_every_route_that_needs_it() {
-    let store = Faulty::new(TestServer::demo().await.store.clone());
+    let store = Faulty::well(TestServer::demo().await.store.clone());
     let server = Setup::default().store(store.clone()).start().await;
     let client = server.client();
     client.say("Hi").await.ok();

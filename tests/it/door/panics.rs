@@ -19,7 +19,7 @@ fn memory() -> Arc<dyn Store> {
 
 #[tokio::test]
 async fn a_store_that_panics_is_a_500_and_no_hang() {
-    let store = Faulty::new(memory());
+    let store = Faulty::well(memory());
     let server = Setup::default().store(store.clone()).start().await;
     let client = server.client();
     client.say("Hi").await.ok();

@@ -11,7 +11,7 @@ use crate::support::server::{Setup, TestServer};
 
 #[tokio::test]
 async fn ready_follows_the_store_and_live_does_not() {
-    let store = Faulty::new(TestServer::demo().await.store.clone());
+    let store = Faulty::well(TestServer::demo().await.store.clone());
     let server = Setup::default().store(store.clone()).start().await;
     let client = server.client();
     for _ in 0..2 {

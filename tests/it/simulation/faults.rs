@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::support::dice::Dice;
-use crate::support::meddled::{Meddler, Op};
+use crate::support::intercepted::{Interceptor, Op};
 
 /// How bad it is, in thousandths.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,7 +63,7 @@ impl Way {
 }
 
 #[async_trait]
-impl Meddler for Way {
+impl Interceptor for Way {
     async fn before(&self, _: Op) -> Result<(), StoreError> {
         loop {
             let until = *self.stalled.lock().unwrap();

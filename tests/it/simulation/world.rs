@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::faults::{Sky, Way, Weather};
 use super::upstream::Chance;
 use crate::support::dice::Dice;
-use crate::support::meddled::Meddled;
+use crate::support::intercepted::Intercepted;
 
 const LEASE: Duration = Duration::from_secs(3);
 
@@ -174,7 +174,7 @@ impl World {
             store_patience: Duration::from_secs(2),
             on_crash: self.plan.on_crash,
         };
-        let store = Meddled::new(self.store.clone(), way);
+        let store = Intercepted::new(self.store.clone(), way);
         let turns = Turns::new(store, self.metering.clone(), self.clock.clone(), &self.ids, limits, tasks.clone());
         tasks.spawn("notices", turns.clone().heed_notices());
         tasks.spawn("adopt", turns.clone().adopt_orphans());

@@ -1,12 +1,12 @@
 //! What tests are made of: a server on a free port, a client that keeps cookies, a reader of event streams.
 
+pub mod captured_log;
 pub mod client;
-pub mod delegate;
 pub mod dice;
 pub mod documents;
 pub mod faulty;
 pub mod instance;
-pub mod meddled;
+pub mod intercepted;
 pub mod process;
 pub mod raw;
 pub mod redis_server;

@@ -11,14 +11,14 @@ use serde_json::json;
 use super::{answering, begin, cancel, halves, known, over, resume};
 use crate::support::SOON;
 use crate::support::instance::{Ground, Instance};
-use crate::support::meddled::{Deaf, Meddled};
+use crate::support::intercepted::{Deaf, Intercepted};
 use crate::support::server::Setup;
 use crate::{on_every_store, on_shared_stores};
 
 const WITHIN: Duration = Duration::from_secs(2);
 
 async fn deaf(ground: &Ground, setup: Setup) -> Instance {
-    ground.start_over(setup, |store| Meddled::new(store, Deaf::default()) as Arc<dyn Store>).await
+    ground.start_over(setup, |store| Intercepted::new(store, Deaf::default()) as Arc<dyn Store>).await
 }
 
 async fn every_reader_ends_soon_after_the_turn(ground: Ground) {

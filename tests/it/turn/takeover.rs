@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{begin, halves, known, over, owner_of, record, resume};
 use crate::support::eventually;
 use crate::support::instance::Ground;
-use crate::support::meddled::{Meddled, Meddler, Op};
+use crate::support::intercepted::{Intercepted, Interceptor, Op};
 use crate::support::script::{Act, Script, say, wait};
 use crate::support::server::Setup;
 use crate::{on_every_store, on_shared_stores};
@@ -172,7 +172,7 @@ impl Wall {
 }
 
 #[async_trait]
-impl Meddler for Wall {
+impl Interceptor for Wall {
     async fn before(&self, op: Op) -> Result<(), StoreError> {
         if self.up.load(Ordering::SeqCst) && self.ops.contains(&op) {
             self.gate.wait().await;
@@ -190,7 +190,7 @@ async fn a_stalled_server_is_fenced(ground: Ground) {
             move || vec![say("Another "), wait(&again), say("answer.")]
         });
         let between = wall.clone();
-        let wrap = move |store| Meddled::new(store, between) as Arc<dyn Store>;
+        let wrap = move |store| Intercepted::new(store, between) as Arc<dyn Store>;
         let stalled = ground.start_over(hurried(&script), wrap).await;
         let client = known(&stalled.url).await;
         let (mut live, turn) = begin(&client, "x").await;
@@ -228,7 +228,7 @@ async fn a_server_that_takes_its_own_turn_over_can_still_stop_it(ground: Ground)
         move || vec![say("Another "), wait(&gate), say("answer.")]
     });
     let between = wall.clone();
-    let wrap = move |store| Meddled::new(store, between) as Arc<dyn Store>;
+    let wrap = move |store| Intercepted::new(store, between) as Arc<dyn Store>;
     let server = ground.start_over(hurried(&script), wrap).await;
     let client = known(&server.url).await;
     let (mut live, turn) = begin(&client, "x").await;

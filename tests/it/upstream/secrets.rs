@@ -1,43 +1,11 @@
 //! P20: the key and the message's text are in no error and in no log, at any level.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
-
 use fake_openai::{FakeOpenAi, Reply, Step};
 use openai_backend::upstream::Upstream;
 use serde_json::json;
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::{KEY, PROMPT, ask, hasty, once, open, plain, settings, streamed};
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no test panics while it logs").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().expect("no test panics while it logs")).into_owned()
-    }
-}
+use crate::support::captured_log::CapturedLog;
 
 fn replies() -> Vec<Reply> {
     let echo = format!("Invalid message: '{PROMPT}' with key {KEY} and Bearer {KEY}.");
@@ -64,17 +32,15 @@ fn replies() -> Vec<Reply> {
 
 #[tokio::test]
 async fn nothing_private_is_in_errors_or_logs() {
-    // With a single subscriber `tracing` asks the thread that first reaches a log line whether anybody listens, and
-    // remembers the answer of a neighbouring test's thread, where nobody does. A second one turns that off.
-    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
-        .with_ansi(false)
-        .with_writer(log.clone())
-        .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    // Louder than the product ever is.
+    let log = CapturedLog::of(|written| {
+        let log = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
+            .with_ansi(false)
+            .with_writer(written);
+        log.finish().into()
+    });
 
     let fake = FakeOpenAi::start().await;
     let upstream = once(hasty(&fake));

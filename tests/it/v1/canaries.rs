@@ -1,47 +1,17 @@
 //! Keys and message text are in no log, at any level, and in no error of the SDK door (P20).
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use fake_openai::{Reply, Step};
-use openai_backend::telemetry;
 use reqwest::Method;
 use serde_json::json;
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::{KEY, Rig, SERVERS_KEY, ask, hasty};
+use crate::support::captured_log::CapturedLog;
 use crate::support::server::Setup;
-
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Sink {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
 
 #[tokio::test]
 async fn an_indiscreet_model_server_is_not_repeated() {
-    // A second dispatcher keeps `tracing` from remembering what a neighbouring test's thread answered.
-    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
-    let sink = Sink::default();
     let setup = Setup::default().set("LOG_LEVEL", "trace");
-    let subscriber = telemetry::subscriber(&setup.config().log, sink.clone(), false);
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let log = CapturedLog::start(&setup.config().log);
     let rig = Rig::with(setup, hasty).await;
     let echo = format!("canary prompt: lighthouses {SERVERS_KEY} {KEY}");
     let error = json!({"error": {"message": echo, "type": echo, "param": echo, "code": echo}});
@@ -70,7 +40,7 @@ async fn an_indiscreet_model_server_is_not_repeated() {
     rig.client.send(rig.client.json("/v1/chat/completions", &ask(false)).bearer_auth("canary-wrong-key")).await;
     rig.client.send(rig.request(Method::POST, "/v1/files").body("canary")).await;
     rig.complete(&ask(true)).await;
-    let log = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     assert!(log.contains("the model's server failed"), "the log was caught: {log}");
     for secret in ["canary", "lighthouses"] {
         assert!(!log.contains(secret), "{log}");

@@ -149,7 +149,7 @@ async fn a_setting_and_the_store_may_both_have_keys() {
 }
 
 fn faulty() -> Arc<Faulty> {
-    Faulty::new(Arc::new(Memory::new(Arc::new(SystemClock))))
+    Faulty::well(Arc::new(Memory::new(Arc::new(SystemClock))))
 }
 
 #[track_caller]

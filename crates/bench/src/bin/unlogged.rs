@@ -1,12 +1,8 @@
 //! The server without its event log, to measure what the log costs: nothing of a turn is stored between its begin and its
 //! end, and its end stores the history alone.
 //!
-//! Clients see the same events, because whoever reads a running turn reads it from memory. Nobody could resume one from
-//! here, and a turn must end within its lease (10 s on Redis): writes that carry events no longer renew it.
-
-// What every store around another store passes on, the tests' ones among them.
-#[path = "../../../../tests/it/support/delegate.rs"]
-mod delegate;
+//! Clients see the same events, because the readers of a running turn read it from memory. A turn cannot be resumed on
+//! another server, and must end within its lease (10 s on Redis): writes that carry events no longer renew it.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -22,9 +18,9 @@ use openai_backend::domain::window::Budget;
 use openai_backend::http::server;
 use openai_backend::http::server::Parts;
 use openai_backend::store::conversations::{
-    Added, ConversationInfo, ConversationsPage, Created, ItemsPage, ItemsQuery, NewConversation, Removed,
+    Added, ConversationInfo, Conversations, ConversationsPage, Created, ItemsPage, ItemsQuery, NewConversation, Removed,
 };
-use openai_backend::store::documents::{Document, DocumentKind, DocumentsPage, DocumentsQuery};
+use openai_backend::store::documents::{Document, DocumentKind, Documents, DocumentsPage, DocumentsQuery};
 use openai_backend::store::{
     AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, HistoryPage, Notice,
     Store, StoreError, StoreInfo,
@@ -54,17 +50,61 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// A store that keeps no events.
 struct Unlogged(Arc<dyn Store>);
 
-impl Unlogged {
-    /// Other wrappers have none at times.
-    fn sdk_store(&self) -> Result<&dyn Store, StoreError> {
-        Ok(&*self.0)
+/// A trait of which each listed method asks the store inside.
+macro_rules! delegate {
+    ($contract:ty { $($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* } $($rest:tt)*) => {
+        #[async_trait]
+        impl $contract for Unlogged {
+            $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                self.0.$name($($argument),*).await
+            })*
+
+            $($rest)*
+        }
+    };
+}
+
+delegate! {
+    Conversations {
+        create_conversation(new: NewConversation) -> Created;
+        conversation(place: &Place) -> Option<ConversationInfo>;
+        conversations(owner: &Owner, after: Option<&ConversationId>, limit: usize) -> Option<ConversationsPage>;
+        set_metadata(place: &Place, metadata: &str) -> bool;
+        delete_conversation(place: &Place) -> bool;
+        add_items(place: &Place, items: Vec<Item>, now_ms: i64) -> Added;
+        items(place: &Place, query: ItemsQuery) -> ItemsPage;
+        item(place: &Place, item: &ItemId) -> Option<StoredItem>;
+        remove_item(place: &Place, item: &ItemId) -> Removed;
+        delete_turn(owner: &Owner, turn: &TurnId) -> bool;
     }
 }
 
-crate::delegate_conversations_and_documents!([] Unlogged);
+delegate! {
+    Documents {
+        put_document(owner: &Owner, kind: DocumentKind, document: Document) -> bool;
+        document(owner: &Owner, kind: DocumentKind, id: &str) -> Option<Document>;
+        documents(owner: &Owner, kind: DocumentKind, query: DocumentsQuery) -> Option<DocumentsPage>;
+        delete_document(owner: &Owner, kind: DocumentKind, id: &str) -> bool;
+    }
+}
 
-#[async_trait]
-impl Store for Unlogged {
+delegate! {
+    Store {
+        ping() -> ();
+        begin_turn(begin: BeginTurn) -> Begun;
+        read_events(owner: &Owner, turn: &TurnId, after: u64, limit: usize) -> EventsPage;
+        turn(owner: &Owner, turn: &TurnId) -> Option<TurnRecord>;
+        turns(place: &Place, limit: usize) -> Option<Vec<TurnRecord>>;
+        request_cancel(owner: &Owner, turn: &TurnId) -> CancelRequest;
+        adopt_turns(holder: &InstanceId, lease_ms: i64, limit: usize) -> Vec<TurnRecord>;
+        release_turn(place: &Place, turn: &TurnId, fence: u64) -> ();
+        history(place: &Place, before: Option<u64>, limit: usize, now_ms: i64) -> Option<HistoryPage>;
+        window(place: &Place, budget: Budget) -> Vec<StoredItem>;
+        renew_session(owner: &Owner, max_age_ms: i64, now_ms: i64) -> bool;
+        delete_owner(owner: &Owner) -> ();
+        sweep(now_ms: i64) -> u64;
+    }
+
     async fn append_events(&self, append: AppendEvents) -> Result<Appended, StoreError> {
         match append.events.is_empty() {
             true => self.0.append_events(append).await,
@@ -79,75 +119,6 @@ impl Store for Unlogged {
 
     fn info(&self) -> StoreInfo {
         self.0.info()
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.0.ping().await
-    }
-
-    async fn begin_turn(&self, begin: BeginTurn) -> Result<Begun, StoreError> {
-        self.0.begin_turn(begin).await
-    }
-
-    async fn read_events(
-        &self,
-        owner: &Owner,
-        turn: &TurnId,
-        after: u64,
-        limit: usize,
-    ) -> Result<EventsPage, StoreError> {
-        self.0.read_events(owner, turn, after, limit).await
-    }
-
-    async fn turn(&self, owner: &Owner, turn: &TurnId) -> Result<Option<TurnRecord>, StoreError> {
-        self.0.turn(owner, turn).await
-    }
-
-    async fn turns(&self, place: &Place, limit: usize) -> Result<Option<Vec<TurnRecord>>, StoreError> {
-        self.0.turns(place, limit).await
-    }
-
-    async fn request_cancel(&self, owner: &Owner, turn: &TurnId) -> Result<CancelRequest, StoreError> {
-        self.0.request_cancel(owner, turn).await
-    }
-
-    async fn adopt_turns(
-        &self,
-        holder: &InstanceId,
-        lease_ms: i64,
-        limit: usize,
-    ) -> Result<Vec<TurnRecord>, StoreError> {
-        self.0.adopt_turns(holder, lease_ms, limit).await
-    }
-
-    async fn release_turn(&self, place: &Place, turn: &TurnId, fence: u64) -> Result<(), StoreError> {
-        self.0.release_turn(place, turn, fence).await
-    }
-
-    async fn history(
-        &self,
-        place: &Place,
-        before: Option<u64>,
-        limit: usize,
-        now_ms: i64,
-    ) -> Result<Option<HistoryPage>, StoreError> {
-        self.0.history(place, before, limit, now_ms).await
-    }
-
-    async fn window(&self, place: &Place, budget: Budget) -> Result<Vec<StoredItem>, StoreError> {
-        self.0.window(place, budget).await
-    }
-
-    async fn renew_session(&self, owner: &Owner, max_age_ms: i64, now_ms: i64) -> Result<bool, StoreError> {
-        self.0.renew_session(owner, max_age_ms, now_ms).await
-    }
-
-    async fn delete_owner(&self, owner: &Owner) -> Result<(), StoreError> {
-        self.0.delete_owner(owner).await
-    }
-
-    async fn sweep(&self, now_ms: i64) -> Result<u64, StoreError> {
-        self.0.sweep(now_ms).await
     }
 
     fn notices(&self) -> broadcast::Receiver<Notice> {

@@ -57,7 +57,7 @@ async fn over(store: &Arc<Faulty>, change: impl FnOnce(OpenAiSettings) -> OpenAi
 
 #[tokio::test]
 async fn an_answer_that_the_store_does_not_take_has_no_good_end() {
-    let store = Faulty::new(Arc::new(Memory::new(Arc::new(SystemClock))));
+    let store = Faulty::well(Arc::new(Memory::new(Arc::new(SystemClock))));
     let rig = over(&store, |settings| settings).await;
     for code in ["store_full", "store_unavailable"] {
         if code == "store_full" {

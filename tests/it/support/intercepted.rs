@@ -1,0 +1,167 @@
+//! A store around another one, with a test in between that may delay, fail or withhold what passes.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use openai_backend::domain::conversation::{Owner, Place};
+use openai_backend::domain::ids::{ConversationId, InstanceId, ItemId, TurnId};
+use openai_backend::domain::item::{Item, StoredItem};
+use openai_backend::domain::turn::TurnRecord;
+use openai_backend::domain::window::Budget;
+use openai_backend::store::conversations::{
+    Added, ConversationInfo, Conversations, ConversationsPage, Created, ItemsPage, ItemsQuery, NewConversation, Removed,
+};
+use openai_backend::store::documents::{Document, DocumentKind, Documents, DocumentsPage, DocumentsQuery};
+use openai_backend::store::{
+    AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, HistoryPage, Notice,
+    Store, StoreError, StoreInfo,
+};
+use tokio::sync::broadcast;
+
+/// What passes. Operations on conversations and on documents are one kind each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    Ping,
+    BeginTurn,
+    AppendEvents,
+    FinishTurn,
+    ReadEvents,
+    Turn,
+    Turns,
+    RequestCancel,
+    AdoptTurns,
+    ReleaseTurn,
+    History,
+    Window,
+    RenewSession,
+    DeleteOwner,
+    Sweep,
+    Conversation,
+    Document,
+}
+
+/// What a test does to operations on their way.
+#[async_trait]
+pub trait Interceptor: Send + Sync + 'static {
+    /// Before the store gets the operation; an error keeps it from the store.
+    async fn before(&self, _: Op) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// After the store has done it; an error takes the place of its answer.
+    async fn after(&self, _: Op) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// The notices that arrive.
+    fn notices(&self, inner: &dyn Store) -> broadcast::Receiver<Notice> {
+        inner.notices()
+    }
+}
+
+pub struct Intercepted<I> {
+    inner: Arc<dyn Store>,
+    pub(super) interceptor: I,
+}
+
+impl<I: Interceptor> Intercepted<I> {
+    pub fn new(inner: Arc<dyn Store>, interceptor: I) -> Arc<Self> {
+        Arc::new(Self { inner, interceptor })
+    }
+
+    async fn around<T>(
+        &self,
+        op: Op,
+        work: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        self.interceptor.before(op).await?;
+        let done = work.await?;
+        self.interceptor.after(op).await?;
+        Ok(done)
+    }
+}
+
+/// Notices between servers are lost, all of them.
+pub struct Deaf(broadcast::Sender<Notice>);
+
+impl Default for Deaf {
+    fn default() -> Self {
+        Self(broadcast::channel(1).0)
+    }
+}
+
+impl Interceptor for Deaf {
+    fn notices(&self, _: &dyn Store) -> broadcast::Receiver<Notice> {
+        self.0.subscribe()
+    }
+}
+
+/// A trait of which each listed method asks the store inside, around which the interceptor is called.
+macro_rules! intercept {
+    ($contract:ty { $($op:ident: $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* } $($rest:tt)*) => {
+        #[async_trait]
+        impl<I: Interceptor> $contract for Intercepted<I> {
+            $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                self.around(Op::$op, self.inner.$name($($argument),*)).await
+            })*
+
+            $($rest)*
+        }
+    };
+}
+
+intercept! {
+    Conversations {
+        Conversation: create_conversation(new: NewConversation) -> Created;
+        Conversation: conversation(place: &Place) -> Option<ConversationInfo>;
+        Conversation: conversations(owner: &Owner, after: Option<&ConversationId>, limit: usize) -> Option<ConversationsPage>;
+        Conversation: set_metadata(place: &Place, metadata: &str) -> bool;
+        Conversation: delete_conversation(place: &Place) -> bool;
+        Conversation: add_items(place: &Place, items: Vec<Item>, now_ms: i64) -> Added;
+        Conversation: items(place: &Place, query: ItemsQuery) -> ItemsPage;
+        Conversation: item(place: &Place, item: &ItemId) -> Option<StoredItem>;
+        Conversation: remove_item(place: &Place, item: &ItemId) -> Removed;
+        Conversation: delete_turn(owner: &Owner, turn: &TurnId) -> bool;
+    }
+}
+
+intercept! {
+    Documents {
+        Document: put_document(owner: &Owner, kind: DocumentKind, document: Document) -> bool;
+        Document: document(owner: &Owner, kind: DocumentKind, id: &str) -> Option<Document>;
+        Document: documents(owner: &Owner, kind: DocumentKind, query: DocumentsQuery) -> Option<DocumentsPage>;
+        Document: delete_document(owner: &Owner, kind: DocumentKind, id: &str) -> bool;
+    }
+}
+
+intercept! {
+    Store {
+        Ping: ping() -> ();
+        BeginTurn: begin_turn(begin: BeginTurn) -> Begun;
+        AppendEvents: append_events(append: AppendEvents) -> Appended;
+        FinishTurn: finish_turn(finish: FinishTurn) -> Finished;
+        ReadEvents: read_events(owner: &Owner, turn: &TurnId, after: u64, limit: usize) -> EventsPage;
+        Turn: turn(owner: &Owner, turn: &TurnId) -> Option<TurnRecord>;
+        Turns: turns(place: &Place, limit: usize) -> Option<Vec<TurnRecord>>;
+        RequestCancel: request_cancel(owner: &Owner, turn: &TurnId) -> CancelRequest;
+        AdoptTurns: adopt_turns(holder: &InstanceId, lease_ms: i64, limit: usize) -> Vec<TurnRecord>;
+        ReleaseTurn: release_turn(place: &Place, turn: &TurnId, fence: u64) -> ();
+        History: history(place: &Place, before: Option<u64>, limit: usize, now_ms: i64) -> Option<HistoryPage>;
+        Window: window(place: &Place, budget: Budget) -> Vec<StoredItem>;
+        RenewSession: renew_session(owner: &Owner, max_age_ms: i64, now_ms: i64) -> bool;
+        DeleteOwner: delete_owner(owner: &Owner) -> ();
+        Sweep: sweep(now_ms: i64) -> u64;
+    }
+
+    fn info(&self) -> StoreInfo {
+        self.inner.info()
+    }
+
+    fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.interceptor.notices(&*self.inner)
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
