@@ -14,7 +14,8 @@ use crate::config::{Config, Given, StoreConfig, UpstreamConfig};
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::ids::{Ids, SystemIds};
 use crate::domain::model;
-use crate::http::server::{self, Parts};
+use crate::http::app::Parts;
+use crate::http::server;
 use crate::metering::Metering;
 use crate::store::redis::{Redis, RedisSettings};
 use crate::store::sqlite::Sqlite;
@@ -54,7 +55,7 @@ fn dispatch() -> Result<(), (u8, String)> {
     }
     telemetry::init(&config.log).map_err(failure)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failure)?;
-    match arguments.action {
+    let done = match arguments.action {
         Action::Check => {
             runtime.block_on(check(&config)).map_err(failure).and_then(|report| print(&report).map_err(failure))
         }
@@ -64,12 +65,15 @@ fn dispatch() -> Result<(), (u8, String)> {
             print(&output.out).map_err(failure)
         }
         _ => runtime.block_on(serve(&config)).map_err(failure),
-    }
+    };
+    // A thread that is blocked, such as by a disk that does not answer, does not delay the end.
+    runtime.shutdown_background();
+    done
 }
 
 async fn serve(config: &Config) -> Result<(), String> {
     let listener = server::listen(config).await?;
-    let shutdown = server::stop_signal()?;
+    let shutdown = server::stop_signals()?;
     let parts = parts(config).await?;
     let port = listener.local_addr().map_err(|error| error.to_string())?.port();
     print(&banner(config, &parts, port).await).map_err(|error| error.to_string())?;

@@ -80,6 +80,21 @@ impl Config {
         SocketAddr::new(self.host, self.port)
     }
 
+    /// The origin under which the server is reached from outside, for proxies that rewrite `Host`.
+    #[must_use]
+    pub fn own_origin(&self) -> Option<String> {
+        self.web.production_url.as_ref().map(|url| url.origin().ascii_serialization())
+    }
+
+    /// The server's address, as its API document names it.
+    #[must_use]
+    pub fn listed_url(&self) -> String {
+        match &self.web.production_url {
+            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None => format!("http://localhost:{}", self.port),
+        }
+    }
+
     /// Whether the SDK door takes requests without a key while the store has none either: there is none here, and nobody
     /// else can reach it. A public URL says that somebody can, through a proxy on this machine.
     #[must_use]

@@ -130,7 +130,7 @@ pub const GROUPS: &[Group] = &[
             plain("MAX_PROMPT_CHARS", "100000", "Longest prompt, in characters"),
             plain("MAX_BODY_BYTES", "1048576", "Largest request body, in bytes"),
             plain("MAX_UPLOAD_BYTES", "104857600", "Largest file or other body passed on at /v1, in bytes"),
-            plain("MAX_CONNECTIONS", "10000", "Most connections at once"),
+            plain("MAX_CONNECTIONS", "10000", "Most connections at once, at most three quarters of them WebSockets"),
             plain("HEADER_TIMEOUT", "10s", "A connection whose request header takes longer is closed"),
             plain("BODY_TIMEOUT", "30s", "A request whose body takes longer is refused"),
             plain("MAX_WAITING_TURNS", "16", "Most turns that wait for one conversation"),

@@ -1,23 +1,37 @@
-//! What every handler may reach.
+//! What every handler may reach, put together from the settings and the parts of a server.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::access::KeyAccess;
+use crate::access::keys::cache::KeyCache;
 use crate::access::session::SessionCookies;
-use crate::config::ChatConfig;
+use crate::config::{self, ChatConfig, Config};
 use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
+use crate::http::places::Places;
 use crate::metering::Metering;
 use crate::store::Store;
-use crate::tasks::InFlight;
-use crate::turn::Turns;
+use crate::tasks::{InFlight, Tasks};
 use crate::turn::scratch::Scratch;
+use crate::turn::{TurnLimits, Turns};
 
-/// The server's parts, put together once in `server.rs`.
+/// What a server is made of.
+#[derive(Clone)]
+pub struct Parts {
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and secrets.
+    pub ids: Arc<dyn Ids>,
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// The only way to a model.
+    pub metering: Metering,
+}
+
+/// What handlers work with.
 pub struct App {
     /// Begins, reads and stops turns.
     pub turns: Turns,
@@ -39,8 +53,8 @@ pub struct App {
     pub sessions: SessionCookies,
     /// Defaults and limits of `/chat`.
     pub chat: ChatConfig,
-    /// A permit for each WebSocket, which outlives its place among the connections.
-    pub sockets: Arc<Semaphore>,
+    /// How many WebSockets there may be.
+    pub places: Places,
     /// The origins of pages that may use the server, besides its own as `Host` tells it.
     pub origins: Vec<String>,
     /// The largest body that is read, in bytes.
@@ -55,19 +69,70 @@ pub struct App {
     pub ready: Readiness,
 }
 
-/// Whether new work is wanted; turns to no once, when the server begins to stop.
-#[derive(Debug, Default)]
-pub struct Readiness(AtomicBool);
+impl App {
+    /// The app of a server with these settings and parts, whose turns run as `tasks`.
+    #[must_use]
+    pub fn new(config: &Config, parts: &Parts, places: Places, tasks: &Tasks) -> Self {
+        let Parts { clock, ids, store, metering } = parts.clone();
+        let limits = turn_limits(config);
+        let session = &config.session;
+        Self {
+            scratch: Scratch::new(metering.clone(), clock.clone(), ids.clone(), &limits, tasks.clone()),
+            turns: Turns::new(store.clone(), metering.clone(), clock.clone(), &*ids, limits, tasks.clone()),
+            in_flight: InFlight::default(),
+            keys: KeyAccess::new(config.api_keys.clone(), KeyCache::new(store.clone()), config.is_open()),
+            sessions: SessionCookies::new(&session.secrets, session.max_age, session.same_site.into(), session.https),
+            chat: config.chat.clone(),
+            places,
+            origins: config.own_origin().into_iter().chain(config.web.cors_origins.clone()).collect(),
+            max_upload_bytes: config.limits.max_upload_bytes,
+            max_body_bytes: config.limits.max_body_bytes,
+            body_timeout: config.limits.body_timeout,
+            first_event_wait: config.limits.first_event_wait,
+            ready: Readiness(tasks.stopping().clone()),
+            store,
+            metering,
+            clock,
+            ids,
+        }
+    }
+}
+
+fn turn_limits(config: &Config) -> TurnLimits {
+    TurnLimits {
+        history_max_tokens: config.chat.history_max_tokens,
+        max_waiting: config.chat.max_waiting,
+        max_wait: config.chat.max_wait,
+        lease: config.pace.lease,
+        keep_events: config.resume_window,
+        store_patience: config.pace.store_patience,
+        on_crash: config.on_crash,
+    }
+}
+
+impl From<config::SameSite> for cookie::SameSite {
+    fn from(same_site: config::SameSite) -> Self {
+        match same_site {
+            config::SameSite::Lax => Self::Lax,
+            config::SameSite::Strict => Self::Strict,
+            config::SameSite::None => Self::None,
+        }
+    }
+}
+
+/// Whether the server takes new work: until it begins to stop.
+#[derive(Debug)]
+pub struct Readiness(CancellationToken);
 
 impl Readiness {
-    /// From now on the server is not ready.
-    pub fn stop(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether the server begins to stop.
+    /// Whether the server has begun to stop.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.is_cancelled()
+    }
+
+    /// What `work` gives, or `None` where the server begins to stop before.
+    pub async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.0.run_until_cancelled(work).await
     }
 }

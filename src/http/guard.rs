@@ -14,6 +14,7 @@ use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use super::error::{ApiError, panicked};
 use super::{leftover_body, v1};
+use crate::config::Config;
 use crate::http::app::App;
 
 /// The header that names a request in the answer and in the log.
@@ -26,17 +27,18 @@ const EXPOSED: [&str; 6] =
 /// How long a browser may keep the answer to a preflight.
 const PREFLIGHT_AGE: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// Puts the guards around the routes. `origins` may use the server from other sites, with credentials; `own` is where
-/// the server itself is reached from outside, for proxies that rewrite `Host`.
+/// Puts the guards around the routes. Pages of the origins in the settings may use the server from other sites, with
+/// credentials.
 ///
 /// # Errors
 /// When an origin is none; the settings are validated before, so this is a defect.
-pub fn guarded(router: Router, app: &Arc<App>, origins: &[String], own: Option<&str>) -> Result<Router, String> {
+pub fn guarded(router: Router, app: &Arc<App>, config: &Config) -> Result<Router, String> {
     let mut csrf = CsrfLayer::new();
-    for origin in origins.iter().map(String::as_str).chain(own) {
+    for origin in &app.origins {
         csrf = csrf.add_trusted_origin(origin).map_err(|error| error.to_string())?;
     }
-    let allowed: Result<Vec<HeaderValue>, _> = origins.iter().map(|origin| HeaderValue::from_str(origin)).collect();
+    let allowed: Result<Vec<HeaderValue>, _> =
+        config.web.cors_origins.iter().map(|origin| HeaderValue::from_str(origin)).collect();
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::list(allowed.map_err(|error| error.to_string())?))
         .allow_credentials(true)

@@ -8,6 +8,7 @@ pub mod fault;
 pub mod guard;
 pub mod leftover_body;
 pub mod ops;
+pub mod places;
 pub mod router;
 pub mod server;
 pub mod sse;

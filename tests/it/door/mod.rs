@@ -4,6 +4,7 @@ mod bodies;
 mod canaries;
 mod cookies;
 mod cross_site;
+mod early_answers;
 mod ended;
 mod errors;
 mod limits;

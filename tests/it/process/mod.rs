@@ -8,6 +8,7 @@ mod keys;
 mod kills;
 mod model_down;
 mod redis_down;
+mod sockets;
 mod start;
 mod stop;
 

@@ -168,3 +168,36 @@ async fn two_hundred_open_streams_end_in_order() {
 async fn nine_hundred_open_streams_end_in_order() {
     many_open_streams(900).await;
 }
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_and_the_next_start_goes_on() {
+    let fake = FakeOpenAi::start().await;
+    for (first, second) in [("TERM", "INT"), ("INT", "INT"), ("INT", "TERM")] {
+        for (store, program, _redis) in on_both_stores(|| Program::towards(&fake.base_url())) {
+            fake.push(Reply::text("Half an").then_wait(&Gate::new()));
+            let mut server = program.start().await;
+            let browser = server.client();
+            let mut stream = browser.stream(&json!({"prompt": "Hi"})).await;
+            let turn = turn_of(&stream.expect("started").await);
+            stream.expect("delta").await;
+            server.signal(first);
+            takes_no_more_work(&server.client()).await;
+            let since = Instant::now();
+            server.signal(second);
+            let status = server.ended().await;
+            assert!(since.elapsed() < Duration::from_secs(5), "{store}: {:?}", since.elapsed());
+            assert_eq!(status.code(), Some(1), "{store}: {}", server.stderr());
+            assert!(server.stderr().contains("second signal"), "{store}: {}", server.stderr());
+            let rest = stream.rest().await;
+            assert_eq!(rest.last().map(|event| event.name.as_str()), Some("reconnect"), "{store}: {rest:?}");
+
+            fake.push(Reply::text("A whole answer"));
+            let since = Instant::now();
+            let server = program.start().await;
+            let events = resume(&browser.at(&server.url), &turn, 0).await.rest().await;
+            assert_eq!(events.last().unwrap().data["content"], "A whole answer", "{store}: {events:?}");
+            assert!(since.elapsed() < Duration::from_secs(8), "{store}: its lease was given back");
+            server.stop().await;
+        }
+    }
+}

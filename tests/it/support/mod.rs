@@ -14,6 +14,7 @@ pub mod schema;
 pub mod script;
 pub mod scripted;
 pub mod server;
+pub mod socket;
 pub mod sse;
 
 use std::time::Duration;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use openai_backend::config::{Config, Given, Pace};
 use openai_backend::domain::clock::{Clock, SystemClock};
 use openai_backend::domain::ids::{Ids, SystemIds};
-use openai_backend::http::server::{self, Parts};
+use openai_backend::http::app::Parts;
+use openai_backend::http::server;
 use openai_backend::metering::Metering;
 use openai_backend::store::Store;
 use openai_backend::store::memory::Memory;
@@ -96,10 +98,8 @@ impl Setup {
         let parts = Parts { clock: self.clock, ids: self.ids, store: store.clone(), metering: self.metering };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
-            let stopped = async {
-                let _ = stopped.await;
-            };
-            server::run(&config, parts, listener, stopped).await
+            let once = stopped.map(|_| std::future::pending());
+            server::run(&config, parts, listener, once).await
         });
         TestServer { url, store, stop: Some(stop), task }
     }

@@ -15,8 +15,8 @@ use openai_backend::domain::ids::{ConversationId, InstanceId, ItemId, TurnId};
 use openai_backend::domain::item::{Item, StoredItem};
 use openai_backend::domain::turn::TurnRecord;
 use openai_backend::domain::window::Budget;
+use openai_backend::http::app::Parts;
 use openai_backend::http::server;
-use openai_backend::http::server::Parts;
 use openai_backend::store::conversations::{
     Added, ConversationInfo, Conversations, ConversationsPage, Created, ItemsPage, ItemsQuery, NewConversation, Removed,
 };
@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::new(&given)?;
     telemetry::init(&config.log)?;
     let listener = server::listen(&config).await?;
-    let shutdown = server::stop_signal()?;
+    let shutdown = server::stop_signals()?;
     let parts = boot::parts(&config).await?;
     let parts = Parts { store: Arc::new(Unlogged(parts.store)), ..parts };
     let mut out = std::io::stdout();

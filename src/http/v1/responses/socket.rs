@@ -5,12 +5,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::Response;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::ask;
@@ -34,6 +35,9 @@ use crate::turn::scratch::ScratchSpace;
 
 /// How many requests may wait for the response before them.
 const MOST_WAITING: usize = 8;
+
+/// How long a client may take to close its side of the socket when the server stops.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Open a WebSocket for responses.
 ///
@@ -59,17 +63,21 @@ pub async fn open(
         return Err(ApiError::new(StatusCode::FORBIDDEN, "cross_site", text).into());
     }
     let in_flight = app.in_flight.enter();
-    let permit = app.sockets.clone().try_acquire_owned().map_err(|_| {
-        let text = "Too many sockets are open.";
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", text).retry_after(KEEP_ALIVE)
-    })?;
+    let Some(place) = app.places.socket() else { return Ok(no_place()) };
     let upgrade = upgrade.max_message_size(app.max_body_bytes).max_frame_size(app.max_body_bytes);
     Ok(upgrade.on_upgrade(move |socket| async move {
         let space = app.scratch.space();
         let talk = Talk { app, owner, space, socket, waiting: VecDeque::new() };
         talk.go_on(in_flight).await;
-        drop(permit);
+        drop(place);
     }))
+}
+
+/// The connection ends with this answer: kept open, it would take the place of a plain request.
+fn no_place() -> Response {
+    let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", "Too many sockets are open.");
+    let error = OpenAiError::from(error.retry_after(KEEP_ALIVE));
+    ([(header::CONNECTION, HeaderValue::from_static("close"))], error).into_response()
 }
 
 fn no_handshake() -> OpenAiError {
@@ -86,7 +94,7 @@ fn is_from_here(app: &App, headers: &HeaderMap) -> bool {
     own || app.origins.iter().any(|allowed| allowed == origin)
 }
 
-/// The client has gone, or is to go.
+/// The client has gone.
 struct Gone;
 
 /// A socket, and what lives with it.
@@ -100,32 +108,41 @@ struct Talk {
 }
 
 impl Talk {
-    /// Makes responses until the client leaves or the server stops.
+    /// Makes responses until the client leaves or the server stops. A response that is being made then has the grace period
+    /// to end.
     async fn go_on(mut self, in_flight: InFlightRequest) {
-        let stopping = in_flight.unless_stopped(self.answer_all()).await.is_none();
-        if stopping {
-            // Whether the client still hears it, or not: the server goes.
-            let _ = self.fail(&OpenAiError::from(fault::stopping())).await;
+        // Why it ended, the server's state says.
+        let _ = in_flight.unless_stopped(self.answer_all()).await;
+        if self.app.ready.is_stopping() {
+            // A client that does not hear it does not hold the stop.
+            let _ = tokio::time::timeout(FAREWELL, self.say_goodbye()).await;
         }
     }
 
-    async fn answer_all(&mut self) -> Gone {
-        loop {
+    /// Says that the server stops, and closes the socket as the protocol wants it.
+    async fn say_goodbye(&mut self) -> Result<(), Gone> {
+        self.fail(&OpenAiError::from(fault::stopping())).await?;
+        let close = CloseFrame { code: close_code::AWAY, reason: "server_stopping".into() };
+        self.socket.send(Message::Close(Some(close))).await.map_err(|_| Gone)?;
+        while let Some(Ok(_)) = self.socket.recv().await {}
+        Ok(())
+    }
+
+    async fn answer_all(&mut self) -> Result<(), Gone> {
+        while !self.app.ready.is_stopping() {
             let asked = match self.waiting.pop_front() {
                 Some(asked) => asked,
-                None => match self.hear().await {
-                    Ok(asked) => asked,
-                    Err(gone) => return gone,
+                None => match self.app.clone().ready.unless_stopping(self.hear()).await {
+                    Some(heard) => heard?,
+                    None => break,
                 },
             };
-            let answered = match self.begin(&asked).await {
-                Ok(response) => self.answer(response).await,
-                Err(error) => self.fail(&error).await,
-            };
-            if let Err(gone) = answered {
-                return gone;
+            match self.begin(&asked).await {
+                Ok(response) => self.answer(response).await?,
+                Err(error) => self.fail(&error).await?,
             }
         }
+        Ok(())
     }
 
     /// The next request; a client that says nothing is asked whether it is there.

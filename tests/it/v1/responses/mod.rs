@@ -22,7 +22,6 @@ use serde_json::{Value, json};
 use super::sdk::Sdk;
 use super::{Rig, failed};
 use crate::support::client::Answer;
-use crate::support::schema;
 use crate::support::server::Setup;
 
 impl Rig {

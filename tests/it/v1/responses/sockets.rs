@@ -1,88 +1,23 @@
 //! Responses over a WebSocket: several on one socket, chains that live with it, and what it refuses.
 
 use fake_openai::{Gate, Reply};
-use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::tungstenite::Error;
 
 use super::*;
+use crate::support::socket::Socket;
 use crate::support::{SOON, eventually};
 use crate::v1::KEY;
 
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
-
-/// Opens a socket with these headers.
-async fn open(rig: &Rig, headers: &[(&'static str, &str)]) -> Result<Socket, Error> {
-    let url = format!("{}/v1/responses", rig.server.url.replace("http", "ws"));
-    let mut request = url.into_client_request().unwrap();
-    for (name, value) in headers {
-        request.headers_mut().insert(*name, value.parse().unwrap());
-    }
-    Ok(Socket(connect_async(request).await?.0))
-}
-
-impl Socket {
-    async fn to(rig: &Rig) -> Self {
-        open(rig, &[("authorization", &format!("Bearer {KEY}"))]).await.unwrap()
-    }
-
-    async fn ask(&mut self, mut body: Value) {
-        body["type"] = "response.create".into();
-        self.say(body.to_string()).await;
-    }
-
-    async fn say(&mut self, text: String) {
-        self.0.send(Message::Text(text.into())).await.unwrap();
-    }
-
-    async fn hear(&mut self) -> Value {
-        loop {
-            let heard = tokio::time::timeout(SOON, self.0.next()).await.expect("a frame in time");
-            if let Message::Text(text) = heard.expect("an open socket").unwrap() {
-                let frame: Value = serde_json::from_str(text.as_str()).unwrap();
-                schema::check_frame(&frame);
-                return frame;
-            }
-        }
-    }
-
-    /// All frames of a response, up to its end.
-    async fn hear_all(&mut self) -> Vec<Value> {
-        let mut frames = Vec::new();
-        loop {
-            let frame = self.hear().await;
-            let kind = frame["type"].as_str().unwrap().to_owned();
-            frames.push(frame);
-            if ["response.completed", "response.failed", "response.incomplete", "error"].contains(&kind.as_str()) {
-                return frames;
-            }
-        }
-    }
-
-    /// Makes a response and gives it.
-    async fn respond(&mut self, body: Value) -> Value {
-        self.ask(body).await;
-        let frames = self.hear_all().await;
-        let response = frames.last().unwrap()["response"].clone();
-        schema::check_response(&response);
-        response
-    }
-
-    async fn refused(&mut self, body: Value) -> Value {
-        self.ask(body).await;
-        let frame = self.hear().await;
-        assert_eq!(frame["type"], "error", "{frame}");
-        frame
-    }
+/// A socket of the client with the key.
+async fn socket_to(rig: &Rig) -> Socket {
+    Socket::open(&rig.server.url, &[("authorization", &format!("Bearer {KEY}"))]).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_socket_makes_one_response_after_another() {
     let rig = Rig::new().await;
-    let mut socket = Socket::to(&rig).await;
+    let mut socket = socket_to(&rig).await;
     rig.fake.push(Reply::pieces(["Hel", "lo"]));
     socket.ask(json!({"model": "m", "input": "Hi"})).await;
     let frames = socket.hear_all().await;
@@ -101,7 +36,7 @@ async fn a_socket_makes_one_response_after_another() {
 #[tokio::test]
 async fn a_chain_that_is_not_stored_lives_with_its_socket() {
     let rig = Rig::new().await;
-    let mut socket = Socket::to(&rig).await;
+    let mut socket = socket_to(&rig).await;
     let first = socket.respond(json!({"model": "m", "input": "one", "store": false})).await;
     let go_on = json!({"model": "m", "input": "two", "store": false, "previous_response_id": first["id"]});
     let second = socket.respond(go_on.clone()).await;
@@ -112,7 +47,7 @@ async fn a_chain_that_is_not_stored_lives_with_its_socket() {
         let path = format!("/v1/responses/{}", response["id"].as_str().unwrap());
         assert_eq!(failed(&rig.get(&path).await, 404)["code"], "response_not_found");
     }
-    let mut other = Socket::to(&rig).await;
+    let mut other = socket_to(&rig).await;
     let refusal = other.refused(go_on.clone()).await;
     assert_eq!((&refusal["status"], &refusal["error"]["code"]), (&json!(400), &json!("previous_response_not_found")));
     // What goes on from it may be stored, with what was said before.
@@ -127,7 +62,7 @@ async fn a_chain_that_is_not_stored_lives_with_its_socket() {
 #[tokio::test]
 async fn a_response_that_fails_takes_the_one_before_it_along() {
     let rig = Rig::new().await;
-    let mut socket = Socket::to(&rig).await;
+    let mut socket = socket_to(&rig).await;
     let first = socket.respond(json!({"model": "m", "input": "one", "store": false})).await;
     let go_on = json!({"model": "m", "input": "two", "store": false, "previous_response_id": first["id"]});
     rig.fake.push(Reply::raw(500, "text/plain", "oops"));
@@ -138,7 +73,7 @@ async fn a_response_that_fails_takes_the_one_before_it_along() {
 #[tokio::test]
 async fn requests_that_come_too_soon_wait_and_too_many_are_refused() {
     let rig = Rig::new().await;
-    let mut socket = Socket::to(&rig).await;
+    let mut socket = socket_to(&rig).await;
     let gate = Gate::new();
     rig.fake.push(Reply::text("first").then_wait(&gate));
     socket.ask(json!({"model": "m", "input": "0"})).await;
@@ -163,7 +98,7 @@ async fn requests_that_come_too_soon_wait_and_too_many_are_refused() {
 #[tokio::test]
 async fn what_is_no_request_gets_a_clear_frame_and_the_socket_stays() {
     let rig = Rig::new().await;
-    let mut socket = Socket::to(&rig).await;
+    let mut socket = socket_to(&rig).await;
     for (text, param) in [
         ("not json", Value::Null),
         (r#"{"type":"session.update"}"#, json!("type")),
@@ -184,7 +119,7 @@ async fn what_is_no_request_gets_a_clear_frame_and_the_socket_stays() {
 async fn a_client_that_leaves_stops_what_is_not_stored_and_nothing_else() {
     for store in [false, true] {
         let rig = Rig::new().await;
-        let mut socket = Socket::to(&rig).await;
+        let mut socket = socket_to(&rig).await;
         let gate = Gate::new();
         rig.fake.push(Reply::text("begun").then_wait(&gate).then_text(" and done"));
         socket.ask(json!({"model": "m", "input": "Hi", "store": store})).await;
@@ -207,7 +142,7 @@ async fn only_whom_the_door_lets_in_and_pages_of_this_site_open_a_socket() {
     let rig = Rig::new().await;
     let key = format!("Bearer {KEY}");
     let own = rig.server.url.clone();
-    let status = async |headers: &[(&'static str, &str)]| match open(&rig, headers).await {
+    let status = async |headers: &[(&'static str, &str)]| match Socket::open(&rig.server.url, headers).await {
         Ok(_) => 101,
         Err(Error::Http(response)) => response.status().as_u16(),
         Err(error) => panic!("{error}"),
@@ -223,7 +158,7 @@ async fn only_whom_the_door_lets_in_and_pages_of_this_site_open_a_socket() {
 #[tokio::test]
 async fn a_server_that_stops_says_so_on_its_sockets() {
     let rig = Rig::with(Setup::default().set("SHUTDOWN_GRACE", "100ms"), |settings| settings).await;
-    let mut socket = Socket::to(&rig).await;
+    let mut socket = socket_to(&rig).await;
     socket.respond(json!({"model": "m", "input": "Hi"})).await;
     let Rig { server, .. } = rig;
     let (_, frame) = futures::future::join(server.stop(), socket.hear()).await;

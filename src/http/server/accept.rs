@@ -1,0 +1,86 @@
+//! Listens, and takes connections in as far as there are places for them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::sync::CancellationToken;
+
+use super::client_io::ClientIo;
+use super::connection;
+use crate::config::Config;
+use crate::http::places::Places;
+use crate::tasks::Tasks;
+
+/// How much the system keeps of an answer that its client does not read; left to itself it takes megabytes.
+const SEND_BUFFER: u32 = 128 * 1024;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// A pause after an accept that failed for want of files, so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Takes the address of the settings.
+///
+/// # Errors
+/// With a sentence that says what to change.
+pub async fn listen(config: &Config) -> Result<TcpListener, String> {
+    let address = config.address();
+    open(address).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!("{address} is taken by another program: set PORT to another port."),
+        _ => format!("{address} cannot be listened on: {error}. HOST and PORT say where."),
+    })
+}
+
+fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A port that was just let go can be taken again, and connections inherit the buffer.
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// How many files this process may have open, where the system says.
+pub(super) fn open_files() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// What every connection is served with.
+pub(super) struct Service {
+    pub(super) router: Router,
+    /// How long a request's header may take.
+    pub(super) header_timeout: Duration,
+    /// How long a client may take nothing of an answer.
+    pub(super) write_timeout: Duration,
+    /// Fires when connections should end.
+    pub(super) closing: CancellationToken,
+}
+
+/// Takes connections in until the server closes.
+pub(super) async fn accept(listener: TcpListener, places: Places, service: Service, tasks: Tasks) {
+    let closing = &service.closing;
+    while let Some(Some(place)) = closing.run_until_cancelled(places.connection()).await {
+        let stream = match closing.run_until_cancelled(listener.accept()).await {
+            Some(Ok((stream, _))) => stream,
+            Some(Err(error)) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+            None => return,
+        };
+        // Without it a stream's small writes wait for the client's acknowledgements: 40 ms each.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection ended before it was served");
+            continue;
+        }
+        let io = ClientIo::new(stream, service.write_timeout, closing.clone(), place);
+        let served = connection::serve(io, service.router.clone(), service.header_timeout, closing.clone());
+        tasks.spawn("connection", served);
+    }
+}
