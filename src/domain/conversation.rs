@@ -47,9 +47,9 @@ pub struct Conversation {
     pub id: ConversationId,
     /// Counts up with every change of its items.
     pub version: u64,
-    /// How many items it has; the next item's number is one higher.
+    /// How many items were ever put into it, also those that are removed since; the next item's number is one higher.
     pub item_count: u64,
-    /// The tokens of all its items.
+    /// Where the tokens of its newest item end. Removed items before that one still count.
     pub total_tokens: u64,
     /// When it was created, in milliseconds since the Unix epoch.
     pub created_at_ms: i64,

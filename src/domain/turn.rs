@@ -226,6 +226,6 @@ pub struct TurnRecord {
     pub last_event: u64,
     /// What the model said, where the turn is over and was to be kept as a response.
     pub answer: Option<Answer>,
-    /// How many items its conversation had when it was over.
+    /// The number of its conversation's last item when it was over; see [`super::conversation::Conversation::item_count`].
     pub items_then: Option<u64>,
 }

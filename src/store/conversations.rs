@@ -1,8 +1,8 @@
 //! Conversations as OpenAI's Conversations API has them: made, listed, described, edited and deleted, apart from any turn.
 //!
-//! Items keep their numbers. The newest item that is removed is gone, and its number free again; one in the middle leaves
-//! its number behind, without anything of what it said, so that the numbers and token totals of later ones stay as they
-//! are. What is left of it is never given to anybody.
+//! Items keep their numbers, and no number is given twice: what is added is numbered on from the last item that there ever
+//! was, removed or not. So what came up to a number stays the same for good, but for what is removed of it. Of a removed
+//! item nothing is left; the numbers and token totals of later ones stay as they are.
 
 use async_trait::async_trait;
 

@@ -101,7 +101,7 @@ pub struct BeginTurn {
     pub create_conversation: bool,
     /// Whether a conversation that is made is hidden: it holds a chain of responses, and lists leave it out.
     pub hidden: bool,
-    /// How many items the conversation must have for this turn to be what it is meant to be.
+    /// The number of the conversation's last item, there or removed, that the turn is meant to follow.
     pub expected_items: Option<u64>,
     /// The new turn's id.
     pub turn: TurnId,
@@ -140,7 +140,7 @@ pub enum Begun {
     },
     /// The idempotency key was used already, with another body.
     KeyReused,
-    /// The conversation does not have the expected number of items, or a turn is running that will change it.
+    /// The conversation has gone on from the expected item, or a turn is running that will add to it.
     Moved,
     /// There is no such conversation of this owner.
     UnknownConversation,

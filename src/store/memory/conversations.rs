@@ -37,12 +37,12 @@ impl ConversationRow {
     pub(super) fn window(&self, budget: Budget) -> Vec<StoredItem> {
         let cut = budget.cut(self.head.total_tokens);
         let from = self.items.partition_point(|item| item.tokens_before < cut);
-        self.items[from..].iter().filter(|item| is_there(item)).cloned().collect()
+        self.items[from..].to_vec()
     }
 
     pub(super) fn push(&mut self, item: Item, now_ms: i64) -> StoredItem {
         let tokens = u64::from(item.tokens);
-        let (seq, tokens_before) = (self.items.len() as u64 + 1, self.head.total_tokens);
+        let (seq, tokens_before) = (self.head.item_count + 1, self.head.total_tokens);
         let stored = StoredItem { seq, tokens_before, created_at_ms: now_ms, item };
         self.items.push(stored.clone());
         self.head.item_count = seq;
@@ -60,7 +60,7 @@ impl ConversationRow {
     }
 
     fn place_of(&self, id: &ItemId) -> Option<usize> {
-        self.items.iter().rposition(|stored| stored.item.id == *id && is_there(stored))
+        self.items.iter().rposition(|stored| stored.item.id == *id)
     }
 
     fn page(&self, query: &ItemsQuery) -> ItemsPage {
@@ -75,23 +75,14 @@ impl ConversationRow {
             true => Box::new(self.items[after.map_or(0, |place| place + 1)..].iter()),
             false => Box::new(self.items[..after.unwrap_or(self.items.len())].iter().rev()),
         };
-        let items: Vec<StoredItem> =
-            found.by_ref().filter(|stored| is_there(stored)).take(query.limit).cloned().collect();
-        ItemsPage::Page { items, has_more: found.any(is_there) }
+        let items: Vec<StoredItem> = found.by_ref().take(query.limit).cloned().collect();
+        ItemsPage::Page { items, has_more: found.next().is_some() }
     }
 
     fn remove(&mut self, place: usize) {
-        self.items[place].item.json.clear();
-        while let Some(stored) = self.items.pop_if(|last| !is_there(last)) {
-            self.head.total_tokens = stored.tokens_before;
-        }
-        self.head.item_count = self.items.len() as u64;
+        self.items.remove(place);
+        self.head.total_tokens = self.items.last().map_or(0, |last| last.tokens_before + u64::from(last.item.tokens));
     }
-}
-
-/// Whether it is an item, and not what is left of one that was removed.
-pub(super) fn is_there(stored: &StoredItem) -> bool {
-    !stored.item.json.is_empty()
 }
 
 #[async_trait]

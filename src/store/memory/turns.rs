@@ -4,7 +4,6 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use super::Memory;
-use super::conversations::is_there;
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::ids::{InstanceId, TurnId};
 use crate::domain::item::StoredItem;
@@ -197,7 +196,7 @@ impl Store for Memory {
             return Ok(None);
         };
         let end = conversation.items.partition_point(|item| before.is_none_or(|before| item.seq < before));
-        let mut newest = conversation.items[..end].iter().rev().filter(|item| is_there(item));
+        let mut newest = conversation.items[..end].iter().rev();
         let mut items: Vec<StoredItem> = newest.by_ref().take(limit).cloned().collect();
         items.reverse();
         Ok(Some(HistoryPage {

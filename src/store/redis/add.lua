@@ -1,10 +1,10 @@
 -- Adds items to a conversation in which no turn runs.
--- KEYS session, head, items
+-- KEYS session, head, items, turns
 -- ARGV whether the owner is a session, again, items ...
 -- Gives A, the number of the first one and the tokens before it; U for an unknown conversation; B and the turn that runs.
 
 if ARGV[1] == '1' and redis.call('EXISTS', KEYS[1]) == 0 then return 'U' end
-local found = redis.call('HMGET', KEYS[2], 'version', 'tokens', 'turn')
+local found = redis.call('HMGET', KEYS[2], 'version', 'tokens', 'turn', 'skip')
 if not found[1] then return 'U' end
 local count = #ARGV - 2
 if ARGV[2] == '1' and count > 0 then
@@ -17,8 +17,9 @@ if ARGV[2] == '1' and count > 0 then
 end
 if found[3] then return 'B' .. found[3] end
 
-local first = redis.call('LLEN', KEYS[3]) + 1
-local tokens = push(KEYS[2], KEYS[3], tonumber(found[2]), 3, #ARGV)
+local skip = skipped(KEYS[2], KEYS[3], KEYS[4], found[4])
+local first = redis.call('LLEN', KEYS[3]) + skip + 1
+local tokens, last = push(KEYS[2], KEYS[3], tonumber(found[2]), skip, 3, #ARGV)
 local version = string.format('%.0f', found[1] + 1)
-redis.call('HSET', KEYS[2], 'version', version, 'tokens', string.format('%.0f', tokens))
+redis.call('HSET', KEYS[2], 'version', version, 'tokens', string.format('%.0f', tokens), 'skip', last and 0 or skip)
 return 'A' .. first .. ' ' .. found[2]

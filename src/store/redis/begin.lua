@@ -38,12 +38,12 @@ if key and ARGV[20] == 'join' then
   end
 end
 
-local found = redis.call('HMGET', head, 'created', 'version', 'tokens', 'turn', 'lease', 'fence', 'by', 'waits')
-local created, version, tokens, running = found[1], found[2], found[3], found[4]
+local found = redis.call('HMGET', head, 'created', 'version', 'tokens', 'turn', 'lease', 'fence', 'by', 'waits', 'skip')
+local created, version, tokens, running, skip = found[1], found[2], found[3], found[4], tonumber(found[9] or 0)
 if not created and not create then return 'U' end
 local is_ours = again and running == turn
 if ARGV[16] ~= '' and not is_ours then
-  if running or redis.call('LLEN', items) ~= tonumber(ARGV[16]) then return 'M' end
+  if running or redis.call('LLEN', items) + skip ~= tonumber(ARGV[16]) then return 'M' end
 end
 if running and not is_ours then
   -- The end of that turn is then told to the other servers. Where memory is full it is not, and they look by themselves.
@@ -58,7 +58,7 @@ if not running then
   local is_first = redis.call('RPUSH', order, turn) == 1
   redis.call('RPUSH', events, ARGV[13])
   if not created then
-    redis.call('HSET', head, 'created', ARGV[4], 'version', 0, 'tokens', 0)
+    redis.call('HSET', head, 'created', ARGV[4], 'version', 0, 'tokens', 0, 'skip', 0)
     if ARGV[5] == 'h' then redis.call('HSET', head, 'hidden', 1) end
     if kept then redis.call('PEXPIREAT', head, kept) end
     if use ~= 'k' then enlist(base, conversation, ARGV[5] == 'h', ARGV[4], kept) end
@@ -83,5 +83,5 @@ if created then
   entries, first, count = window(items, tonumber(tokens), tonumber(ARGV[11]), tonumber(ARGV[12]))
 end
 -- The entries stay apart: joining them would cost the server as much again as reading them.
-entries[#entries + 1] = table.concat({ version or '0', count, tokens or '0', created or ARGV[4], first }, ' ')
+entries[#entries + 1] = table.concat({ version or '0', count + skip, tokens or '0', created or ARGV[4], first }, ' ')
 return entries

@@ -12,14 +12,14 @@ end
 local created = redis.call('HGET', KEYS[2], 'created')
 if created then return ARGV[7] == '1' and created == ARGV[6] and 'C' or 'E' end
 
-redis.call('HSET', KEYS[2], 'created', ARGV[6], 'version', 0, 'tokens', 0, 'meta', ARGV[5])
+redis.call('HSET', KEYS[2], 'created', ARGV[6], 'version', 0, 'tokens', 0, 'skip', 0, 'meta', ARGV[5])
 if ARGV[4] == '1' then redis.call('HSET', KEYS[2], 'hidden', 1) end
 if kept then
   redis.call('PEXPIREAT', KEYS[2], kept)
   enlist(ARGV[1], ARGV[3], ARGV[4] == '1', ARGV[6], kept)
 end
 if #ARGV > 7 then
-  local tokens = push(KEYS[2], KEYS[3], 0, 8, #ARGV)
+  local tokens = push(KEYS[2], KEYS[3], 0, 0, 8, #ARGV)
   redis.call('HSET', KEYS[2], 'tokens', string.format('%.0f', tokens))
 end
 return 'C'

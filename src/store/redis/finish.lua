@@ -8,7 +8,7 @@
 local head, items, turns, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 if KEYS[5] and redis.call('EXISTS', KEYS[5]) == 0 then return 0 end
 local turn, fence, count = ARGV[1], ARGV[3], tonumber(ARGV[9])
-local found = redis.call('HMGET', head, 'turn', 'fence', 'attempt', 'version', 'tokens', 'watch', 'waits')
+local found = redis.call('HMGET', head, 'turn', 'fence', 'attempt', 'version', 'tokens', 'watch', 'waits', 'skip')
 if found[1] ~= turn then
   local ended = redis.call('HGET', turns, turn .. '+')
   return ended and string.match(ended, '^%d+') == fence and 1 or 0
@@ -21,11 +21,13 @@ local from = first_event + stored - (tonumber(ARGV[8]) - 1)
 local last = math.max(stored, tonumber(ARGV[8]) - 1 + #ARGV - first_event + 1)
 if #ARGV >= first_event and from < first_event then return -2 end
 
-local tokens, items_then = push(head, items, tonumber(found[5]), 11, 10 + count)
-redis.call('HSET', head, 'version', string.format('%.0f', found[4] + 1), 'tokens', string.format('%.0f', tokens))
+local skip = skipped(head, items, turns, found[8])
+local tokens, items_then = push(head, items, tonumber(found[5]), skip, 11, 10 + count)
+local version = string.format('%.0f', found[4] + 1)
+redis.call('HSET', head, 'version', version, 'tokens', string.format('%.0f', tokens), 'skip', items_then and 0 or skip)
 redis.call('HDEL', head, 'turn', 'fence', 'attempt', 'lease', 'by', 'cancel', 'watch', 'waits')
 local record = fence .. ' ' .. found[3] .. ' ' .. string.format('%.0f ', last) .. ARGV[4]
-record = record .. '\n' .. (items_then or redis.call('LLEN', items))
+record = record .. '\n' .. (items_then or redis.call('LLEN', items) + skip)
 if ARGV[10] == '' then
   redis.call('HSET', turns, turn .. '+', record)
 else

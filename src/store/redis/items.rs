@@ -112,8 +112,8 @@ impl Redis {
     }
 }
 
-fn keys(base: &Base, place: &Place) -> [String; 3] {
-    [base.session(), base.head(&place.conversation), base.items(&place.conversation)]
+fn keys(base: &Base, place: &Place) -> [String; 4] {
+    [base.session(), base.head(&place.conversation), base.items(&place.conversation), base.turns()]
 }
 
 /// A call of a script that looks for an item: whether the owner is a session, the item, the number to look from.

@@ -10,7 +10,7 @@
 //! | `B:list` | sorted set | the session's conversations by their age |
 //! | `B:hidden` | set | the session's conversations that no list shows |
 //! | `B:c:<conversation>` | hash | the head, and the state of the turn that is running |
-//! | `B:c:<conversation>:i` | list | the items, oldest first; a number among newer ones is kept when its item is removed |
+//! | `B:c:<conversation>:i` | list | the items by their numbers, oldest first; of one that was removed among others a gap is left |
 //! | `B:c:<conversation>:t` | list | the turns, in the order in which they began |
 //! | `B:turns` | hash | a turn: `<turn>` place and age, `<turn>?` request, `<turn>+` end, `<turn>!` answer, `<turn>#` idempotency key |
 //! | `B:t:<turn>:e` | list | the turn's events; event 1 is the first |

@@ -1,10 +1,10 @@
--- Removes an item: the newest one goes with its number, another one leaves a gap.
--- KEYS session, head, items
+-- Removes an item: the newest one goes with its place, another one leaves a gap.
+-- KEYS session, head, items, turns
 -- ARGV whether the owner is a session, id, number to look for it from (or nothing), again
 -- Gives R, U for an unknown conversation, N for an unknown item, C and a number where to look on.
 
 if ARGV[1] == '1' and redis.call('EXISTS', KEYS[1]) == 0 then return 'U' end
-local found = redis.call('HMGET', KEYS[2], 'version', 'gaps')
+local found = redis.call('HMGET', KEYS[2], 'version', 'tokens', 'gaps', 'skip', 'lost')
 if not found[1] then return 'U' end
 local at, entry, rest = find(KEYS[3], ARGV[2], tonumber(ARGV[3]))
 if not at then
@@ -12,11 +12,17 @@ if not at then
   return ARGV[4] == '1' and 'R' or 'N'
 end
 
-local version, gaps = string.format('%.0f', found[1] + 1), tonumber(found[2] or 0)
+local version, gaps = string.format('%.0f', found[1] + 1), tonumber(found[3] or 0)
 local before, own = string.match(entry, '^(%d+) (%d+)')
-if at < redis.call('LLEN', KEYS[3]) then
+-- The tokens that gaps have among the totals; not known of those that an older version left.
+local lost = tonumber(found[5] or gaps == 0 and 0)
+if lost then lost = lost + own end
+local skip = skipped(KEYS[2], KEYS[3], KEYS[4], found[4])
+local length = redis.call('LLEN', KEYS[3])
+if at < length then
   redis.call('LSET', KEYS[3], at - 1, before .. ' ' .. own .. ' gone')
-  redis.call('HSET', KEYS[2], 'version', version, 'gaps', gaps + 1)
+  redis.call('HSET', KEYS[2], 'version', version, 'gaps', gaps + 1, 'skip', skip)
+  if lost then redis.call('HSET', KEYS[2], 'lost', string.format('%.0f', lost)) end
   return 'R'
 end
 redis.call('RPOP', KEYS[3])
@@ -33,5 +39,7 @@ while gaps > 0 do
   end
   if left > 0 or gone == 0 then break end
 end
-redis.call('HSET', KEYS[2], 'version', version, 'tokens', before, 'gaps', gaps)
+skip = skip + length - redis.call('LLEN', KEYS[3])
+redis.call('HSET', KEYS[2], 'version', version, 'tokens', before, 'gaps', gaps, 'skip', skip)
+if lost then redis.call('HSET', KEYS[2], 'lost', string.format('%.0f', lost - (found[2] - before))) end
 return 'R'

@@ -32,7 +32,7 @@ macro_rules! scripts {
 scripts! {
     begin: "renewal.lua", "window.lua", "begin.lua";
     append: "append.lua";
-    finish: "push.lua", "finish.lua";
+    finish: "numbers.lua", "push.lua", "finish.lua";
     read_events: "read_events.lua";
     cancel: "cancel.lua";
     read_turn: "state.lua", "read_turn.lua";
@@ -51,10 +51,10 @@ scripts! {
     list: "list.lua";
     describe: "describe.lua";
     delete_conversation: "forget_turns.lua", "delete_conversation.lua";
-    add: "push.lua", "find.lua", "add.lua";
+    add: "numbers.lua", "push.lua", "find.lua", "add.lua";
     read_item: "find.lua", "read_item.lua";
     read_items: "gaps.lua", "find.lua", "read_items.lua";
-    remove_item: "gaps.lua", "find.lua", "remove_item.lua";
+    remove_item: "numbers.lua", "gaps.lua", "find.lua", "remove_item.lua";
     put_document: "renewal.lua", "put_document.lua";
     read_document: "read_document.lua";
     read_documents: "read_documents.lua";

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::fail::Fail;
 use super::reads::{OwnConversation, own_conversation};
-use super::rows::{self, all, execute, find, int, item_place, items_of, uint};
+use super::rows::{self, all, execute, find, find_value, int, item_place, items_of, uint};
 use super::sessions::session_lives;
 use super::sql;
 use super::turns::running_turn_id;
@@ -139,24 +139,11 @@ impl Operation for RemoveItem {
         let Some(found) = find_item(db, conversation.number, &self.item)? else {
             return Ok(Removed::UnknownItem);
         };
-        execute(db, sql::EMPTY_ITEM, [item_place(conversation.number, int(found.seq))?])?;
-        let mut totals = Totals::of(&conversation);
-        drop_empty_end(db, &mut totals)?;
-        totals.store(db)?;
+        execute(db, sql::DELETE_ITEM, [item_place(conversation.number, int(found.seq))?])?;
+        // Its number stays given: the count of items goes on from it.
+        let end: Option<i64> = find_value(db, sql::ITEMS_END, items_of(conversation.number))?;
+        let tokens = i64::from(found.item.tokens);
+        execute(db, sql::ITEM_REMOVED, [conversation.number, end.unwrap_or_default(), tokens])?;
         Ok(Removed::Removed)
     }
-}
-
-/// Takes away what is left of removed items, as far as no item stands behind it.
-fn drop_empty_end(db: &Connection, totals: &mut Totals) -> Result<(), Fail> {
-    while totals.item_count > 0 {
-        let place = item_place(totals.number, totals.item_count)?;
-        let Some(tokens_before) = find(db, sql::EMPTY_ITEM_AT, [place], |row| Ok(row.get(0)?))? else {
-            break;
-        };
-        execute(db, sql::DELETE_ITEM, [place])?;
-        totals.item_count -= 1;
-        totals.total_tokens = tokens_before;
-    }
-    Ok(())
 }

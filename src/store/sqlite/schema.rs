@@ -10,8 +10,11 @@ use super::fail::Fail;
 use crate::store::StoreError;
 
 /// Step n brings a database from version n to n + 1. Published ones are never changed.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_conversations.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_first.sql"),
+    include_str!("migrations/0002_conversations.sql"),
+    include_str!("migrations/0003_numbers.sql"),
+];
 
 /// How long to wait for somebody with the `sqlite3` shell, or who puts a document beside the server; no other server has
 /// the file.

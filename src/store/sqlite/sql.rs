@@ -17,13 +17,6 @@ macro_rules! item_columns {
     };
 }
 
-/// An item, and not what is left of one that was removed.
-macro_rules! is_there {
-    () => {
-        "id <> ''"
-    };
-}
-
 /// What `conversations::info` reads.
 macro_rules! info_columns {
     () => {
@@ -102,27 +95,29 @@ statements! {
          WHERE number = ?1";
     CHANGE_ITEMS =
         "UPDATE conversations SET version = version + 1, item_count = ?2, total_tokens = ?3 WHERE number = ?1";
+    /// After an item of `?3` tokens is gone: `?2` is where the newest one that is left ends.
+    ITEM_REMOVED =
+        "UPDATE conversations SET version = version + 1, total_tokens = ?2, \
+         lost_tokens = lost_tokens + ?3 - (total_tokens - ?2) WHERE number = ?1";
     NEWEST_TURN = "SELECT newest_turn, hidden FROM conversations WHERE number = ?1";
     SET_NEWEST_TURN = "UPDATE conversations SET newest_turn = ?2 WHERE number = ?1";
     DELETE_CONVERSATION = "DELETE FROM conversations WHERE number = ?1";
 
     ITEMS_BACKWARDS =
-        "SELECT ", item_columns!(), " FROM items WHERE place BETWEEN ?1 AND ?2 AND ", is_there!(),
-        " ORDER BY place DESC";
+        "SELECT ", item_columns!(), " FROM items WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC";
     ITEMS_BACKWARDS_LIMITED =
-        "SELECT ", item_columns!(), " FROM items WHERE place BETWEEN ?1 AND ?2 AND ", is_there!(),
-        " ORDER BY place DESC LIMIT ?3";
+        "SELECT ", item_columns!(), " FROM items WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC LIMIT ?3";
     ITEMS_FORWARDS =
-        "SELECT ", item_columns!(), " FROM items WHERE place BETWEEN ?1 AND ?2 AND ", is_there!(),
-        " ORDER BY place LIMIT ?3";
+        "SELECT ", item_columns!(), " FROM items WHERE place BETWEEN ?1 AND ?2 ORDER BY place LIMIT ?3";
     /// A walk back from the newest one, which is where the wanted one mostly is.
     ITEM_BY_ID =
         "SELECT ", item_columns!(), " FROM items WHERE place BETWEEN ?1 AND ?2 AND id = ?3 ORDER BY place DESC LIMIT 1";
     INSERT_ITEM =
         "INSERT INTO items (place, id, turn, tokens, encoding, tokens_before, created_at_ms, json) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-    EMPTY_ITEM = "UPDATE items SET id = '', turn = NULL, json = '' WHERE place = ?1";
-    EMPTY_ITEM_AT = "SELECT tokens_before FROM items WHERE place = ?1 AND NOT (", is_there!(), ")";
+    /// Where the tokens of the newest item end.
+    ITEMS_END =
+        "SELECT tokens_before + tokens FROM items WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC LIMIT 1";
     DELETE_ITEM = "DELETE FROM items WHERE place = ?1";
     DELETE_ITEMS = "DELETE FROM items WHERE place BETWEEN ?1 AND ?2";
 

@@ -3,6 +3,7 @@
 mod apart;
 mod instances;
 mod layout;
+mod older;
 mod outages;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use openai_backend::domain::ids::{ItemId, SystemIds};
 use openai_backend::domain::item::{Item, StoredItem, user_message};
 use openai_backend::domain::window::Budget;
 use openai_backend::store::conversations::{Added, ItemsPage, ItemsQuery, Removed};
-use openai_backend::store::{BeginTurn, Finished};
+use openai_backend::store::{BeginTurn, Begun, Finished};
 
 use super::conversations::ALL;
 use crate::store::rig::{AMPLE, Caller, Rig, notes};
@@ -45,6 +45,7 @@ async fn assert_items(rig: &Rig, who: &Caller, expected: &[StoredItem], count: u
     assert_eq!((started.conversation.item_count, started.conversation.total_tokens), (count, tokens));
     let finish = openai_backend::store::FinishTurn { items: vec![], ..rig.finish(&begin, started.fence, 2, "") };
     assert_eq!(rig.store.finish_turn(finish).await.unwrap(), Finished::Stored);
+    assert_eq!(rig.peer.turn(&who.place.owner, &begin.turn).await.unwrap().unwrap().items_then, Some(count));
 }
 
 fn figures(stored: &[StoredItem]) -> Vec<(u64, u64)> {
@@ -169,23 +170,53 @@ pub async fn are_found_by_their_ids(rig: &Rig) {
     }
 }
 
-pub async fn that_were_newest_go_without_a_trace(rig: &Rig) {
+pub async fn that_were_newest_leave_nothing_but_their_numbers(rig: &Rig) {
     for who in rig.callers().await {
         rig.created(&who, &[3, 4]).await;
         let mut all = rig.history(&who).await.unwrap().items;
-        for tokens in [5, 6] {
+        for (tokens, number) in [(5, 3), (6, 4)] {
             let newest = added(rig, &who, &[tokens]).await.remove(0);
-            assert_eq!((newest.seq, newest.tokens_before), (3, 7));
+            assert_eq!((newest.seq, newest.tokens_before), (number, 7));
             remove(rig, &who, &newest).await;
-            assert_items(rig, &who, &all, 2, 7).await;
+            assert_items(rig, &who, &all, number, 7).await;
             let again = rig.store.remove_item(&who.place, &newest.item.id).await.unwrap();
             assert_eq!(again, Removed::UnknownItem);
         }
         while let Some(newest) = all.pop() {
             remove(rig, &who, &newest).await;
-            assert_items(rig, &who, &all, all.len() as u64, newest.tokens_before).await;
+            assert_items(rig, &who, &all, 4, newest.tokens_before).await;
         }
-        assert_eq!(figures(&added(rig, &who, &[1]).await), [(1, 0)]);
+        assert_eq!(figures(&added(rig, &who, &[1, 2]).await), [(5, 0), (6, 1)]);
+    }
+}
+
+/// Where a turn ended stays where it was, whatever is removed and said after it.
+pub async fn never_get_the_number_of_one_that_is_gone(rig: &Rig) {
+    for who in rig.callers().await {
+        rig.created(&who, &[1]).await;
+        let first = rig.turn(&who, "hi").await;
+        let items = rig.history(&who).await.unwrap().items;
+        for gone in items[1..].iter().rev() {
+            remove(rig, &who, gone).await;
+        }
+        let up_to_first = items[..1].to_vec();
+        let begin = BeginTurn { expected_items: Some(3), ..rig.begin(&who) };
+        let started = rig.started(&begin).await;
+        assert_eq!(started.history, up_to_first);
+        rig.store.finish_turn(rig.finish(&begin, started.fence, 2, "hi")).await.unwrap();
+        let now = rig.history(&who).await.unwrap().items;
+        assert_eq!(figures(&now), [(1, 0), (4, 1), (5, 10)]);
+
+        let then = async |begin: &BeginTurn| {
+            rig.peer.turn(&who.place.owner, &begin.turn).await.unwrap().unwrap().items_then.unwrap()
+        };
+        assert_eq!((then(&first).await, then(&begin).await), (3, 5));
+        let before = |number: u64| rig.peer.history(&who.place, Some(number + 1), 10, rig.now_ms());
+        assert_eq!(before(3).await.unwrap().unwrap().items, up_to_first);
+        assert_eq!(before(5).await.unwrap().unwrap().items, now);
+        let late = BeginTurn { expected_items: Some(3), ..rig.begin(&who) };
+        assert_eq!(rig.store.begin_turn(late).await.unwrap(), Begun::Moved);
+        assert_items(rig, &who, &now, 5, 17).await;
     }
 }
 
@@ -224,16 +255,16 @@ pub async fn take_along_what_was_left_before_them(rig: &Rig) {
         }
         assert_items(rig, &who, &[all[0].clone(), all[4].clone()], 5, 31).await;
         remove(rig, &who, &all[4]).await;
-        assert_items(rig, &who, &all[..1], 1, 1).await;
-        assert_eq!(figures(&added(rig, &who, &[7, 7]).await), [(2, 1), (3, 8)]);
+        assert_items(rig, &who, &all[..1], 5, 1).await;
+        assert_eq!(figures(&added(rig, &who, &[7, 7]).await), [(6, 1), (7, 8)]);
 
         // The first of all, then all behind it.
         remove(rig, &who, &all[0]).await;
         for stored in rig.history(&who).await.unwrap().items.iter().rev() {
             remove(rig, &who, stored).await;
         }
-        assert_items(rig, &who, &[], 0, 0).await;
-        assert_eq!(figures(&added(rig, &who, &[1]).await), [(1, 0)]);
+        assert_items(rig, &who, &[], 7, 0).await;
+        assert_eq!(figures(&added(rig, &who, &[1]).await), [(8, 0)]);
     }
 }
 
@@ -271,7 +302,7 @@ pub async fn may_go_while_a_turn_runs(rig: &Rig) {
         rig.store.finish_turn(rig.finish(&begin, fence, 2, "hi")).await.unwrap();
         let now = rig.history(&who).await.unwrap().items;
         assert_eq!(now[0], all[1]);
-        assert_eq!(figures(&now), [(2, 1), (3, 3), (4, 12)]);
-        assert_items(rig, &who, &now, 4, 19).await;
+        assert_eq!(figures(&now), [(2, 1), (4, 3), (5, 12)]);
+        assert_items(rig, &who, &now, 5, 19).await;
     }
 }

@@ -1,7 +1,7 @@
 //! What a store that outlives its process still has when the next one opens it.
 
 use openai_backend::domain::ids::TurnId;
-use openai_backend::store::conversations::{Created, ItemsQuery, NewConversation};
+use openai_backend::store::conversations::{Added, Created, ItemsQuery, NewConversation};
 use openai_backend::store::documents::{Document, DocumentKind, DocumentsQuery};
 use openai_backend::store::{BeginTurn, Begun, FinishTurn, IdempotencyKey, KeyRole, Store};
 
@@ -31,9 +31,13 @@ pub async fn finds_everything_again(rig: &Rig) {
         let joins = rig.begin_with_key(&filled.hidden, "key", "body");
         let begun = again.begin_turn(joins).await.unwrap();
         assert!(matches!(&begun, Begun::Duplicate { turn, .. } if *turn == filled.turns[2]), "{begun:?}");
-        let begin = BeginTurn { expected_items: Some(5), ..rig.begin(&filled.shown) };
-        let begun = again.begin_turn(begin).await.unwrap();
+        // The newest item of all was removed, and keeps its number.
+        let begin = BeginTurn { expected_items: Some(6), ..rig.begin(&filled.shown) };
+        let begun = again.begin_turn(begin.clone()).await.unwrap();
         assert!(matches!(begun, Begun::Started(_)), "{begun:?}");
+        again.finish_turn(rig.finish(&begin, 1, 2, "hi")).await.unwrap();
+        let items = again.history(&filled.shown.place, None, 2, rig.now_ms()).await.unwrap().unwrap().items;
+        assert_eq!(items.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [7, 8]);
     }
     again.close().await;
 }
@@ -46,6 +50,9 @@ async fn fill(rig: &Rig, who: Caller) -> Filled {
     let removed = rig.history(&who).await.unwrap().items.remove(1).item.id;
     rig.store.remove_item(&who.place, &removed).await.unwrap();
     let mut turns = vec![rig.turn(&who, "hi").await.turn];
+    let newest = rig.store.add_items(&who.place, notes(&[1]), rig.now_ms()).await.unwrap();
+    let Added::Added(newest) = newest else { panic!("{newest:?}") };
+    rig.store.remove_item(&who.place, &newest[0].item.id).await.unwrap();
     for body in ["older body", "body"] {
         let begin = BeginTurn { hidden: true, ..rig.begin_with_key(&hidden, "key", body) };
         let idempotency = begin.idempotency.clone().map(|key| IdempotencyKey { role: KeyRole::Remember, ..key });

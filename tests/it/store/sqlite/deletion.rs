@@ -143,5 +143,5 @@ async fn nothing_of_a_deleted_part_is_left_in_the_files() {
     assert!(has(&bytes, "keepthis") && has(&bytes, ids[0].as_str()));
     // People are shown what is left, too.
     let db = database(folder.path());
-    assert_eq!(value::<String>(&db, "SELECT group_concat(seq) FROM history"), "1,3,4,5");
+    assert_eq!(value::<String>(&db, "SELECT group_concat(seq) FROM history"), "1,3,5,6");
 }

@@ -13,6 +13,7 @@ use super::{database, open, value};
 use crate::store::rig::{AMPLE, Caller, DAY_MS, EPOCH_MS, Rig};
 
 const FIRST: &str = include_str!("../../../../src/store/sqlite/migrations/0001_first.sql");
+const SECOND: &str = include_str!("../../../../src/store/sqlite/migrations/0002_conversations.sql");
 
 /// Rows as the first version wrote them: a session with a turn that ended and one that failed, a program with a turn that
 /// runs.
@@ -66,7 +67,7 @@ async fn of_the_first_version_is_read_and_written_on() {
         assert_as_it_was(&rig, &one).await;
         rig.store.close().await;
     }
-    assert_eq!(value::<i64>(&database(folder.path()), "PRAGMA user_version"), 2);
+    assert_eq!(value::<i64>(&database(folder.path()), "PRAGMA user_version"), 3);
     assert_eq!(value::<String>(&database(folder.path()), "PRAGMA integrity_check"), "ok");
     let rig = open(folder.path());
     goes_on(&rig, &one).await;
@@ -128,4 +129,45 @@ async fn takes_over(rig: &Rig, two: &Place) {
     let finished = rig.store.finish_turn(rig.finish(&begin, record.fence, 3, "Well.")).await.unwrap();
     assert_eq!(finished, Finished::Stored);
     assert_eq!(rig.store.turn(&two.owner, &record.id).await.unwrap().unwrap().items_then, Some(2));
+}
+
+/// Rows as the second version left them: of five items the third and the newest were removed, the newest with its number;
+/// and what was stored for a session that had been deleted.
+const GAPS: &str = r#"
+INSERT INTO conversations (id, owner, version, item_count, total_tokens, newest_turn, created_at_ms)
+VALUES ('conv_one', 'k:web', 3, 4, 15, 1, {now}), ('conv_two', 's:{key}', 1, 1, 9, 2, {now});
+INSERT INTO items (place, id, turn, tokens, encoding, tokens_before, created_at_ms, json) VALUES
+(1000000001, 'msg_1', NULL, 1, 'o200k', 0, {now}, '{}'), (1000000002, 'msg_2', NULL, 2, 'o200k', 1, {now}, '{}'),
+(1000000003, '', NULL, 4, 'o200k', 3, {now}, ''), (1000000004, 'msg_4', 'turn_1', 8, 'o200k', 7, {now}, '{}'),
+(2000000001, 'msg_1', 'turn_2', 9, 'o200k', 0, {now}, '{}');
+INSERT INTO turns (id, conversation, status, attempt, fence, created_at_ms, ended_at_ms, last_event, events_until_ms, request, items_then) VALUES
+('turn_1', 1, 'completed', 1, 1, {now}, {now}, 2, {now}, '{request}', 5),
+('turn_2', 2, 'completed', 1, 1, {now}, {now}, 2, {now}, '{request}', 1);
+"#;
+
+#[tokio::test]
+async fn of_the_second_version_gives_no_number_again_and_keeps_nothing_of_sessions_that_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = GAPS.replace("{key}", SessionKey::of_secret(&[7; 32]).as_str()).replace("{request}", REQUEST);
+    let rows = rows.replace("{now}", &EPOCH_MS.to_string());
+    let db = database(folder.path());
+    db.execute_batch(&format!("PRAGMA journal_mode = wal; {FIRST} {SECOND} PRAGMA user_version = 2; {rows}")).unwrap();
+    drop(db);
+    let rig = open(folder.path());
+    let who = Caller::at(place(Owner::ApiKey("web".into()), "conv_one"));
+    let begin = BeginTurn { expected_items: Some(5), ..rig.begin(&who) };
+    let started = rig.started(&begin).await;
+    assert_eq!(started.history.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [1, 2, 4]);
+    assert_eq!(started.conversation.total_tokens, 15);
+    rig.store.finish_turn(rig.finish(&begin, started.fence, 2, "hi")).await.unwrap();
+    let items = rig.history(&who).await.unwrap().items;
+    assert_eq!(items.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [1, 2, 4, 6, 7]);
+    while rig.store.sweep(rig.now_ms()).await.unwrap() > 0 {}
+    rig.store.close().await;
+    let db = database(folder.path());
+    assert_eq!(value::<String>(&db, "SELECT group_concat(id) FROM conversations"), "conv_one");
+    assert_eq!(value::<String>(&db, "SELECT group_concat(seq) FROM history"), "1,2,4,6,7");
+    assert_eq!(value::<i64>(&db, "SELECT count(*) FROM turns"), 2);
+    assert_eq!(value::<i64>(&db, "SELECT count(*) FROM sessions"), 0);
+    assert_eq!(value::<i64>(&db, "SELECT lost_tokens FROM conversations"), 4);
 }

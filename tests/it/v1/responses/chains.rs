@@ -302,7 +302,27 @@ async fn when_all_links_are_deleted_nothing_is_left(ground: Ground) {
     eventually("nothing is left", async || remains(&ground).await == before).await;
 }
 
+/// What was said after a response is no part of what a branch goes on from, though items before that are gone.
+async fn a_branch_shows_its_own_past(ground: Ground) {
+    let fake = FakeOpenAi::start().await;
+    echoing(&fake);
+    let instance = ground.start(over(&fake)).await;
+    let sdk = Sdk::new(&instance.url);
+    let conversation = sdk.conversation(json!([])).await;
+    let inside = |input: &str| json!({"model": "m", "input": input, "conversation": conversation});
+    let first = sdk.respond(inside("one")).await;
+    let output = format!("/v1/conversations/{conversation}/items/{}", first["output"][0]["id"].as_str().unwrap());
+    sdk.delete(&output).await.ok();
+    sdk.respond(inside("two")).await;
+    assert_eq!(told(&fake), ["one", "two"]);
+    let branch = sdk.respond(after(&first, "aside")).await;
+    assert_eq!(told(&fake), ["one", "aside"]);
+    sdk.respond(after(&branch, "more")).await;
+    assert_eq!(told(&fake), ["one", "aside", "re aside", "more"]);
+}
+
 on_every_store! {
+    a_branch_shows_its_own_past,
     fifty_links_are_one_history,
     many_go_on_from_the_same_one_at_once,
     whoever_is_told_the_end_can_go_on_at_once,
