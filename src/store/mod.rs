@@ -90,6 +90,9 @@ pub enum KeyRole {
     Remember,
 }
 
+/// The fence of a turn that no server has taken over.
+pub const FIRST_FENCE: u64 = 1;
+
 /// What [`Store::begin_turn`] is told.
 #[derive(Debug, Clone)]
 pub struct BeginTurn {

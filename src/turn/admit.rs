@@ -1,7 +1,9 @@
-//! How a turn begins: its place in line, its record in the store, its task.
+//! How a turn begins: its place in the queue, its record in the store, its task.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -10,13 +12,13 @@ use super::ask::{Accepted, Ask, OnBusy, Refused};
 use super::engine::{Inner, Turns};
 use super::hub::{Hub, Stop};
 use super::prompt;
-use super::queue::{NotEntered, Position, Slot};
+use super::queue::{Full, Position, Slot, TimedOut};
 use super::run::{Job, guarded};
 use crate::domain::conversation::Place;
 use crate::domain::event::{Event, Numbered};
 use crate::domain::ids::TurnId;
 use crate::domain::window::Budget;
-use crate::store::{BeginTurn, Begun, KeyRole, Started, StoreError};
+use crate::store::{BeginTurn, Begun, CancelRequest, FIRST_FENCE, KeyRole, Started, StoreError};
 
 type Answer = oneshot::Sender<Result<Accepted, Refused>>;
 
@@ -35,20 +37,16 @@ impl Turns {
         // A client that leaves must not leave half a turn behind, so the rest is the server's own task.
         let (answer, begun) = oneshot::channel();
         self.0.tasks.spawn("turn", self.clone().admit(ask, budget, answer, admission));
-        begun.await.unwrap_or_else(|_| Err(Refused::Store(StoreError::Broken("the turn could not be begun".into()))))
+        begun.await.unwrap_or_else(|_| Err(not_begun()))
     }
 
     async fn admit(self, ask: Ask, budget: Budget, answer: Answer, admission: TaskTrackerToken) {
         let deadline = Instant::now() + self.0.limits.max_wait;
-        let joins = ask.idempotency.as_ref().is_some_and(|key| key.role == KeyRole::Join);
-        let admitted = match joins {
-            true => self.0.admit_once(&ask, budget, deadline, &answer).await,
-            false => self.0.admit_in_order(&ask, budget, deadline, &answer).await,
-        };
-        let (begun, slot) = match admitted {
+        let admitting = AssertUnwindSafe(self.0.admit_one(&ask, budget, deadline, &answer)).catch_unwind().await;
+        let (begun, slot) = match admitting.unwrap_or_else(|_| Err(not_begun())) {
             Ok(admitted) => admitted,
             Err(refused) => {
-                let unknown = matches!(refused, Refused::Store(_)) && ask.idempotency.is_none();
+                let unknown = matches!(refused, Refused::Store(_));
                 tell(answer, Err(refused));
                 if unknown {
                     self.disown(&ask).await;
@@ -66,6 +64,9 @@ impl Turns {
             Begun::Started(started) => {
                 let job = self.0.launch(&ask, budget, started, slot);
                 drop(admission);
+                if let Some(key) = key_of(&ask) {
+                    self.0.wakeups.wake(&key);
+                }
                 tell(answer, Ok(accepted(&ask.turn, ask.place.conversation.clone())));
                 drop(ask);
                 return guarded(self.0, job).await;
@@ -84,21 +85,47 @@ impl Turns {
         tell(answer, Err(refused));
     }
 
-    /// The store may have begun the turn and only its answer was lost. Its client was told that there is none, so nothing
-    /// is to be spent on it when it is found; with an idempotency key the client's next try joins it instead.
+    /// The store may have begun the turn and only its answer was lost: the turn is released, so that it is taken over. Its
+    /// client was told that there is none, so nothing is spent on it then; with an idempotency key the client's next try
+    /// joins it instead.
     async fn disown(&self, ask: &Ask) {
-        if let Err(error) = self.0.store.request_cancel(&ask.place.owner, &ask.turn).await {
-            tracing::debug!(turn.id = %ask.turn, %error, "a turn that may have begun could not be cancelled");
+        let (store, owner) = (&self.0.store, &ask.place.owner);
+        let has_begun = match ask.idempotency {
+            None => store.request_cancel(owner, &ask.turn).await.map(|asked| asked == CancelRequest::Requested),
+            Some(_) => store.turn(owner, &ask.turn).await.map(|record| record.is_some()),
+        };
+        match has_begun {
+            Ok(true) => self.0.release(&ask.place, &ask.turn, FIRST_FENCE).await,
+            Ok(false) => {}
+            Err(error) => tracing::debug!(turn.id = %ask.turn, %error, "a turn that may have begun cannot be released"),
         }
     }
 }
 
+/// A defect; the log has its place.
+fn not_begun() -> Refused {
+    Refused::Store(StoreError::Broken("the turn could not be begun".into()))
+}
+
 fn tell(answer: Answer, what: Result<Accepted, Refused>) {
-    // Nobody may be waiting any more. A turn that has begun runs all the same.
+    // The client may have left. A turn that has begun runs all the same.
     let _ = answer.send(what);
 }
 
 impl Inner {
+    async fn admit_one(
+        &self,
+        ask: &Ask,
+        budget: Budget,
+        deadline: Instant,
+        answer: &Answer,
+    ) -> Result<(Begun, Option<Slot>), Refused> {
+        match key_of(ask) {
+            Some(key) => self.admit_once(&key, ask, budget, deadline, answer).await,
+            None => self.admit_in_order(ask, budget, deadline, answer).await,
+        }
+    }
+
     async fn admit_in_order(
         &self,
         ask: &Ask,
@@ -110,48 +137,48 @@ impl Inner {
         Ok((self.begin(ask, budget, deadline, answer).await?, Some(slot)))
     }
 
-    /// With an idempotency key the store is asked first, so that a repeated request joins the turn that it repeats
-    /// instead of waiting in line behind it. Requests with the same key go one by one.
+    /// With an idempotency key the store is asked before the queue is joined, so that a repeated request joins the turn that
+    /// it repeats instead of waiting behind it; and again while it waits, as soon as a turn with that key begins.
     async fn admit_once(
         &self,
+        key: &str,
         ask: &Ask,
         budget: Budget,
         deadline: Instant,
         answer: &Answer,
     ) -> Result<(Begun, Option<Slot>), Refused> {
-        let key = ask.idempotency.as_ref().map_or("", |key| key.key.as_str());
-        let name = format!("key {} {key}", ask.place.owner.tag());
-        let _in_key_order = self.wait_in(&name, Position::Back, usize::MAX, deadline).await?;
-        match self.store.begin_turn(self.begin_turn(ask, budget)).await? {
-            Begun::Busy { .. } => {
-                let slot = self.enter_queue(ask, deadline).await?;
-                Ok((self.begin(ask, budget, deadline, answer).await?, Some(slot)))
+        let mut in_order = std::pin::pin!(self.admit_in_order(ask, budget, deadline, answer));
+        loop {
+            let key_used = self.wakeups.listen(key);
+            match self.store.begin_turn(self.begin_turn(ask, budget)).await? {
+                Begun::Busy { .. } => {}
+                begun => return Ok((begun, self.queues.enter_if_free(&queue_of(&ask.place)))),
             }
-            begun => Ok((begun, self.queues.enter_if_free(&queue_of(&ask.place)))),
+            tokio::select! {
+                biased;
+                admitted = &mut in_order => return admitted,
+                () = key_used.woken() => {}
+            }
         }
     }
 
     async fn enter_queue(&self, ask: &Ask, deadline: Instant) -> Result<Slot, Refused> {
-        let name = &queue_of(&ask.place);
-        match ask.on_busy {
-            OnBusy::Queue => self.wait_in(name, Position::Back, self.limits.max_waiting, deadline).await,
-            OnBusy::Reject => self.queues.enter_if_free(name).ok_or(Refused::Busy),
+        let (name, most) = (&queue_of(&ask.place), self.limits.max_waiting);
+        let full = |_: Full| Refused::QueueFull;
+        let joined = match ask.on_busy {
+            OnBusy::Queue => self.queues.join(name, Position::Back, most).map_err(full)?,
+            OnBusy::Reject => return self.queues.enter_if_free(name).ok_or(Refused::Busy),
             OnBusy::Interrupt => {
+                let joined = self.queues.join(name, Position::Front, most).map_err(full)?;
                 let place = &ask.place;
                 self.hubs.select(|hub| hub.place == *place).iter().for_each(|hub| hub.stop(Stop::Cancelled));
-                self.wait_in(name, Position::Front, usize::MAX, deadline).await
+                joined
             }
-        }
-    }
-
-    /// Waits in a line; a server that stops begins none of those who wait, and tells them at once.
-    async fn wait_in(&self, queue: &str, position: Position, most: usize, until: Instant) -> Result<Slot, Refused> {
-        let wait = until.saturating_duration_since(Instant::now());
-        let entering = self.queues.enter(queue, position, most, wait);
-        match self.tasks.stopping().run_until_cancelled(entering).await {
-            Some(Ok(slot)) => Ok(slot),
-            Some(Err(NotEntered::Full)) => Err(Refused::QueueFull),
-            Some(Err(NotEntered::TimedOut)) => Err(Refused::WaitedTooLong),
+        };
+        // A server that stops begins none of the turns that wait, and says so at once.
+        let slot = joined.slot(deadline.saturating_duration_since(Instant::now()));
+        match self.tasks.stopping().run_until_cancelled(slot).await {
+            Some(slot) => slot.map_err(|TimedOut| Refused::WaitedTooLong),
             None => Err(Refused::Stopping),
         }
     }
@@ -165,7 +192,7 @@ impl Inner {
                 return Err(Refused::Stopping);
             }
             if ask.drop_if_unheard && answer.is_closed() {
-                // Nobody hears this either; it only ends the task.
+                // The client has left; this only ends the task.
                 return Err(Refused::Busy);
             }
             let wakeup = self.wakeups.listen(ask.place.conversation.as_str());
@@ -220,14 +247,20 @@ impl Inner {
         }
     }
 
-    /// A place for a turn that is taken over; where somebody waits already, the store keeps them in order.
+    /// A slot for a turn that is taken over. Where other turns are queued already, the store keeps them in order.
     pub(super) fn slot_for(&self, place: &Place) -> Option<Slot> {
         self.queues.enter_if_free(&queue_of(place))
     }
 }
 
-/// Each owner has lines of their own: who stands in a stranger's, by naming a conversation that is not theirs, would see
-/// that it is busy and keep others out.
+/// What wakes requests with the same idempotency key when a turn with it begins; `None` for one that joins no turn.
+fn key_of(ask: &Ask) -> Option<String> {
+    let key = ask.idempotency.as_ref().filter(|key| key.role == KeyRole::Join)?;
+    Some(format!("key {} {}", ask.place.owner.tag(), key.key))
+}
+
+/// Each owner has queues of their own: naming another owner's conversation neither shows whether it is busy nor keeps its
+/// owner waiting.
 fn queue_of(place: &Place) -> String {
     format!("conversation {} {}", place.owner.tag(), place.conversation)
 }

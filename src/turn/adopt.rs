@@ -1,29 +1,25 @@
 //! Takes over turns whose server went away: at the start, and whenever a lease has run out.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::engine::{Inner, Turns};
-use super::finish::{Ending, store_end};
 use super::hub::{Hub, HubState, Stop};
 use super::prompt;
+use super::remains::Remains;
 use super::run::{Job, guarded};
 use crate::config::OnCrash;
-use crate::domain::event::{Event, Numbered};
-use crate::domain::reply::Reply;
-use crate::domain::tokens::REQUEST_OVERHEAD;
-use crate::domain::turn::{Fault, FaultKind, TurnRecord, TurnStatus, Usage};
+use crate::domain::turn::{Fault, FaultKind, TurnRecord, TurnStatus};
 use crate::domain::window::Budget;
 use crate::metering::Permit;
-use crate::store::{AppendEvents, Appended, EventsPage, StoreError};
+use crate::store::{AppendEvents, Appended, StoreError};
 
 /// How many turns are taken over at once; the next ones follow when these run.
 const AT_ONCE: usize = 32;
-
-/// How many stored events are read at once.
-const PAGE: usize = 512;
 
 /// A turn that was taken over but could not be read is tried again this much later.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
@@ -47,7 +43,8 @@ impl Turns {
                 }
                 Err(error) => tracing::warn!(%error, "no turn could be taken over; trying again"),
             }
-            let pause = tokio::time::sleep(inner.limits.lease / 3);
+            // A turn that was released needs no waiting for.
+            let pause = tokio::time::timeout(inner.limits.lease / 3, inner.orphans.notified());
             if inner.tasks.stopping().run_until_cancelled(pause).await.is_none() {
                 return;
             }
@@ -59,7 +56,7 @@ impl Inner {
     fn take_over(self: Arc<Self>, orphan: TurnRecord) {
         tracing::info!(turn.id = %orphan.id, turn.attempt = orphan.attempt, "taking over a turn");
         let hub = Arc::new(Hub::new(orphan.place.clone()));
-        // Its lease ended while it ran here: what goes on there is for nobody, and costs.
+        // Its lease ended while it ran here: the old run shows nothing any more, and costs.
         if let Some(lost) = self.hubs.insert(orphan.id.clone(), hub.clone()) {
             lost.stop(Stop::TakenOver);
         }
@@ -69,27 +66,42 @@ impl Inner {
         }
         let inner = self.clone();
         self.tasks.spawn("turn", async move {
-            // After that, somebody else may have it.
-            let until = Instant::now() + inner.limits.lease;
-            while let Err(error) = inner.clone().resume(&orphan, &hub).await {
-                tracing::warn!(turn.id = %orphan.id, %error, "a turn could not be taken over");
-                if Instant::now() >= until || inner.leaving.is_cancelled() {
+            let (turn, fence) = (&orphan.id, orphan.fence);
+            match AssertUnwindSafe(inner.clone().resume_in_time(&orphan, &hub)).catch_unwind().await {
+                Ok(true) => {}
+                Ok(false) => {
                     hub.leave(HubState::Moved);
-                    break;
+                    inner.release(&orphan.place, turn, fence).await;
                 }
-                tokio::time::sleep(RETRY_AFTER).await;
+                Err(_) => {
+                    tracing::error!(turn.id = %turn, "a panic ended the take-over of a turn");
+                    inner.fail(turn, fence, &hub).await;
+                }
             }
-            inner.hubs.remove(&orphan.id, &hub);
+            inner.hubs.remove(turn, &hub);
         });
+    }
+
+    /// False where it could not be read within its lease, after which another server may have it.
+    async fn resume_in_time(self: Arc<Self>, orphan: &TurnRecord, hub: &Arc<Hub>) -> bool {
+        let until = Instant::now() + self.limits.lease;
+        while let Err(error) = self.clone().resume(orphan, hub).await {
+            tracing::warn!(turn.id = %orphan.id, %error, "a turn could not be taken over");
+            if Instant::now() >= until || self.leaving.is_cancelled() {
+                return false;
+            }
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+        true
     }
 
     async fn resume(self: Arc<Self>, orphan: &TurnRecord, hub: &Arc<Hub>) -> Result<(), StoreError> {
         let remains = self.remains(orphan).await?;
         match self.sign_of_life(orphan).await? {
             Appended::Fenced => hub.leave(HubState::Moved),
-            // Whoever asked for that saw what was shown, so it is kept instead of being asked for again.
+            // The client that cancelled it saw what was shown, so that is kept, and the model is not asked again.
             Appended::Stored { cancel_requested: true } => {
-                self.end(orphan, hub, remains, TurnStatus::Cancelled, None).await;
+                self.end_remains(orphan, hub, remains, TurnStatus::Cancelled, None).await;
             }
             Appended::Stored { cancel_requested: false } => {
                 let budget = prompt::budget(&orphan.request, self.limits.history_max_tokens);
@@ -103,7 +115,7 @@ impl Inner {
                     _ => {
                         let why = "the server went away before the answer was whole";
                         let fault = Fault::new(FaultKind::ServerStopped, why);
-                        self.end(orphan, hub, remains, TurnStatus::Interrupted, Some(fault)).await;
+                        self.end_remains(orphan, hub, remains, TurnStatus::Interrupted, Some(fault)).await;
                     }
                 }
             }
@@ -133,32 +145,6 @@ impl Inner {
         })
     }
 
-    /// What the lost attempts have left behind.
-    async fn remains(&self, orphan: &TurnRecord) -> Result<Remains, StoreError> {
-        let mut attempts: Vec<Reply> = Vec::new();
-        let mut after = 0;
-        loop {
-            let page = self.store.read_events(&orphan.place.owner, &orphan.id, after, PAGE).await?;
-            let EventsPage::Events { events, .. } = page else { break };
-            let Some(last) = events.last() else { break };
-            after = last.seq;
-            for Numbered { event, .. } in events {
-                match event {
-                    Event::Started { attempt } => attempts.push(Reply::to(&orphan.request, attempt)),
-                    // What was shown was within bounds when it was shown.
-                    Event::Delta(delta) => drop(attempts.last_mut().map(|reply| reply.show(&delta))),
-                    Event::Ended(_) => {}
-                }
-            }
-        }
-        let estimates = attempts.iter().map(|reply| reply.estimate(prompt_tokens(orphan)));
-        Ok(Remains {
-            spent: estimates.fold(Usage::default(), Usage::plus),
-            attempts: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
-            shown: attempts.pop().unwrap_or_else(|| Reply::to(&orphan.request, 1)),
-        })
-    }
-
     /// Renews the lease; says whether the turn is still ours, and whether it is still wanted.
     async fn sign_of_life(&self, orphan: &TurnRecord) -> Result<Appended, StoreError> {
         let append = AppendEvents {
@@ -170,27 +156,4 @@ impl Inner {
         };
         self.store.append_events(append).await
     }
-
-    async fn end(&self, orphan: &TurnRecord, hub: &Hub, remains: Remains, status: TurnStatus, fault: Option<Fault>) {
-        let mut end = remains.shown.end(status, fault, prompt_tokens(orphan));
-        end.usage = Some(remains.spent);
-        let ending = Ending { place: &orphan.place, turn: &orphan.id, fence: orphan.fence, request: &orphan.request };
-        let finish = ending.finish(self, end, |event| vec![Numbered { seq: orphan.last_event + 1, event }]);
-        store_end(self, hub, finish, None).await;
-    }
-}
-
-/// What a turn whose server went away has left behind.
-struct Remains {
-    /// What the last attempt has shown.
-    shown: Reply,
-    /// What the attempts cost at least, by our own count: nobody is left who could say.
-    spent: Usage,
-    /// How often the upstream was, or may have been, called.
-    attempts: u32,
-}
-
-/// Without the history, which may have been less than it is now.
-fn prompt_tokens(orphan: &TurnRecord) -> u64 {
-    u64::from(orphan.request.input_tokens().saturating_add(REQUEST_OVERHEAD))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -58,6 +59,8 @@ pub(super) struct Inner {
     pub(super) admissions: TaskTracker,
     pub(super) queues: Queues,
     pub(super) wakeups: Wakeups,
+    /// Told when a lease was released, so that its turn is taken over at once.
+    pub(super) orphans: Notify,
     /// Fires when readers should go and come back to another server.
     pub(super) leaving: CancellationToken,
     /// Fires when there is no more time to store anything.
@@ -90,6 +93,7 @@ impl Turns {
             admissions,
             queues,
             wakeups,
+            orphans: Notify::new(),
             leaving,
             abandoned,
         };

@@ -28,50 +28,62 @@ pub(super) enum Position {
     Front,
 }
 
-/// Why a request did not get in.
+/// A request that has joined a queue. Dropping it leaves the queue.
+#[derive(Debug)]
+pub(super) enum Joined {
+    /// No other was there.
+    First(Slot),
+    /// Others are before it.
+    Waiting(oneshot::Receiver<Slot>),
+}
+
+/// As many wait as may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NotEntered {
-    /// As many wait as may.
-    Full,
-    /// The wait was longer than allowed.
-    TimedOut,
+pub(super) struct Full;
+
+/// The wait was longer than allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TimedOut;
+
+impl Joined {
+    /// Waits for its slot, at most `max_wait`.
+    ///
+    /// # Errors
+    /// [`TimedOut`]; it has left the queue then.
+    pub(super) async fn slot(self, max_wait: Duration) -> Result<Slot, TimedOut> {
+        match self {
+            Self::First(slot) => Ok(slot),
+            Self::Waiting(turn_comes) => match tokio::time::timeout(max_wait, turn_comes).await {
+                Ok(Ok(slot)) => Ok(slot),
+                // The sender stays in the map until it is used, so the channel cannot close before.
+                Ok(Err(_)) | Err(_) => Err(TimedOut),
+            },
+        }
+    }
 }
 
 impl Queues {
-    /// Waits for `name` to be free: at most `max_wait`, and only where fewer than `max_waiting` wait already.
+    /// Joins the queue of `name`, where fewer than `max_waiting` wait already.
     ///
     /// # Errors
-    /// [`NotEntered`] says which limit was met.
-    pub(super) async fn enter(
-        &self,
-        name: &str,
-        position: Position,
-        max_waiting: usize,
-        max_wait: Duration,
-    ) -> Result<Slot, NotEntered> {
-        let turn_comes = {
-            let mut queues = self.lock();
-            let Some(waiting) = queues.get_mut(name) else {
-                queues.insert(name.to_owned(), VecDeque::new());
-                return Ok(self.slot(name.to_owned()));
-            };
-            // Those that gave up waiting do not count.
-            waiting.retain(|waiter| !waiter.is_closed());
-            if waiting.len() >= max_waiting {
-                return Err(NotEntered::Full);
-            }
-            let (sender, turn_comes) = oneshot::channel();
-            match position {
-                Position::Back => waiting.push_back(sender),
-                Position::Front => waiting.push_front(sender),
-            }
-            turn_comes
+    /// [`Full`].
+    pub(super) fn join(&self, name: &str, position: Position, max_waiting: usize) -> Result<Joined, Full> {
+        let mut queues = self.lock();
+        let Some(waiting) = queues.get_mut(name) else {
+            queues.insert(name.to_owned(), VecDeque::new());
+            return Ok(Joined::First(self.slot(name.to_owned())));
         };
-        match tokio::time::timeout(max_wait, turn_comes).await {
-            Ok(Ok(slot)) => Ok(slot),
-            // The sender stays in the map until it is used, so the channel cannot close before.
-            Ok(Err(_)) | Err(_) => Err(NotEntered::TimedOut),
+        // Those that gave up waiting do not count.
+        waiting.retain(|waiter| !waiter.is_closed());
+        if waiting.len() >= max_waiting {
+            return Err(Full);
         }
+        let (sender, turn_comes) = oneshot::channel();
+        match position {
+            Position::Back => waiting.push_back(sender),
+            Position::Front => waiting.push_front(sender),
+        }
+        Ok(Joined::Waiting(turn_comes))
     }
 
     /// Gets in at once, or not at all.
@@ -128,23 +140,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn requests_get_in_one_after_another_in_order() {
         let queues = Queues::default();
-        let first = queues.enter(NAME, Position::Back, 9, WAIT).await.unwrap();
+        let first = queues.join(NAME, Position::Back, 9).unwrap().slot(WAIT).await.unwrap();
         let order = Arc::new(Mutex::new(Vec::new()));
         let enter = |n: u32, position: Position| {
-            let (queues, order) = (queues.clone(), order.clone());
+            let (joined, order) = (queues.join(NAME, position, 9).unwrap(), order.clone());
             async move {
-                let slot = queues.enter(NAME, position, 9, WAIT).await.unwrap();
+                let slot = joined.slot(WAIT).await.unwrap();
                 order.lock().unwrap().push(n);
                 drop(slot);
             }
         };
-        let all = futures::future::join4(
-            enter(1, Position::Back),
-            enter(2, Position::Back),
-            enter(3, Position::Front),
-            async move { drop(first) },
-        );
-        all.await;
+        let waiting = [enter(1, Position::Back), enter(2, Position::Back), enter(3, Position::Front)];
+        drop(first);
+        futures::future::join_all(waiting).await;
         assert_eq!(*order.lock().unwrap(), [3, 1, 2]);
         assert!(queues.lock().is_empty(), "an empty queue is removed");
     }
@@ -152,12 +160,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_queue_and_a_long_wait_are_told_apart() {
         let queues = Queues::default();
-        let held = queues.enter(NAME, Position::Back, 1, WAIT).await.unwrap();
-        let waiting = queues.enter(NAME, Position::Back, 1, WAIT);
-        let refused = async { queues.enter(NAME, Position::Back, 1, WAIT).await.unwrap_err() };
-        let (waited, refused) = futures::future::join(waiting, refused).await;
-        assert_eq!((waited.unwrap_err(), refused), (NotEntered::TimedOut, NotEntered::Full));
+        let held = queues.join(NAME, Position::Back, 1).unwrap().slot(WAIT).await.unwrap();
+        let waiting = queues.join(NAME, Position::Front, 1).unwrap();
+        assert_eq!(queues.join(NAME, Position::Front, 1).unwrap_err(), Full);
+        assert_eq!(waiting.slot(WAIT).await.unwrap_err(), TimedOut);
         drop(held);
-        assert!(queues.enter(NAME, Position::Back, 1, WAIT).await.is_ok());
+        assert!(matches!(queues.join(NAME, Position::Back, 1), Ok(Joined::First(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_left_make_room_and_are_passed_over() {
+        let queues = Queues::default();
+        let held = queues.join(NAME, Position::Back, 1).unwrap().slot(WAIT).await.unwrap();
+        drop(queues.join(NAME, Position::Back, 1).unwrap());
+        let waiting = queues.join(NAME, Position::Back, 1).unwrap();
+        drop(held);
+        assert!(waiting.slot(WAIT).await.is_ok());
     }
 }

@@ -47,37 +47,27 @@ pub(super) struct Job {
     pub(super) slot: Option<Slot>,
 }
 
-/// Runs the turn; should it panic, its readers are not left waiting.
+/// Runs the turn to its end; should the run panic, the turn fails.
 pub(super) async fn guarded(inner: Arc<Inner>, job: Job) {
-    let (turn, hub) = (job.turn.clone(), job.hub.clone());
-    let _cleanup = Cleanup { inner: inner.clone(), turn, hub };
-    run(inner, job).await;
-}
-
-struct Cleanup {
-    inner: Arc<Inner>,
-    turn: TurnId,
-    hub: Arc<Hub>,
-}
-
-impl Drop for Cleanup {
-    fn drop(&mut self) {
-        self.hub.leave(HubState::Stalled);
-        self.inner.hubs.remove(&self.turn, &self.hub);
+    let (turn, fence, hub) = (job.turn.clone(), job.fence, job.hub.clone());
+    if AssertUnwindSafe(run(&inner, job)).catch_unwind().await.is_err() {
+        tracing::error!(turn.id = %turn, "a panic ended a turn's run");
+        inner.fail(&turn, fence, &hub).await;
     }
+    inner.hubs.remove(&turn, &hub);
 }
 
 /// How an attempt came to its end.
 enum Outcome {
     Ends(TurnStatus, Option<Fault>),
-    /// Somebody else has the turn now, or it is gone.
+    /// Another server has the turn now, or it is gone.
     Fenced,
     /// To be taken over.
     Released,
 }
 
 /// Runs the turn; the next one of its queue gets in when the history has it.
-async fn run(inner: Arc<Inner>, job: Job) {
+async fn run(inner: &Inner, job: Job) {
     let Job { turn, fence, attempt, request, model_call, budget, history, hub, next_seq, spent, slot } = job;
     let prompt = prompt::compose(&request, &budget, history);
     let prompt_tokens = prompt.as_ref().map_or(0, |prompt| prompt.tokens);
@@ -85,15 +75,15 @@ async fn run(inner: Arc<Inner>, job: Job) {
     let mut reply = Reply::to(&request, attempt);
     let call = prompt.map(|prompt| prompt.call).map_err(|too_long| too_long.fault());
     let pieces = async move { model_call.call(call?).await }.into_stream().try_flatten();
-    // A defect there fails this turn; it must not leave it running for nobody.
+    // A defect there fails this turn with what it has said so far.
     let id = turn.clone();
     let pieces = AssertUnwindSafe(pieces).catch_unwind().map(move |batch| batch.unwrap_or_else(|_| Err(defect(&id))));
     let pieces: Pieces = Box::pin(pieces);
     let outcome = match attempt {
-        1 => drive(&inner, pieces, &hub, &mut log, &mut reply).await,
-        _ => match announce(&inner, attempt, &hub, &mut log).await {
+        1 => drive(inner, pieces, &hub, &mut log, &mut reply).await,
+        _ => match announce(inner, attempt, &hub, &mut log).await {
             Some(outcome) => outcome,
-            None => drive(&inner, pieces, &hub, &mut log, &mut reply).await,
+            None => drive(inner, pieces, &hub, &mut log, &mut reply).await,
         },
     };
     match outcome {
@@ -103,21 +93,18 @@ async fn run(inner: Arc<Inner>, job: Job) {
                 end.usage = Some(end.usage.unwrap_or_default().plus(spent));
             }
             let ending = Ending { place: &hub.place, turn: &turn, fence, request: &request };
-            let finish = ending.finish(&inner, end, |last| {
+            let finish = ending.finish(inner, end, |last| {
                 log.push(last);
                 log.into_unstored()
             });
-            store_end(&inner, &hub, finish, slot).await;
+            store_end(inner, &hub, finish, slot).await;
         }
         Outcome::Fenced => hub.leave(HubState::Moved),
         Outcome::Released => {
-            if let Err(error) = inner.store.release_turn(&hub.place, &turn, fence).await {
-                tracing::warn!(turn.id = %turn, %error, "the turn's lease has to run out before it is taken over");
-            }
             hub.leave(HubState::Leaving);
+            inner.release(&hub.place, &turn, fence).await;
         }
     }
-    inner.hubs.remove(&turn, &hub);
 }
 
 fn defect(turn: &TurnId) -> Fault {

@@ -58,6 +58,12 @@ impl Wakeups {
 }
 
 impl Waiter {
+    /// Waits to be woken, however long that takes.
+    pub(super) async fn woken(self) {
+        let (_counted, woken) = (self.counted, self.woken);
+        woken.await;
+    }
+
     /// Waits to be woken, at most [`LOOK_AGAIN_AFTER`].
     pub(super) async fn wait(self) {
         let (_counted, woken) = (self.counted, self.woken);

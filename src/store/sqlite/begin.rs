@@ -8,10 +8,7 @@ use super::sessions::use_session;
 use super::sql;
 use super::writer::Operation;
 use crate::domain::conversation::Conversation;
-use crate::store::{BeginTurn, Begun, KeyRole, Started};
-
-/// A turn's first fence.
-const FIRST_FENCE: u64 = 1;
+use crate::store::{BeginTurn, Begun, FIRST_FENCE, KeyRole, Started};
 
 pub(super) struct Begin {
     begin: BeginTurn,

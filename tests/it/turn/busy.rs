@@ -1,17 +1,24 @@
 //! P8: two writers on one conversation give one linear history: they wait, are refused, or interrupt, as asked.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use fake_openai::Gate;
 use futures::future::join_all;
 use openai_backend::domain::dialogue::PromptMessage;
+use openai_backend::store::{Store, StoreError};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::{answering, begin, halves, known, over, record, spawned};
 use crate::on_every_store;
 use crate::support::client::Client;
 use crate::support::instance::Ground;
+use crate::support::intercepted::{Intercepted, Interceptor, Op};
 use crate::support::script::{Script, say};
+use crate::support::sse::EventStream;
 use crate::support::{SOON, eventually};
 
 /// Every question is followed by its own answer.
@@ -168,7 +175,92 @@ async fn the_line_is_bounded_and_so_is_the_wait(ground: Ground) {
     assert_eq!(record(&client, answer["turn"].as_str().unwrap()).await["status"], "completed");
 }
 
+/// With a key, too, a request that waits for the conversation counts.
+async fn those_with_the_same_key_count_and_join_it_when_it_begins(ground: Ground) {
+    let (gate, script) = gated_halves();
+    let server = ground.start(over(&script).set("MAX_WAITING_TURNS", "4")).await;
+    let client = known(&server.url).await;
+    let (mut live, _) = begin(&client, "x").await;
+    let body = json!({"prompt": "hello", "stream": true});
+    let mut asking = JoinSet::new();
+    for _ in 0..60 {
+        let client = client.at(&server.url);
+        asking.spawn(client.json("/chat", &body).header("idempotency-key", "key-1").send());
+    }
+    for _ in 0..56 {
+        assert_eq!(next_of(&mut asking).await.status().as_u16(), 409);
+    }
+    gate.open();
+    live.rest().await;
+    let mut turns = HashSet::new();
+    for _ in 0..4 {
+        let mut stream = EventStream::new(next_of(&mut asking).await);
+        turns.insert(stream.expect("started").await.data["turn"].to_string());
+        assert_eq!(stream.rest().await.pop().unwrap().name, "completed");
+    }
+    assert_eq!((turns.len(), script.calls_for("hello")), (1, 2));
+}
+
+/// What they interrupt takes a while to end.
+async fn those_that_interrupt_count(ground: Ground) {
+    let ends = Gate::new();
+    let (_never, script) = gated_halves();
+    let holding = Arc::new(AtomicBool::new(false));
+    let interceptor = HeldEnds { ends: ends.clone(), holding: holding.clone() };
+    let setup = over(&script).set("MAX_WAITING_TURNS", "4");
+    let server = ground.start_over(setup, move |store| Intercepted::new(store, interceptor) as Arc<dyn Store>).await;
+    let client = known(&server.url).await;
+    let (live, _) = begin(&client, "x").await;
+    holding.store(true, Ordering::SeqCst);
+    let mut asking = JoinSet::new();
+    for _ in 0..20 {
+        let client = client.at(&server.url);
+        asking.spawn(client.json("/chat", &json!({"prompt": "hello", "onBusy": "interrupt"})).send());
+    }
+    for _ in 0..16 {
+        assert_eq!(next_of(&mut asking).await.status().as_u16(), 409);
+    }
+    ends.open();
+    for _ in 0..4 {
+        assert_eq!(next_of(&mut asking).await.status().as_u16(), 200);
+    }
+    assert_eq!(script.calls_for("hello"), 5);
+    drop(live);
+}
+
+/// Holds the ends of turns back.
+struct HeldEnds {
+    ends: Gate,
+    holding: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Interceptor for HeldEnds {
+    async fn before(&self, op: Op) -> Result<(), StoreError> {
+        if op == Op::FinishTurn && self.holding.load(Ordering::SeqCst) {
+            self.ends.wait().await;
+        }
+        Ok(())
+    }
+}
+
+fn gated_halves() -> (Gate, Arc<Script>) {
+    let gate = Gate::new();
+    let script = answering({
+        let gate = gate.clone();
+        move || halves(&gate)
+    });
+    (gate, script)
+}
+
+async fn next_of(asking: &mut JoinSet<reqwest::Result<reqwest::Response>>) -> reqwest::Response {
+    let next = tokio::time::timeout(SOON, asking.join_next()).await.expect("an answer comes");
+    next.unwrap().unwrap().unwrap()
+}
+
 on_every_store! {
+    those_with_the_same_key_count_and_join_it_when_it_begins,
+    those_that_interrupt_count,
     writers_on_two_servers_give_one_history,
     each_call_has_the_history_before_it,
     reject_is_refused_at_once,

@@ -6,6 +6,7 @@ mod clocks;
 mod deaf;
 mod deploys;
 mod duplicates;
+mod giving_up;
 mod leaving;
 mod resuming;
 mod takeover;
