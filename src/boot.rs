@@ -101,7 +101,7 @@ pub async fn parts(config: &Config) -> Result<Parts, String> {
     drop(std::thread::Builder::new().name("tokenizer".into()).spawn(move || encoding.load()));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
-    let metering = Metering::new(upstream(config, clock.clone(), ids.clone())?);
+    let metering = Metering::new(upstream(config, clock.clone(), ids.clone())?, config);
     let store = store(config, clock.clone(), Sqlite::open).await?;
     Ok(Parts { clock, ids, store, metering })
 }

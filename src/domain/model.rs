@@ -66,6 +66,32 @@ const TABLE: &[(&str, Profile)] = &[
 pub const OPENAI_CHAT_MODELS: &[&str] =
     &["gpt-3.5-turbo*", "gpt-4*", "gpt-5*", "chatgpt-*", "o1*", "o3*", "o4*", "ft:gpt-*", "ft:o*"];
 
+/// Parts of the names of models that make images, sound or vectors, or that search: they cost by other measures than the
+/// tokens of an answer.
+const NOT_FOR_TEXT: &[&str] = &[
+    "audio",
+    "dall-e",
+    "embed",
+    "image",
+    "moderation",
+    "realtime",
+    "search",
+    "sora",
+    "speech",
+    "transcribe",
+    "tts",
+    "veo-",
+    "video",
+    "whisper",
+];
+
+/// Whether a model answers text with text, as far as its name tells.
+#[must_use]
+pub fn is_for_text(model: &str) -> bool {
+    let name = model.to_ascii_lowercase();
+    !NOT_FOR_TEXT.iter().any(|part| name.contains(part))
+}
+
 /// The profile of `model`. A fine-tune (`ft:gpt-4o:org::id`) is its base model; a vendor's prefix (`openai/gpt-4o`) is
 /// looked through.
 #[must_use]

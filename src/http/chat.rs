@@ -21,7 +21,7 @@ use crate::access::session::Session;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ConversationId, TurnId};
 use crate::http::app::App;
-use crate::metering::Route;
+use crate::metering::Permit;
 use crate::store::{HistoryPage, IdempotencyKey, SessionUse};
 use crate::turn::{Accepted, Ask, Refused};
 
@@ -65,8 +65,12 @@ pub async fn post_chat(
 ) -> Result<Response, ApiError> {
     let streamed = body.value.wants_stream(&headers);
     let key = request::idempotency_key(&headers, &body.bytes)?;
-    let wanted = validate(&app, body.value, streamed, key).await?;
-    let (session, accepted) = ask_as_session(&app, app.sessions.read(&headers), wanted).await?;
+    let known = app.sessions.read(&headers);
+    let is_new = known.is_none();
+    let session = known.unwrap_or_else(|| Session::mint(&*app.ids));
+    let permit = app.metering.permit(&session.owner(), &body.value.wish())?;
+    let wanted = validate(&app, permit, body.value, streamed, key).await?;
+    let (session, accepted) = ask_as_session(&app, session, is_new, wanted).await?;
     let Accepted { conversation, reader, on_leave } = accepted;
     let projection = Projection::new(conversation, reader).with_leave(on_leave);
     let answer = answer(&app, projection, streamed).await;
@@ -76,42 +80,45 @@ pub async fn post_chat(
 /// Validates, which counts the prompt's tokens: off the runtime where that may take long, for others' sake.
 async fn validate(
     app: &Arc<App>,
+    permit: Permit,
     request: ChatRequest,
     streamed: bool,
     key: Option<IdempotencyKey>,
 ) -> Result<Wanted, ApiError> {
-    if request.is_quick(&app.chat) {
-        return request.validate(&app.chat, streamed, key);
+    if request.is_quick(&permit) {
+        return request.validate(permit, &app.chat, streamed, key);
     }
     let chat = app.clone();
-    let apart = tokio::task::spawn_blocking(move || request.validate(&chat.chat, streamed, key));
+    let apart = tokio::task::spawn_blocking(move || request.validate(permit, &chat.chat, streamed, key));
     apart.await.unwrap_or_else(|_| Err(ApiError::defect()))
 }
 
-/// Asks in the browser's session, or in a new one where it has none or one that has ended.
-async fn ask_as_session(app: &App, known: Option<Session>, wanted: Wanted) -> Result<(Session, Accepted), ApiError> {
+/// Asks in the browser's session, or in a new one where that has ended.
+async fn ask_as_session(
+    app: &App,
+    mut session: Session,
+    is_new: bool,
+    wanted: Wanted,
+) -> Result<(Session, Accepted), ApiError> {
     let max_age_ms = app.sessions.max_age_ms();
-    if let Some(session) = known {
-        let ask = ask_for(app, &session, SessionUse::Renew(max_age_ms), &wanted)?;
-        match app.turns.ask(ask).await {
-            Err(Refused::UnknownSession) => {}
+    if !is_new {
+        match app.turns.ask(ask_for(app, &session, SessionUse::Renew(max_age_ms), &wanted)).await {
+            Err(Refused::UnknownSession) => session = Session::mint(&*app.ids),
             other => return Ok((session, other?)),
         }
     }
     if wanted.names_existing_conversation() {
         return Err(Refused::UnknownConversation.into());
     }
-    let session = Session::mint(&*app.ids);
-    let ask = ask_for(app, &session, SessionUse::Create(max_age_ms), &wanted)?;
-    let accepted = app.turns.ask(ask).await?;
+    let accepted = app.turns.ask(ask_for(app, &session, SessionUse::Create(max_age_ms), &wanted)).await?;
     Ok((session, accepted))
 }
 
-fn ask_for(app: &App, session: &Session, session_use: SessionUse, wanted: &Wanted) -> Result<Ask, ApiError> {
+fn ask_for(app: &App, session: &Session, session_use: SessionUse, wanted: &Wanted) -> Ask {
     let turn = TurnId::fresh(&*app.ids, &*app.clock);
     let owner = session.owner();
-    Ok(Ask {
-        permit: app.metering.permit(&owner, Route::Chat)?,
+    Ask {
+        permit: wanted.permit().for_owner(owner.clone()),
         place: Place {
             owner,
             conversation: wanted.conversation(session, || ConversationId::fresh(&*app.ids, &*app.clock)),
@@ -125,7 +132,7 @@ fn ask_for(app: &App, session: &Session, session_use: SessionUse, wanted: &Wante
         idempotency: wanted.idempotency(),
         on_busy: wanted.on_busy(),
         drop_if_unheard: wanted.cancels_on_disconnect(),
-    })
+    }
 }
 
 /// The whole answer, or the stream of it from its first event on; a failure before that keeps its status.

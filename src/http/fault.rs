@@ -27,9 +27,25 @@ impl From<StoreError> for ApiError {
 }
 
 impl From<NotAllowed> for ApiError {
-    fn from(not_allowed: NotAllowed) -> Self {
-        match not_allowed {}
+    fn from(reason: NotAllowed) -> Self {
+        match reason {
+            NotAllowed::Model { allowed } => {
+                Self::new(StatusCode::BAD_REQUEST, "unknown_model", "This model is not allowed here.")
+                    .details(format!("Allowed: {allowed}."))
+            }
+            NotAllowed::Tokens { most } => Self::invalid(format!("`maxTokens` goes from 1 to {most}.")),
+            NotAllowed::Route(route) => needs_key(&format!("Requests for {}", route.name())),
+            NotAllowed::Choices { most } => needs_key(&format!("More than {most} answers to one request")),
+            NotAllowed::Field(name) => needs_key(&format!("'{name}' with this value")),
+        }
     }
+}
+
+/// Something that a browser's session may not do.
+fn needs_key(what: &str) -> ApiError {
+    let text = format!("{what} may cost more than a visitor is given, and needs an API key of this server.");
+    ApiError::new(StatusCode::FORBIDDEN, "key_required", text)
+        .details("The server's operator makes keys; requests send one as Authorization: Bearer.")
 }
 
 impl From<Refused> for ApiError {

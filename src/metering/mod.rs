@@ -1,14 +1,18 @@
-//! The only way to a model. Who may use what, and how much at most, is decided here (`permit`); a call to a model is made
-//! by what a permit gives (`call`), which is counted until it ends. Nothing else in the server holds the upstream.
+//! The only way to a model. Who may use what, and for how much at most, is decided here (`policy`, `permit`); a call to a
+//! model is made by what a permit gives (`call`). Nothing else in the server holds the upstream.
 
 mod call;
 mod permit;
+mod policy;
 
 use std::sync::Arc;
 
 pub use self::call::ModelCall;
-pub use self::permit::{NotAllowed, Permit, Route};
+pub use self::permit::{NotAllowed, Permit, Route, Wish};
+pub use self::policy::OwnerKind;
+use crate::config::{ChatConfig, Config};
 use crate::domain::conversation::Owner;
+use crate::domain::model;
 use crate::domain::turn::{Fault, TurnRequest};
 use crate::upstream::Upstream;
 pub use crate::upstream::forward::{Ask, Chunks, Completed, Passage, Passed, Rejected, Upload, UploadState};
@@ -20,13 +24,14 @@ pub struct Metering(Arc<Inner>);
 
 struct Inner {
     upstream: Arc<dyn Upstream>,
+    rules: ChatConfig,
 }
 
 impl Metering {
     /// The way to the models of `upstream`.
     #[must_use]
-    pub fn new(upstream: Arc<dyn Upstream>) -> Self {
-        Self(Arc::new(Inner { upstream }))
+    pub fn new(upstream: Arc<dyn Upstream>, config: &Config) -> Self {
+        Self(Arc::new(Inner { upstream, rules: config.chat.clone() }))
     }
 
     /// What the models are behind, for start-up lines and for requests whose form depends on it.
@@ -43,19 +48,32 @@ impl Metering {
         self.0.upstream.check().await
     }
 
-    /// What `owner` may do on this route. Decides from settings alone: it asks no store and takes no place.
+    /// What `owner` may do with this request. Decides from settings alone: it asks no store and takes no place.
     ///
     /// # Errors
     /// [`NotAllowed`].
-    pub fn permit(&self, owner: &Owner, route: Route) -> Result<Permit, NotAllowed> {
-        Ok(Permit::new(self.clone(), owner.clone(), route))
+    pub fn permit(&self, owner: &Owner, wish: &Wish<'_>) -> Result<Permit, NotAllowed> {
+        Permit::new(self, owner, wish)
     }
 
     /// A permit for a turn that was allowed before, and runs again after its server went away.
     ///
     /// # Errors
     /// [`NotAllowed`], where the settings have changed since.
-    pub fn permit_again(&self, owner: &Owner, _request: &TurnRequest) -> Result<Permit, NotAllowed> {
-        self.permit(owner, Route::Responses)
+    pub fn permit_again(&self, owner: &Owner, request: &TurnRequest) -> Result<Permit, NotAllowed> {
+        let route = if request.shown.is_some() { Route::Responses } else { Route::Chat };
+        let (model, max_tokens) = (Some(request.model.as_str()), Some(u64::from(request.max_tokens)));
+        self.permit(owner, &Wish { model, max_tokens, ..Wish::of(route) })
+    }
+
+    fn rules(&self) -> &ChatConfig {
+        &self.0.rules
+    }
+
+    /// The default model is the operator's own choice, whatever it is called.
+    fn allows_model(&self, kind: OwnerKind, name: &str) -> bool {
+        let rules = self.rules();
+        let is_allowed = permit::is_model_name(name) && rules.allowed_models.allows(name);
+        is_allowed && (!kind.policy().text_models_only || name == rules.default_model || model::is_for_text(name))
     }
 }

@@ -1,44 +1,178 @@
 //! What an owner may do at most with one request.
 
-use super::{Metering, ModelCall};
+use super::{Metering, ModelCall, OwnerKind};
 use crate::domain::conversation::Owner;
+use crate::domain::model;
+
+/// The longest name of a model that is looked at, in bytes.
+const MAX_MODEL_NAME: usize = 200;
 
 /// Which kind of request goes to a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     /// `/chat`.
     Chat,
-    /// `/v1/responses`, and what is cut down for them.
+    /// `/v1/responses`, and the summaries that stand for their history.
     Responses,
     /// `/v1/chat/completions`.
     Completions,
     /// The list of models.
     Models,
-    /// Everything that is passed on as bytes.
-    Passage,
+    /// `/v1/embeddings`.
+    Embeddings,
+    /// `/v1/moderations`.
+    Moderations,
+    /// `/v1/audio/...`.
+    Audio,
+    /// `/v1/images/...`.
+    Images,
+    /// `/v1/files...`: the model's server has one list of them for all who use this server.
+    Files,
+}
+
+impl Route {
+    pub(super) const ALL: [Self; 9] = [
+        Self::Chat,
+        Self::Responses,
+        Self::Completions,
+        Self::Models,
+        Self::Embeddings,
+        Self::Moderations,
+        Self::Audio,
+        Self::Images,
+        Self::Files,
+    ];
+
+    /// The route of a request that is passed on as bytes, by its path below `/v1`; `None` where nothing is passed on.
+    #[must_use]
+    pub fn of_path(path: &str) -> Option<Self> {
+        match path.split('/').nth(1)? {
+            "embeddings" => Some(Self::Embeddings),
+            "moderations" => Some(Self::Moderations),
+            "audio" => Some(Self::Audio),
+            "images" => Some(Self::Images),
+            "files" => Some(Self::Files),
+            _ => None,
+        }
+    }
+
+    /// What a person calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Responses => "responses",
+            Self::Completions => "chat completions",
+            Self::Models => "models",
+            Self::Embeddings => "embeddings",
+            Self::Moderations => "moderations",
+            Self::Audio => "audio",
+            Self::Images => "images",
+            Self::Files => "files",
+        }
+    }
+}
+
+/// What a request asks for, as far as it matters to what it may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// Where it goes.
+    pub route: Route,
+    /// The model that it names.
+    pub model: Option<&'a str>,
+    /// The most tokens that an answer may have, where it says a number.
+    pub max_tokens: Option<u64>,
+    /// How many answers it wants.
+    pub choices: u64,
+}
+
+impl Wish<'_> {
+    /// One answer of the default model, or whatever else the route gives.
+    #[must_use]
+    pub const fn of(route: Route) -> Self {
+        Self { route, model: None, max_tokens: None, choices: 1 }
+    }
 }
 
 /// Why an owner gets no permit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotAllowed {}
+pub enum NotAllowed {
+    /// The route needs a key.
+    #[error("{} need an API key", .0.name())]
+    Route(Route),
+    /// The model is not one that this owner may use.
+    #[error("this model is not allowed")]
+    Model {
+        /// What is, for a person.
+        allowed: String,
+    },
+    /// An answer may not have so many tokens.
+    #[error("an answer may have {most} tokens at most")]
+    Tokens {
+        /// How many it may have.
+        most: u32,
+    },
+    /// A request may not have so many answers.
+    #[error("more than {most} answers to one request need an API key")]
+    Choices {
+        /// How many it may have.
+        most: u64,
+    },
+    /// A field of a chat completion needs a key.
+    #[error("a field needs an API key")]
+    Field(String),
+}
 
 /// What one request may do. It costs nothing to hold; a call begins with [`Permit::start`].
 #[derive(Clone)]
 pub struct Permit {
     metering: Metering,
     owner: Owner,
+    kind: OwnerKind,
     route: Route,
+    model: String,
+    max_tokens: Option<u32>,
 }
 
 impl std::fmt::Debug for Permit {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Permit").field("route", &self.route).finish_non_exhaustive()
+        let Self { kind, route, max_tokens, .. } = self;
+        formatter
+            .debug_struct("Permit")
+            .field("kind", kind)
+            .field("route", route)
+            .field("max_tokens", max_tokens)
+            .finish()
     }
 }
 
 impl Permit {
-    pub(super) fn new(metering: Metering, owner: Owner, route: Route) -> Self {
-        Self { metering, owner, route }
+    /// Holds a wish against the table.
+    pub(super) fn new(metering: &Metering, owner: &Owner, wish: &Wish<'_>) -> Result<Self, NotAllowed> {
+        let (kind, rules) = (OwnerKind::of(owner), metering.rules());
+        let policy = kind.policy();
+        if !policy.allows_route(wish.route) {
+            return Err(NotAllowed::Route(wish.route));
+        }
+        let model = wish.model.unwrap_or(&rules.default_model);
+        if !metering.allows_model(kind, model) {
+            return Err(NotAllowed::Model { allowed: rules.allowed_models.patterns().join(", ") });
+        }
+        if let Some(most) = policy.most_choices.filter(|most| wish.choices > *most) {
+            return Err(NotAllowed::Choices { most });
+        }
+        let most = rules.max_tokens_limit;
+        let asked = wish.max_tokens.map(|tokens| u32::try_from(tokens).ok().filter(|tokens| *tokens <= most));
+        let max_tokens = match (asked, wish.route) {
+            (Some(None), _) => return Err(NotAllowed::Tokens { most }),
+            (Some(asked), _) => asked,
+            (None, Route::Chat) => Some(rules.max_tokens),
+            (None, Route::Responses) => Some(half_of_context(model).min(most)),
+            (None, Route::Completions) if policy.always_capped => Some(half_of_context(model).min(most)),
+            (None, _) => None,
+        };
+        let (metering, owner, model) = (metering.clone(), owner.clone(), model.to_owned());
+        Ok(Self { metering, owner, kind, route: wish.route, model, max_tokens })
     }
 
     /// Who pays for what is done with it.
@@ -47,9 +181,73 @@ impl Permit {
         &self.owner
     }
 
+    /// The same for another owner of the same kind.
+    #[must_use]
+    pub fn for_owner(self, owner: Owner) -> Self {
+        Self { owner, ..self }
+    }
+
+    /// The model to be asked: the one that was named, or the default.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// The most tokens that an answer may have: as asked, or else as the policy or the operator's limit says.
+    #[must_use]
+    pub fn answer_tokens(&self) -> u32 {
+        self.max_tokens.unwrap_or(self.metering.rules().max_tokens_limit)
+    }
+
+    /// Whether requests may name this model.
+    #[must_use]
+    pub fn allows_model(&self, name: &str) -> bool {
+        self.metering.allows_model(self.kind, name)
+    }
+
+    /// The models that the settings name, for an upstream that has no list.
+    #[must_use]
+    pub fn named_models(&self) -> Vec<String> {
+        let rules = self.metering.rules();
+        // A pattern is no name.
+        let named = rules.allowed_models.patterns().iter();
+        let named = named.filter(|name| !name.contains(['*', '?', '[', ']', '{', '}', '!']) && self.allows_model(name));
+        let mut names: Vec<String> = named.chain([&rules.default_model]).cloned().collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Whether the fields of a chat completion have to be allowed one by one, and its caps set anew.
+    #[must_use]
+    pub fn vets_fields(&self) -> bool {
+        self.kind.policy().vets_fields()
+    }
+
+    /// Allows a field of a chat completion, by its name and its value's JSON.
+    ///
+    /// # Errors
+    /// [`NotAllowed::Field`].
+    pub fn allow_field(&self, name: &str, value: &str) -> Result<(), NotAllowed> {
+        match self.kind.policy().allows_field(name, value) {
+            true => Ok(()),
+            false => Err(NotAllowed::Field(name.chars().take(64).collect())),
+        }
+    }
+
     /// Begins a call, which counts until it is dropped.
     #[must_use]
     pub fn start(&self) -> ModelCall {
         ModelCall::new(self.metering.clone())
     }
+}
+
+/// No answer has more tokens where the request sets no number: the other half is left for what is asked.
+fn half_of_context(model: &str) -> u32 {
+    model::profile(model).context_tokens / 2
+}
+
+/// Whether this can be the name of a model at all.
+pub(super) fn is_model_name(name: &str) -> bool {
+    (1..=MAX_MODEL_NAME).contains(&name.len()) && !name.chars().any(char::is_control)
 }

@@ -15,11 +15,9 @@ use crate::domain::item::{Item, user_message};
 use crate::domain::model;
 use crate::domain::turn::TurnRequest;
 use crate::http::error::ApiError;
+use crate::metering::{NotAllowed, Permit, Route, Wish};
 use crate::store::{IdempotencyKey, KeyRole};
 use crate::turn::OnBusy;
-
-/// The longest model name that is looked at, in bytes.
-const MAX_MODEL_NAME: usize = 200;
 
 /// The longest prompt that is counted where it arrives, in bytes; the slowest of this size takes 3 ms.
 const QUICK_BYTES: usize = 8 * 1024;
@@ -95,10 +93,9 @@ pub enum OnDisconnect {
 pub struct Wanted {
     prompt: String,
     prompt_tokens: u32,
-    model: String,
+    permit: Permit,
     system_prompt: String,
     temperature: Option<f64>,
-    max_tokens: u32,
     streamed: bool,
     conversation: WantedConversation,
     on_busy: OnBusy,
@@ -123,10 +120,16 @@ impl ChatRequest {
 
     /// Whether counting its tokens takes no time worth mentioning.
     #[must_use]
-    pub fn is_quick(&self, chat: &ChatConfig) -> bool {
-        let model = self.model.as_deref().unwrap_or(&chat.default_model);
+    pub fn is_quick(&self, permit: &Permit) -> bool {
         let bytes = self.prompt.len() + self.system_prompt.as_ref().map_or(0, String::len);
-        bytes <= QUICK_BYTES && model::profile(model).encoding.is_loaded()
+        bytes <= QUICK_BYTES && model::profile(permit.model()).encoding.is_loaded()
+    }
+
+    /// What of it may cost something.
+    #[must_use]
+    pub fn wish(&self) -> Wish<'_> {
+        let max_tokens = self.max_tokens.map(u64::from);
+        Wish { model: self.model.as_deref(), max_tokens, ..Wish::of(Route::Chat) }
     }
 
     /// Checks every field.
@@ -135,6 +138,7 @@ impl ChatRequest {
     /// A 400 that names the field and its limits.
     pub fn validate(
         self,
+        permit: Permit,
         chat: &ChatConfig,
         streamed: bool,
         idempotency: Option<IdempotencyKey>,
@@ -143,29 +147,25 @@ impl ChatRequest {
         // The operator's own may be as long as they like.
         self.system_prompt.iter().try_for_each(|text| check_length("systemPrompt", text, 0, chat.max_prompt_chars))?;
         let system_prompt = self.system_prompt.unwrap_or_else(|| chat.default_system_prompt.clone());
-        let model = self.model.unwrap_or_else(|| chat.default_model.clone());
-        check_model(&model, chat)?;
         let temperature = self.temperature.unwrap_or(chat.temperature);
         if !(0.0..=2.0).contains(&temperature) {
             return Err(ApiError::invalid("`temperature` goes from 0 to 2."));
         }
-        let max_tokens = self.max_tokens.unwrap_or(chat.max_tokens);
-        if !(1..=chat.max_tokens_limit).contains(&max_tokens) {
-            return Err(ApiError::invalid(format!("`maxTokens` goes from 1 to {}.", chat.max_tokens_limit)));
+        if self.max_tokens == Some(0) {
+            return Err(NotAllowed::Tokens { most: chat.max_tokens_limit }.into());
         }
         let conversation = match self.conversation_id.as_deref() {
             None => WantedConversation::Main,
             Some(NEW) => WantedConversation::New,
             Some(id) => WantedConversation::Existing(conversation_id(id)?),
         };
-        let profile = model::profile(&model);
+        let profile = model::profile(permit.model());
         Ok(Wanted {
             prompt_tokens: profile.encoding.count_message(&self.prompt),
             prompt: self.prompt,
-            model,
+            permit,
             system_prompt,
             temperature: profile.temperature.then_some(temperature),
-            max_tokens,
             streamed,
             conversation,
             on_busy: match self.on_busy {
@@ -214,16 +214,6 @@ fn check_length(field: &str, text: &str, least: usize, most: usize) -> Result<()
     Ok(())
 }
 
-fn check_model(model: &str, chat: &ChatConfig) -> Result<(), ApiError> {
-    let plain = !model.is_empty() && model.len() <= MAX_MODEL_NAME && !model.chars().any(char::is_control);
-    if plain && chat.allowed_models.allows(model) {
-        return Ok(());
-    }
-    let status = axum::http::StatusCode::BAD_REQUEST;
-    Err(ApiError::new(status, "unknown_model", "This model is not allowed here.")
-        .details(format!("Allowed: {}.", chat.allowed_models.patterns().join(", "))))
-}
-
 impl Wanted {
     /// What to do where the conversation is busy.
     #[must_use]
@@ -235,6 +225,12 @@ impl Wanted {
     #[must_use]
     pub fn cancels_on_disconnect(&self) -> bool {
         self.on_disconnect == OnDisconnect::Cancel
+    }
+
+    /// The permission to ask it.
+    #[must_use]
+    pub fn permit(&self) -> Permit {
+        self.permit.clone()
     }
 
     /// The client's idempotency key.
@@ -268,15 +264,15 @@ impl Wanted {
             id,
             turn: Some(turn.clone()),
             tokens: self.prompt_tokens,
-            encoding: model::profile(&self.model).encoding,
+            encoding: model::profile(self.permit.model()).encoding,
         };
         TurnRequest {
-            model: self.model.clone(),
+            model: self.permit.model().to_owned(),
             instructions: self.system_prompt.clone(),
             input: vec![message],
             answer_id: ItemId::fresh(ids, clock),
             temperature: self.temperature,
-            max_tokens: self.max_tokens,
+            max_tokens: self.permit.answer_tokens(),
             stream: self.streamed,
             options: None,
             shown: None,

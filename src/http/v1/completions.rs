@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures::Stream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use self::ask::ask;
+use self::ask::{Asked, ask};
 use self::keep::Keeper;
 use super::answer;
 use super::caller::Caller;
@@ -28,7 +28,7 @@ use super::error::{OpenAiError, OpenAiErrorBody};
 use crate::domain::turn::{Fault, FaultKind};
 use crate::http::app::App;
 use crate::http::{body, fault};
-use crate::metering::{Chunks, Completed, Route};
+use crate::metering::{Chunks, Completed};
 use crate::tasks::InFlightRequest;
 
 /// Answer a list of messages, as OpenAI's Chat Completions do. Every field goes to the model as it is; `model` may be left
@@ -57,8 +57,7 @@ pub async fn create(
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let in_flight = app.in_flight.enter();
-    let permit = app.metering.permit(&owner, Route::Completions)?;
-    let (ask, order) = ask(body::object(request, &app).await?, &app)?;
+    let Asked { ask, permit, order } = ask(body::object(request, &app).await?, &app, &owner)?;
     let keeper = order.map(|order| Keeper::new(app.clone(), owner, order));
     let completed = in_flight.unless_stopped(permit.start().complete(ask)).await.ok_or_else(fault::stopping)??;
     let kept = in_flight.unless_stopped(kept(completed, keeper)).await.ok_or_else(fault::stopping)?;

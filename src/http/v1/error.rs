@@ -87,6 +87,21 @@ impl OpenAiError {
             .retry_after(Duration::from_secs(1))
     }
 
+    /// What metering does not allow; `cap` is the parameter that limits an answer's tokens.
+    #[must_use]
+    pub fn not_allowed(reason: &NotAllowed, cap: &str) -> Self {
+        match reason {
+            NotAllowed::Model { .. } => Self::no_model(),
+            NotAllowed::Tokens { most } => {
+                let message = format!("Invalid '{cap}': integer above maximum value. Expected a value <= {most}.");
+                Self::invalid(cap, "integer_above_max_value", message)
+            }
+            NotAllowed::Route(_) => ApiError::from(reason.clone()).into(),
+            NotAllowed::Choices { .. } => Self::from(ApiError::from(reason.clone())).param("n"),
+            NotAllowed::Field(name) => Self::from(ApiError::from(reason.clone())).param(name),
+        }
+    }
+
     /// There is no such conversation of this owner; `param` names it.
     #[must_use]
     pub fn no_conversation(param: &str) -> Self {
@@ -164,8 +179,8 @@ impl From<ApiError> for OpenAiError {
 }
 
 impl From<NotAllowed> for OpenAiError {
-    fn from(not_allowed: NotAllowed) -> Self {
-        match not_allowed {}
+    fn from(reason: NotAllowed) -> Self {
+        Self::not_allowed(&reason, "max_tokens")
     }
 }
 

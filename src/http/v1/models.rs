@@ -15,7 +15,7 @@ use super::error::{OpenAiError, OpenAiErrorBody};
 use crate::domain::conversation::Owner;
 use crate::http::app::App;
 use crate::http::fault;
-use crate::metering::Route;
+use crate::metering::{Route, Wish};
 
 /// A model.
 #[derive(Debug, Serialize, ToSchema)]
@@ -98,25 +98,19 @@ async fn find(app: &App, owner: &Owner, id: &str) -> Result<Response, OpenAiErro
 
 /// By id; each as the upstream describes it.
 async fn known(app: &App, owner: &Owner) -> Result<Vec<(String, Box<RawValue>)>, OpenAiError> {
-    let permit = app.metering.permit(owner, Route::Models)?;
+    let permit = app.metering.permit(owner, &Wish::of(Route::Models))?;
     let in_flight = app.in_flight.enter();
     let listed = in_flight.unless_stopped(permit.start().models()).await.ok_or_else(fault::stopping)??;
-    let allowed = &app.chat.allowed_models;
     if let Some(body) = &listed
         && let Ok(Listed { data }) = serde_json::from_slice(body)
     {
         let named = data.into_iter().flatten().filter_map(|model| {
             let Named { id } = serde_json::from_str(model.get()).ok()?;
-            allowed.allows(&id).then(|| (id.into_owned(), model.to_owned()))
+            permit.allows_model(&id).then(|| (id.into_owned(), model.to_owned()))
         });
         return Ok(named.collect());
     }
-    // A pattern is no name.
-    let written = allowed.patterns().iter().filter(|name| !name.contains(['*', '?', '[', ']', '{', '}', '!']));
-    let mut names: Vec<&String> = written.chain([&app.chat.default_model]).collect();
-    names.sort_unstable();
-    names.dedup();
-    let models = names.into_iter().map(|id| {
+    let models = permit.named_models().into_iter().map(|id| {
         let model = ModelObject { id: id.clone(), object: "model", created: 0, owned_by: "openai-backend" };
         serde_json::value::to_raw_value(&model).map(|raw| (id.clone(), raw))
     });

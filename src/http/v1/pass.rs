@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use futures::StreamExt;
 
 use super::caller::Caller;
 use super::error::{OpenAiError, OpenAiErrorBody};
 use super::upload::upload;
-use crate::domain::conversation::Owner;
 use crate::http::app::App;
+use crate::http::error::ApiError;
 use crate::http::fault;
-use crate::metering::{Passage, Passed, Route};
+use crate::metering::{Passage, Passed, Route, Wish};
 
 /// What goes up besides the body. Neither credentials nor cookies: what they open is not the upstream's.
 const UP: [&str; 7] =
@@ -38,11 +38,9 @@ const DOWN: [&str; 12] = [
 
 /// Passes any request on. The routes below are those that the document names.
 pub async fn any(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, OpenAiError> {
-    let path = request.uri().path();
-    if matches!(caller.0, Owner::Session(_)) && (path == "/v1/files" || path.starts_with("/v1/files/")) {
-        return Err(files_need_a_key());
-    }
-    let permit = app.metering.permit(&caller.0, Route::Passage)?;
+    let path = request.uri().path().strip_prefix("/v1").unwrap_or_default();
+    let route = Route::of_path(path).ok_or_else(|| ApiError::not_found("There is nothing at this address."))?;
+    let permit = app.metering.permit(&caller.0, &Wish::of(route))?;
     let in_flight = app.in_flight.enter();
     let (parts, body) = request.into_parts();
     let (body, upload, watched) = upload(body, app.max_upload_bytes, app.body_timeout)?;
@@ -70,13 +68,6 @@ pub async fn any(State(app): State<Arc<App>>, caller: Caller, request: Request) 
     let policy = HeaderValue::from_static("default-src 'none'; sandbox");
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     Ok(response)
-}
-
-/// The model's server has the files of all its users in one list. Keys are for those whom the operator trusts with it; a
-/// session is anybody's who has said something at `/chat`.
-fn files_need_a_key() -> OpenAiError {
-    let message = "Files are shared by all who use this server's account with the model provider, and need an API key.";
-    OpenAiError::new(StatusCode::FORBIDDEN, "permission_error", "key_required", message)
 }
 
 fn only(headers: &HeaderMap, keep: impl Fn(&str) -> bool) -> HeaderMap {

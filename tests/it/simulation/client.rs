@@ -8,7 +8,7 @@ use openai_backend::domain::conversation::Place;
 use openai_backend::domain::event::Event;
 use openai_backend::domain::ids::TurnId;
 use openai_backend::domain::turn::TurnStatus;
-use openai_backend::metering::Route;
+use openai_backend::metering::{Route, Wish};
 use openai_backend::store::{IdempotencyKey, KeyRole, SessionUse, Store as _};
 use openai_backend::turn::cancel::Cancelled;
 use openai_backend::turn::reader::{Next, Reader};
@@ -113,7 +113,7 @@ impl Person<'_> {
             create_conversation: true,
             hidden: false,
             expected_items: None,
-            permit: self.world.metering.permit(&question.place.owner, Route::Chat).unwrap(),
+            permit: self.world.metering.permit(&question.place.owner, &Wish::of(Route::Chat)).unwrap(),
             request: self.world.request(&turn, &question.prompt),
             turn,
             idempotency,

@@ -25,6 +25,7 @@ use super::faults::{Sky, Way, Weather};
 use super::upstream::Chance;
 use crate::support::dice::Dice;
 use crate::support::intercepted::Intercepted;
+use crate::support::server::Setup;
 
 const LEASE: Duration = Duration::from_secs(3);
 
@@ -135,7 +136,7 @@ impl World {
         let upstream = Arc::new(Chance::new(dice.throw(u64::MAX)));
         let world = Self {
             store: Arc::new(Memory::new(clock.clone())),
-            metering: Metering::new(upstream.clone()),
+            metering: Metering::new(upstream.clone(), &Setup::default().config()),
             upstream,
             ids: SeededIds::new(1),
             sky: Sky::new(plan.weather, dice.throw(u64::MAX)),

@@ -27,7 +27,8 @@ pub struct Setup {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     store: Option<Arc<dyn Store>>,
-    metering: Metering,
+    upstream: Arc<dyn Upstream>,
+    metering: Option<Metering>,
     pace: Pace,
 }
 
@@ -46,7 +47,8 @@ impl Default for Setup {
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds),
             store: None,
-            metering: Metering::new(Arc::new(Demo::new(std::time::Duration::ZERO))),
+            upstream: Arc::new(Demo::new(std::time::Duration::ZERO)),
+            metering: None,
             pace: Pace::default(),
         }
     }
@@ -69,12 +71,13 @@ impl Setup {
         self
     }
 
-    pub fn upstream(self, upstream: Arc<dyn Upstream>) -> Self {
-        self.metering(Metering::new(upstream))
+    pub fn upstream(mut self, upstream: Arc<dyn Upstream>) -> Self {
+        self.upstream = upstream;
+        self
     }
 
     pub fn metering(mut self, metering: Metering) -> Self {
-        self.metering = metering;
+        self.metering = Some(metering);
         self
     }
 
@@ -95,7 +98,8 @@ impl Setup {
         let listener = server::listen(&Config { port: 0, ..config.clone() }).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let store = self.store.unwrap_or_else(|| Arc::new(Memory::new(self.clock.clone())));
-        let parts = Parts { clock: self.clock, ids: self.ids, store: store.clone(), metering: self.metering };
+        let metering = self.metering.unwrap_or_else(|| Metering::new(self.upstream, &config));
+        let parts = Parts { clock: self.clock, ids: self.ids, store: store.clone(), metering };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
             let once = stopped.map(|_| std::future::pending());

@@ -253,7 +253,7 @@ async fn a_session_has_no_way_to_the_files_of_all() {
         assert_eq!((error["code"].as_str(), error["type"].as_str()), (Some("key_required"), Some("permission_error")));
     }
     assert_eq!(rig.fake.requests().len(), asked);
-    rig.client.send(rig.client.request(Method::POST, "/v1/embeddings").body("{}")).await.ok();
+    rig.client.send(rig.request(Method::POST, "/v1/embeddings").body("{}")).await.ok();
     rig.get("/v1/files").await;
     assert_eq!(rig.fake.requests().len(), asked + 2);
 }

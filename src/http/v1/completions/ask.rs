@@ -7,12 +7,14 @@ use serde_json::{Value, json};
 
 use super::keep::{MOST_MESSAGES, Order};
 use super::members::{Members, given};
+use crate::domain::conversation::Owner;
 use crate::domain::json::json_of;
+use crate::domain::model;
 use crate::http::app::App;
 use crate::http::body;
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, missing};
-use crate::metering::Ask;
+use crate::metering::{Ask, Permit, Route, Wish};
 
 /// What is looked at of a request. The rest is the model's business, and goes on byte for byte.
 #[derive(Deserialize)]
@@ -35,42 +37,68 @@ struct Sketch<'a> {
     messages: Option<&'a RawValue>,
 }
 
-/// Holds a request to the rules of this server; gives what goes up, and what is to be kept of it.
+/// A request that may be passed on.
+pub struct Asked {
+    /// What goes up.
+    pub ask: Ask,
+    /// The permission to send it.
+    pub permit: Permit,
+    /// What is to be kept of it.
+    pub order: Option<Order>,
+}
+
+/// Holds a request to the rules of this server.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn ask(body: Bytes, app: &App) -> Result<(Ask, Option<Order>), OpenAiError> {
-    let rules = &app.chat;
+pub fn ask(body: Bytes, app: &App, owner: &Owner) -> Result<Asked, OpenAiError> {
     let sketch: Sketch<'_> = serde_json::from_slice(&body).map_err(|error| body::explain(&error))?;
-    for (name, value) in [("max_tokens", sketch.max_tokens), ("max_completion_tokens", sketch.max_completion_tokens)] {
-        let most = u64::from(rules.max_tokens_limit);
-        if number(name, value)?.is_some_and(|tokens| tokens > most) {
-            let message = format!("{name} may be {most} at most.");
-            return Err(OpenAiError::invalid(name, "integer_above_max_value", message));
-        }
-    }
+    let older = number(OLDER_CAP, sketch.max_tokens)?;
+    let newer = number(NEWER_CAP, sketch.max_completion_tokens)?;
+    let (cap, max_tokens) = if newer >= older { (NEWER_CAP, newer) } else { (OLDER_CAP, older) };
     let stream = flag("stream", sketch.stream)?.unwrap_or(false);
-    let choices = number("n", sketch.n)?.map_or(1, |n| u32::try_from(n).unwrap_or(u32::MAX));
-    let named = match sketch.model.map(|model| serde_json::from_str::<String>(model.get())) {
-        None => None,
-        Some(Ok(model)) if rules.allowed_models.allows(&model) => Some(model),
-        Some(Ok(_)) => return Err(OpenAiError::no_model()),
-        Some(Err(_)) => return Err(OpenAiError::invalid("model", "invalid_type", "model must be a name.")),
-    };
+    let choices = number("n", sketch.n)?.unwrap_or(1);
+    let named = sketch.model.map(|model| serde_json::from_str::<String>(model.get())).transpose();
+    let named = named.map_err(|_| OpenAiError::invalid("model", "invalid_type", "model must be a name."))?;
+    let wish = Wish { route: Route::Completions, model: named.as_deref(), max_tokens, choices };
+    let permit = app.metering.permit(owner, &wish).map_err(|reason| OpenAiError::not_allowed(&reason, cap))?;
     let order = match flag("store", sketch.store)? {
-        Some(true) => Some(order(&sketch, named.as_ref().unwrap_or(&rules.default_model))?),
+        Some(true) => Some(order(&sketch, permit.model())?),
         _ => None,
     };
-    let mut up = match sketch.store {
+    let ours = match sketch.store {
         Some(_) if app.metering.upstream().kind != "openai" => {
-            without(&body, if order.is_some() { &OURS } else { &OURS[..1] })?
+            if order.is_some() {
+                &OURS
+            } else {
+                &OURS[..1]
+            }
         }
-        _ => body.clone(),
+        _ => &[],
     };
-    if named.is_none() {
-        up = with_model(&up, &rules.default_model);
+    let up = match () {
+        () if permit.vets_fields() => vetted(&body, &permit, ours)?,
+        () if named.is_none() => with_model(&without(&body, ours)?, permit.model()),
+        () => without(&body, ours)?,
+    };
+    let choices = u32::try_from(choices).unwrap_or(u32::MAX);
+    Ok(Asked { ask: Ask { body: up, stream, choices }, permit, order })
+}
+
+/// The two names of the most tokens that an answer may have, and what each family of models knows.
+const OLDER_CAP: &str = "max_tokens";
+const NEWER_CAP: &str = "max_completion_tokens";
+
+/// A request of which each member is allowed by itself, with its cap under the name that its model knows: another one may
+/// be overlooked there.
+fn vetted(body: &Bytes, permit: &Permit, ours: &[&str]) -> Result<Bytes, OpenAiError> {
+    let members: Members<'_> = serde_json::from_slice(body).map_err(|error| body::explain(&error))?;
+    for (name, value) in members.iter() {
+        permit.allow_field(name, value.get())?;
     }
-    Ok((Ask { body: up, stream, choices }, order))
+    let cap = if model::profile(permit.model()).max_completion_tokens { NEWER_CAP } else { OLDER_CAP };
+    let first = format!("\"model\":{},\"{cap}\":{}", Value::from(permit.model()), permit.answer_tokens());
+    Ok(members.json(&first, &[&["model", OLDER_CAP, NEWER_CAP], ours].concat()).into())
 }
 
 /// What is not sent to a server that is not OpenAI, as far as this one sees to it: most overlook what they do not know, but
@@ -80,6 +108,9 @@ const OURS: [&str; 2] = ["store", "metadata"];
 
 /// A request without these members; the values of the others stay as they are.
 fn without(body: &Bytes, names: &[&str]) -> Result<Bytes, OpenAiError> {
+    if names.is_empty() {
+        return Ok(body.clone());
+    }
     let members: Members<'_> = serde_json::from_slice(body).map_err(|error| body::explain(&error))?;
     Ok(members.json("", names).into())
 }

@@ -24,7 +24,6 @@ use crate::http::chat::request::idempotency_key;
 use crate::http::error::ApiError;
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::items::{InputItem, NewItem};
-use crate::metering::Permit;
 use crate::store::{IdempotencyKey, KeyRole, SessionUse};
 use crate::turn::{Accepted, Ask, OnBusy};
 
@@ -71,11 +70,11 @@ pub fn key_of(headers: &HeaderMap, body: &[u8]) -> Result<Option<IdempotencyKey>
 pub async fn ask(
     app: &App,
     backing: &Backing,
-    (wanted, permit): (&Wanted, &Permit),
+    wanted: &Wanted,
     key: Option<IdempotencyKey>,
     fallback: Option<&Backing>,
 ) -> Result<Asked, OpenAiError> {
-    let asked = ask_once(app, backing, (wanted, permit), key.clone(), fallback).await?;
+    let asked = ask_once(app, backing, wanted, key.clone(), fallback).await?;
     let Some(key) = key.filter(|key| key.role == KeyRole::Join && key.key.starts_with("resend.")) else {
         return Ok(asked.0);
     };
@@ -83,7 +82,7 @@ pub async fn ask(
     match asked.1 {
         Some(joined) if joined.answer.is_none() && joined.status == TurnStatus::Failed => {
             let key = IdempotencyKey { role: KeyRole::Remember, ..key };
-            Ok(ask_once(app, backing, (wanted, permit), Some(key), fallback).await?.0)
+            Ok(ask_once(app, backing, wanted, Some(key), fallback).await?.0)
         }
         _ => Ok(asked.0),
     }
@@ -93,7 +92,7 @@ pub async fn ask(
 async fn ask_once(
     app: &App,
     backing: &Backing,
-    (wanted, permit): (&Wanted, &Permit),
+    wanted: &Wanted,
     key: Option<IdempotencyKey>,
     fallback: Option<&Backing>,
 ) -> Result<(Asked, Option<TurnRecord>), OpenAiError> {
@@ -108,7 +107,7 @@ async fn ask_once(
         hidden: start.create,
         expected_items: start.expected_items,
         request: request.clone(),
-        permit: permit.clone(),
+        permit: wanted.permit.clone(),
         turn: turn.clone(),
         idempotency: key.clone(),
         on_busy: OnBusy::Reject,
@@ -140,12 +139,12 @@ async fn request(
     shown.insert("previous_response_id".to_owned(), previous.into());
     shown.insert("conversation".to_owned(), conversation.into());
     Ok(TurnRequest {
-        model: wanted.model.clone(),
+        model: wanted.permit.model().to_owned(),
         instructions: wanted.instructions.clone(),
         input: input(backings, start, turn, wanted).await?,
         answer_id: ItemId::answer_of(turn),
         temperature: None,
-        max_tokens: wanted.max_tokens,
+        max_tokens: wanted.permit.answer_tokens(),
         stream: wanted.stream || wanted.background,
         options: (!wanted.options.is_empty()).then(|| json_of(&wanted.options)),
         shown: Some(json_of(&shown)),
@@ -173,7 +172,7 @@ async fn input(
             }
         }
     }
-    let (turn, model) = (turn.clone(), wanted.model.clone());
+    let (turn, model) = (turn.clone(), wanted.permit.model().to_owned());
     let counted = move || {
         let item = |item| match item {
             TurnItem::New(id, new) => new.item(id, Some(turn.clone()), &model),

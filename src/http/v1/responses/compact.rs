@@ -7,7 +7,7 @@ use axum::response::Response;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
-use super::request::{Basis, most_tokens};
+use super::request::Basis;
 use super::tokens::said;
 use super::{object, stored_backing};
 use crate::chain::compaction;
@@ -26,7 +26,7 @@ use crate::http::v1::fields::{Fields, missing};
 use crate::http::v1::items;
 use crate::http::v1::tokenizer::loaded;
 use crate::http::{body, fault};
-use crate::metering::{Call, Permit, Route};
+use crate::metering::{Call, Permit, Route, Wish};
 
 /// Cut a long history down. The output goes into the next request in place of it: what the person said last, word for word,
 /// and an item of type `compaction`, which this server reads.
@@ -46,19 +46,20 @@ pub async fn compact(
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let in_flight = app.in_flight.enter();
-    let permit = app.metering.permit(&owner, Route::Responses)?;
     let bytes = body::object(request, &app).await?;
     let mut fields = Fields::read(&bytes)?;
-    let Basis { model, instructions, continues, input } = Basis::take(&mut fields, &app.chat)?;
-    loaded(&model).await?;
+    let Basis { model, instructions, continues, input } = Basis::take(&mut fields)?;
+    let wish = Wish { model: model.as_deref(), ..Wish::of(Route::Responses) };
+    let permit = app.metering.permit(&owner, &wish)?;
+    loaded(permit.model()).await?;
     fields.short_text("prompt_cache_key", 64)?;
     fields.end()?;
     let turn = TurnId::fresh(&*app.ids, &*app.clock);
-    let said = said(&stored_backing(&app, &owner), &continues, input, (&turn, &model)).await?;
+    let said = said(&stored_backing(&app, &owner), &continues, input, (&turn, permit.model())).await?;
     if said.is_empty() {
         return Err(missing("input"));
     }
-    let call = call(&model, instructions, &said, most_tokens(&model, &app.chat));
+    let call = call(&permit, instructions, &said);
     let told = in_flight.unless_stopped(summary(&permit, call)).await.ok_or_else(fault::stopping)?;
     let (summary, usage) = told.map_err(OpenAiError::from)?;
     let mut output: Vec<Value> = compaction::kept(&said).into_iter().map(items::shown).collect();
@@ -70,12 +71,12 @@ pub async fn compact(
     })))
 }
 
-fn call(model: &str, instructions: Option<String>, said: &[Item], most: u32) -> Call {
+fn call(permit: &Permit, instructions: Option<String>, said: &[Item]) -> Call {
     Call {
-        model: model.to_owned(),
+        model: permit.model().to_owned(),
         messages: compaction::prompt(instructions, said),
         temperature: None,
-        max_tokens: most.min(compaction::SUMMARY_TOKENS),
+        max_tokens: permit.answer_tokens().min(compaction::SUMMARY_TOKENS),
         stream: false,
         options: None,
     }

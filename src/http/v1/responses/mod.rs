@@ -28,7 +28,6 @@ use crate::chain::backing::Backing;
 use crate::domain::conversation::Owner;
 use crate::http::app::App;
 use crate::http::{body, sse};
-use crate::metering::Route;
 use crate::turn::scratch::ScratchSpace;
 
 /// Make a response, as OpenAI's Responses do: plain, as a stream of events, or in the background.
@@ -83,21 +82,20 @@ async fn begin(
     bytes: &[u8],
 ) -> Result<(How, ResponseStream), OpenAiError> {
     let key = ask::key_of(headers, bytes)?;
-    let wanted = Wanted::read(bytes, &app.chat)?;
-    let permit = app.metering.permit(owner, Route::Responses)?;
+    let wanted = Wanted::read(bytes, &app.metering, owner)?;
     let how = match (wanted.background, wanted.stream) {
         (_, true) => How::Stream,
         (true, false) => How::Background,
         (false, false) => How::Whole,
     };
-    loaded(&wanted.model).await?;
+    loaded(wanted.permit.model()).await?;
     let stored = stored_backing(app, owner);
     if wanted.is_kept() {
-        let asked = ask::ask(app, &stored, (&wanted, &permit), key, None).await?;
+        let asked = ask::ask(app, &stored, &wanted, key, None).await?;
         return Ok((how, ResponseStream::new(asked, None)));
     }
     let space = app.scratch.space();
-    let asked = ask::ask(app, &scratch_backing(app, &space), (&wanted, &permit), None, Some(&stored)).await?;
+    let asked = ask::ask(app, &scratch_backing(app, &space), &wanted, None, Some(&stored)).await?;
     Ok((how, ResponseStream::new(asked, Some(space))))
 }
 

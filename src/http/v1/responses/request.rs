@@ -5,12 +5,12 @@ use serde_json::{Map, Value};
 use super::chain_error::{no_conversation, no_previous};
 use super::tools::Options;
 use crate::chain::start::Continues;
-use crate::config::ChatConfig;
+use crate::domain::conversation::Owner;
 use crate::domain::ids::{ConversationId, TurnId};
-use crate::domain::model;
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, missing, unsupported, wrong_type, wrong_value};
 use crate::http::v1::items::{self, InputItem};
+use crate::metering::{Metering, Permit, Route, Wish};
 
 /// What a response may be asked to include. What is not in this list is of tools that nobody has here.
 const INCLUDES: [&str; 7] = [
@@ -29,8 +29,8 @@ const QUICK_BYTES: usize = 8 * 1024;
 /// A request that is fit to be asked.
 #[derive(Debug)]
 pub struct Wanted {
-    /// The model, allowed here.
-    pub model: String,
+    /// The permission to ask it: which model, and how many tokens at most.
+    pub permit: Permit,
     /// The system prompt; empty for none.
     pub instructions: String,
     /// The new items.
@@ -39,8 +39,6 @@ pub struct Wanted {
     pub options: Map<String, Value>,
     /// What the response shows of the request.
     pub shown: Map<String, Value>,
-    /// The most tokens that the answer may have.
-    pub max_tokens: u32,
     /// What it goes on from.
     pub continues: Continues,
     /// Whether the response is to be had later.
@@ -67,17 +65,22 @@ impl Wanted {
     ///
     /// # Errors
     /// What is wrong, with the parameter's name.
-    pub fn read(body: &[u8], rules: &ChatConfig) -> Result<Self, OpenAiError> {
+    pub fn read(body: &[u8], metering: &Metering, owner: &Owner) -> Result<Self, OpenAiError> {
         let fields = Fields::read(body)?;
-        Ok(Self { is_quick: body.len() <= QUICK_BYTES, ..Self::of(fields, rules)? })
+        Ok(Self { is_quick: body.len() <= QUICK_BYTES, ..Self::of(fields, metering, owner)? })
     }
 
     /// The same out of what a request's own envelope leaves.
     ///
     /// # Errors
     /// What is wrong, with the parameter's name.
-    pub fn of(mut fields: Fields, rules: &ChatConfig) -> Result<Self, OpenAiError> {
-        let Basis { model, instructions, continues, input } = Basis::take(&mut fields, rules)?;
+    pub fn of(mut fields: Fields, metering: &Metering, owner: &Owner) -> Result<Self, OpenAiError> {
+        let Basis { model, instructions, continues, input } = Basis::take(&mut fields)?;
+        let max_tokens = fields.whole("max_output_tokens", 1, u32::MAX)?;
+        let wish =
+            Wish { model: model.as_deref(), max_tokens: max_tokens.map(u64::from), ..Wish::of(Route::Responses) };
+        let permit =
+            metering.permit(owner, &wish).map_err(|why| OpenAiError::not_allowed(&why, "max_output_tokens"))?;
         // There would be nothing to answer.
         if input.is_empty() && continues == Continues::Nothing {
             return Err(missing("input"));
@@ -100,7 +103,6 @@ impl Wanted {
         options.short_text(&mut fields, "prompt_cache_key", 64)?;
         options.user(&mut fields)?;
         let Options { sent, mut shown } = options;
-        let max_tokens = fields.whole("max_output_tokens", 1, rules.max_tokens_limit)?;
         let truncation = truncation(&mut fields)?;
         let mut show = |name: &str, value: Value| drop(shown.insert(name.to_owned(), value));
         show("instructions", instructions.clone().into());
@@ -120,8 +122,7 @@ impl Wanted {
         }
         fields.end()?;
         Ok(Self {
-            max_tokens: max_tokens.unwrap_or_else(|| most_tokens(&model, rules)),
-            model,
+            permit,
             instructions: instructions.unwrap_or_default(),
             input,
             options: sent,
@@ -139,8 +140,8 @@ impl Wanted {
 /// What a response, a count of its tokens and a compaction have in common.
 #[derive(Debug)]
 pub struct Basis {
-    /// The model, allowed here.
-    pub model: String,
+    /// The model that is named, where one is.
+    pub model: Option<String>,
     /// The system prompt.
     pub instructions: Option<String>,
     /// What it goes on from.
@@ -154,33 +155,14 @@ impl Basis {
     ///
     /// # Errors
     /// What is wrong, with the parameter's name.
-    pub fn take(fields: &mut Fields, rules: &ChatConfig) -> Result<Self, OpenAiError> {
+    pub fn take(fields: &mut Fields) -> Result<Self, OpenAiError> {
         Ok(Self {
-            model: model(fields, rules)?,
+            model: fields.text("model")?,
             instructions: fields.text("instructions")?,
             continues: continues(fields)?,
             input: fields.take("input").map(|input| items::read(input, "input")).transpose()?.unwrap_or_default(),
         })
     }
-}
-
-/// Takes the model: an allowed one, or the default.
-///
-/// # Errors
-/// When it is not allowed here.
-fn model(fields: &mut Fields, rules: &ChatConfig) -> Result<String, OpenAiError> {
-    match fields.text("model")? {
-        None => Ok(rules.default_model.clone()),
-        Some(model) if rules.allowed_models.allows(&model) => Ok(model),
-        Some(_) => Err(OpenAiError::no_model()),
-    }
-}
-
-/// The most that an answer may have where the request sets no number: what the operator allows, and no more than half of
-/// what the model takes, so that the other half is left for what is asked.
-#[must_use]
-pub fn most_tokens(model: &str, rules: &ChatConfig) -> u32 {
-    rules.max_tokens_limit.min(model::profile(model).context_tokens / 2)
 }
 
 /// Takes `previous_response_id` or `conversation`.

@@ -29,7 +29,6 @@ use crate::http::v1::caller::Caller;
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
 use crate::http::v1::fields::{Fields, unsupported, wrong_value};
 use crate::http::v1::tokenizer::loaded;
-use crate::metering::Route;
 use crate::tasks::InFlightRequest;
 use crate::turn::scratch::ScratchSpace;
 
@@ -173,12 +172,11 @@ impl Talk {
                 return Err(unsupported(name, format!("'{name}' has no meaning on a socket.")));
             }
         }
-        let wanted = Wanted { stream: true, ..Wanted::of(fields, &self.app.chat)? };
-        let permit = self.app.metering.permit(&self.owner, Route::Responses)?;
-        loaded(&wanted.model).await?;
+        let wanted = Wanted { stream: true, ..Wanted::of(fields, &self.app.metering, &self.owner)? };
+        loaded(wanted.permit.model()).await?;
         let (stored, scratch) = (stored_backing(&self.app, &self.owner), scratch_backing(&self.app, &self.space));
         let (backing, fallback) = if wanted.is_kept() { (stored, scratch) } else { (scratch, stored) };
-        let asked = ask::ask(&self.app, &backing, (&wanted, &permit), None, Some(&fallback)).await?;
+        let asked = ask::ask(&self.app, &backing, &wanted, None, Some(&fallback)).await?;
         Ok((wanted, ResponseStream::new(asked, None)))
     }
 

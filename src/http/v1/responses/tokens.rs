@@ -26,6 +26,7 @@ use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
 use crate::http::v1::fields::Fields;
 use crate::http::v1::items::InputItem;
 use crate::http::v1::tokenizer::loaded;
+use crate::metering::{Route, Wish};
 
 /// Count what a response would be made from: instructions, history, input, tools. By this server's own tokenizer, so about.
 #[utoipa::path(post, path = "/v1/responses/input_tokens", tag = "responses", operation_id = "count_input_tokens",
@@ -43,8 +44,11 @@ pub async fn count(
 ) -> Result<Response, OpenAiError> {
     let bytes = body::object(request, &app).await?;
     let mut fields = Fields::read(&bytes)?;
-    let Basis { model, instructions, continues, input } = Basis::take(&mut fields, &app.chat)?;
-    loaded(&model).await?;
+    let Basis { model, instructions, continues, input } = Basis::take(&mut fields)?;
+    let wish = Wish { model: model.as_deref(), ..Wish::of(Route::Responses) };
+    let permit = app.metering.permit(&owner, &wish)?;
+    let model = permit.model();
+    loaded(model).await?;
     let mut options = Options::default();
     options.tools(&mut fields)?;
     options.text(&mut fields)?;
@@ -53,9 +57,9 @@ pub async fn count(
     // How a person is spoken to is not counted by anybody.
     fields.take("personality");
     fields.end()?;
-    let encoding = model::profile(&model).encoding;
+    let encoding = model::profile(model).encoding;
     let turn = TurnId::fresh(&*app.ids, &*app.clock);
-    let said = said(&stored_backing(&app, &owner), &continues, input, (&turn, &model)).await?;
+    let said = said(&stored_backing(&app, &owner), &continues, input, (&turn, model)).await?;
     let said = said.iter().map(|item| item.tokens);
     let instructions = instructions.map_or(0, |text| encoding.count_message(&text));
     let tools = if options.sent.is_empty() { 0 } else { encoding.count(&json_of(&options.sent)) };
