@@ -151,7 +151,7 @@ fn upstream(config: &Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result
     Ok(Arc::new(upstream))
 }
 
-/// What a person is told at the start: what is used, and how to change it.
+/// The lines printed at the start: what is used, and how to change it.
 pub async fn banner(config: &Config, parts: &Parts, port: u16) -> String {
     let address = match config.host.is_loopback() || config.host.is_unspecified() {
         true => format!("http://localhost:{port}"),
@@ -180,9 +180,9 @@ pub async fn banner(config: &Config, parts: &Parts, port: u16) -> String {
     out
 }
 
-/// Who may come in at the SDK door.
+/// Which requests `/v1` takes.
 fn door(config: &Config, made: Result<Vec<Key>, StoreError>) -> String {
-    let Ok(made) = made else { return "whose keys cannot be read at the moment".to_owned() };
+    let Ok(made) = made else { return "its keys cannot be read at the moment".to_owned() };
     match config.api_keys.len() + made.len() {
         0 if config.is_open() => "open to this machine, without a key".to_owned(),
         0 => "shut: there are no keys".to_owned(),
@@ -191,10 +191,10 @@ fn door(config: &Config, made: Result<Vec<Key>, StoreError>) -> String {
     }
 }
 
-/// Does something about the keys, beside a server that may be running on the same store.
+/// Makes, lists or revokes keys, also while a server runs on the same store.
 ///
 /// # Errors
-/// With one sentence, where it cannot be done.
+/// With one sentence for the person at the terminal.
 async fn keys(config: &Config, command: &keys::Command) -> Result<CliOutput, String> {
     let store = store(config, Arc::new(SystemClock), Sqlite::beside).await?;
     let said = keys::run(command, &*store, &SystemIds, SystemClock.now_ms()).await;
@@ -202,10 +202,10 @@ async fn keys(config: &Config, command: &keys::Command) -> Result<CliOutput, Str
     said
 }
 
-/// `--check`: reaches the store and the upstream, and says what was found.
+/// `--check`: reaches the store and the upstream, and reports both.
 ///
 /// # Errors
-/// With the same, where something is not as it should be.
+/// With the same report, when one of them fails.
 async fn check(config: &Config) -> Result<String, String> {
     let mut out = config.summary();
     let parts = parts(config).await.map_err(|error| format!("{out}\n{error}"))?;

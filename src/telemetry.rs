@@ -1,9 +1,9 @@
-//! The log: one line an event, on stderr, as text or JSON; and panics, as one line of it.
+//! The log: one line an event, on stderr, as text or JSON. A panic is one line of it.
 //!
 //! Fields are dotted and spelled alike everywhere: `conversation.id`, `turn.id`, `session.key` (its first digits),
 //! `request.id`, `request.method`, `request.path` (the route, not the URL), `response.status`, `duration_ms`, `model`,
-//! `upstream.status`, `attempt`, `task`, `error` (our own words), `panic.location`. Message text, keys and cookies are in
-//! no field at any level; what other crates say below `info` may quote what they carry, and is therefore never logged.
+//! `upstream.status`, `attempt`, `task`, `error` (the server's own words), `panic.location`. Message text, keys and cookies are in
+//! no field at any level. Other crates are never logged below `info`, where they may quote what they carry.
 
 use std::any::Any;
 use std::io;
@@ -20,7 +20,7 @@ use crate::config::{LogConfig, LogFormat};
 /// Starts the log of this process, and sends panics there.
 ///
 /// # Errors
-/// Where the process has a log already.
+/// When the process has a log already.
 pub fn init(config: &LogConfig) -> Result<(), TryInitError> {
     use io::IsTerminal as _;
     subscriber(config, io::stderr, io::stderr().is_terminal()).try_init()?;
@@ -52,7 +52,7 @@ fn log_panic(info: &PanicHookInfo<'_>) {
     );
 }
 
-/// What a panic says, where it says a literal of the source code. A formatted message may quote a user's text or a key.
+/// The message of a panic, if it is a literal in the source. A formatted message may quote a user's text or a key.
 fn safe_message(payload: &(dyn Any + Send)) -> &'static str {
     payload
         .downcast_ref::<&'static str>()

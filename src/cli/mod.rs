@@ -1,4 +1,4 @@
-//! The command line: every setting as a flag, and what to do instead of serving.
+//! The command line: every setting as a flag, and the commands that run in place of the server.
 
 pub mod probe;
 
@@ -12,34 +12,29 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crate::access::keys;
 use crate::config::{Given, settings};
 
-/// What the arguments ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Serve.
     Serve,
-    /// Validate the settings, reach the store and the upstream, say what was found.
+    /// Validate the settings, reach the store and the upstream, report both.
     Check,
     /// Ask the server that runs with these settings whether it is alive.
     Health,
-    /// Do something about the keys, beside a server that may be running.
+    /// Make, list or revoke keys, whether a server is running or not.
     Keys(keys::Command),
     /// Print this, and no more: help, or the version.
     Print(String),
 }
 
-/// The arguments, read.
 #[derive(Clone)]
 pub struct Arguments {
-    /// What to do.
     pub action: Action,
-    /// The settings among them.
     pub flags: Given,
 }
 
 /// Reads the arguments; the first one is the program's name.
 ///
 /// # Errors
-/// With what to tell the person who wrote them.
+/// With a text for the person who wrote them.
 pub fn parse(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Arguments, String> {
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
@@ -55,11 +50,11 @@ pub fn parse(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -
         (_, true, None) => Action::Health,
         (false, false, None) => Action::Serve,
         (_, _, Some(_)) => {
-            let text = "keys goes without --check and --health";
+            let text = "keys cannot be combined with --check and --health";
             return Err(command().error(ErrorKind::ArgumentConflict, text).render().to_string());
         }
     };
-    // What is asked of the store may stand before `keys` or at the end; only there all of it is known.
+    // Settings of the store may stand before `keys` or at the end. Only the innermost command knows all of them.
     let value = |name| {
         let outer = matches.get_one::<String>(name);
         outer.or_else(|| innermost.and_then(|matches| matches.try_get_one::<String>(name).ok().flatten()))
@@ -69,7 +64,6 @@ pub fn parse(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -
     Ok(Arguments { action, flags: flags.collect() })
 }
 
-/// What the arguments want done about keys.
 fn keys_action(matches: &ArgMatches) -> Option<keys::Command> {
     let (name, asked) = matches.subcommand_matches("keys")?.subcommand()?;
     let text = |argument: &str| asked.get_one::<String>(argument).cloned().unwrap_or_default();
@@ -85,17 +79,15 @@ fn keys_command() -> Command {
     let id = Arg::new("id").value_name("ID").required(true);
     Command::new("keys")
         .about("Make, list and revoke API keys for /v1, while the server runs or not; for more, keys --help")
-        .after_help(
-            "They are kept where the server keeps everything: give the settings of the store as the server gets them.",
-        )
+        .after_help("Keys are kept in the server's store: set DATA_DIR or REDIS_URL as the server has them.")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .subcommands([
             Command::new("create")
-                .about("Make a key and print it, this once")
+                .about("Make a key and print it; it cannot be printed again")
                 .arg(name.help("Who it is for; keys of one name are one user")),
-            Command::new("list").about("The id, name and time of every key that was made"),
+            Command::new("list").about("List id, name and time of every key"),
             Command::new("revoke").about("Delete a key").arg(id.help("Its id, as `keys list` prints it")),
         ])
 }
@@ -104,7 +96,7 @@ fn command() -> Command {
     let switch = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
     let actions = [
         switch("check")
-            .help("Validate the settings, reach the store and the model server, say what was found; exit 0 or 1"),
+            .help("Validate the settings, reach the store and the model server, print the result; exit 0 or 1"),
         switch("health").help("Ask the running server whether it is alive; exit 0 or 1").conflicts_with("check"),
     ];
     let settings = settings::GROUPS.iter().flat_map(|group| {

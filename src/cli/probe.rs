@@ -19,7 +19,7 @@ pub fn is_alive(address: SocketAddr) -> io::Result<()> {
     stream.read_exact(&mut start)?;
     match start.ends_with(b" 200") {
         true => Ok(()),
-        false => Err(io::Error::other("the server answers, and does not say that it is alive")),
+        false => Err(io::Error::other("the server answers, but not that it is alive")),
     }
 }
 
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_is_not_alive() {
+    fn no_server_is_not_alive() {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         is_alive(address).unwrap_err();
     }

@@ -1,4 +1,4 @@
-//! Who may use the SDK door: keys by name, held as their SHA-256 only.
+//! API keys by name, held as their SHA-256 only.
 
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -9,20 +9,19 @@ use crate::domain::hex;
 /// The least a key must have, in characters.
 const MIN_KEY_CHARS: usize = 20;
 
-/// The owner of what is done at an open door, so that no key may have its name.
+/// The owner of requests without a key while `/v1` is open. No key may have this name.
 pub const LOCAL: &str = "local";
 
-/// What a key may be called, for a sentence that refuses another name.
+/// Completes an error about a name that is not allowed.
 pub const KEY_NAMES: &str = "up to 64 letters, digits, - or _, and not with \"local\"";
 
-/// Whether a key may be called this.
 #[must_use]
 pub fn is_key_name(name: &str) -> bool {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     (1..=64).contains(&name.len()) && plain && name != LOCAL
 }
 
-/// What is kept of a key.
+/// What is kept of a key in place of its text.
 #[must_use]
 pub fn key_hash(text: &[u8]) -> [u8; 32] {
     Sha256::digest(text).into()
@@ -42,7 +41,7 @@ impl ApiKeys {
     /// Reads `name:key` or bare keys. Two keys of one name are one owner, so that a key can be changed without a gap.
     ///
     /// # Errors
-    /// Where a part is no key; the sentence quotes none.
+    /// When a part is not a key. The error quotes none of them.
     pub(super) fn read<'a>(parts: impl Iterator<Item = &'a str>) -> Result<Self, ConfigError> {
         let mut keys: Vec<ApiKey> = Vec::new();
         for part in parts {
@@ -55,19 +54,17 @@ impl ApiKeys {
         Ok(Self(keys))
     }
 
-    /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The id of the key with this text. It takes as long for a key that is nearly right as for one that is not.
+    /// The id of the key with this text, in a time that does not depend on how much of it is right.
     #[must_use]
     pub fn id_of(&self, text: &[u8]) -> Option<&str> {
         let hash = key_hash(text);
@@ -143,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_and_not_quoted() {
+    fn an_invalid_key_is_refused_and_not_quoted() {
         let canary = "canary-canary-canary-canary";
         for wrong in [
             "short-canary".to_owned(),

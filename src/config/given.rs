@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{ConfigError, settings};
 
-/// Settings as text. Names that are not ours, and values that are empty, are left out.
+/// Settings as text, without unknown names and empty values.
 #[derive(Clone, Default)]
 pub struct Given(HashMap<&'static str, String>);
 
@@ -51,7 +51,6 @@ impl Given {
         }
     }
 
-    /// What was given for `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
@@ -62,7 +61,6 @@ impl Given {
         self.get(name).unwrap_or_else(|| settings::find(name).map_or("", |setting| setting.default))
     }
 
-    /// A number within `range`.
     pub(super) fn number<T>(&self, name: &str, range: RangeInclusive<T>) -> Result<T, ConfigError>
     where
         T: FromStr + PartialOrd + std::fmt::Display,
@@ -73,7 +71,6 @@ impl Given {
         })
     }
 
-    /// A length of time within `range`.
     pub(super) fn duration(&self, name: &str, range: RangeInclusive<Duration>) -> Result<Duration, ConfigError> {
         let text = self.text(name);
         parse_duration(text).filter(|duration| range.contains(duration)).ok_or_else(|| {
@@ -85,7 +82,7 @@ impl Given {
         })
     }
 
-    /// One of a few words, in any case.
+    /// One of a few words, in upper or lower case.
     pub(super) fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Result<T, ConfigError> {
         let text = self.text(name);
         let chosen = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));

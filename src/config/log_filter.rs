@@ -1,14 +1,14 @@
-//! `LOG_LEVEL`: who may say how much.
+//! `LOG_LEVEL`: what is logged at which level, by target.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// Our own targets begin with this.
 const OURS: &str = env!("CARGO_CRATE_NAME");
 
-/// What other crates may say at most: below it they may quote what they carry.
+/// The most detail that other crates may log. Below it they may quote message text and keys.
 const OTHERS_AT_MOST: LevelFilter = LevelFilter::INFO;
 
-/// Reads `LOG_LEVEL`: a level, then `target=level` pairs, by commas. `None` where it is something else.
+/// Reads `LOG_LEVEL`: a level, then `target=level` pairs, by commas. `None` when it is anything else.
 #[must_use]
 pub(crate) fn parse_filter(text: &str) -> Option<Targets> {
     let mut parts = text.split(',').map(str::trim);
@@ -26,7 +26,7 @@ pub(crate) fn parse_filter(text: &str) -> Option<Targets> {
     Some(filter)
 }
 
-/// Words only: the library would take numbers, and nothing, too.
+/// Words only, although the library also accepts numbers and the empty string.
 fn parse_level(word: &str) -> Option<LevelFilter> {
     let is_word = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic());
     is_word.then(|| word.parse().ok())?
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_filter_is_refused() {
+    fn an_invalid_filter_is_refused() {
         for good in ["off", "INFO", "info, openai_backend::turn = debug", "warn,hyper=error"] {
             assert!(parse_filter(good).is_some(), "{good:?}");
         }

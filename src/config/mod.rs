@@ -41,40 +41,31 @@ pub struct ConfigError(String);
 pub struct Config {
     /// How strict to be (`APP_ENV`).
     pub app_env: AppEnv,
-    /// Where to listen (`HOST`).
     pub host: IpAddr,
     /// Where to listen (`PORT`); 0 for any free port.
     pub port: u16,
     /// The folder for files (`DATA_DIR`); it may not exist yet.
     pub data_dir: PathBuf,
-    /// Where everything is kept.
     pub store: StoreConfig,
-    /// Which model server answers.
     pub upstream: UpstreamConfig,
-    /// How long to wait for it.
     pub upstream_limits: UpstreamLimits,
-    /// What a chat is, where a request leaves it open.
+    /// Defaults and limits of chats.
     pub chat: ChatConfig,
     /// Who may use the SDK door (`API_KEYS`).
     pub api_keys: ApiKeys,
-    /// Cookies and their secrets.
     pub session: SessionConfig,
-    /// Who may call from a browser.
     pub web: WebConfig,
-    /// What one client may take.
     pub limits: ServerLimits,
     /// How long the events of an ended turn are kept (`RESUME_WINDOW`).
     pub resume_window: Duration,
     /// What becomes of a turn whose server died (`ON_CRASH`).
     pub on_crash: OnCrash,
-    /// What is logged.
     pub log: LogConfig,
-    /// What no setting changes.
+    /// Times that no setting changes.
     pub pace: Pace,
 }
 
 impl Config {
-    /// Where to listen.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.host, self.port)
@@ -95,15 +86,14 @@ impl Config {
         }
     }
 
-    /// Whether the SDK door takes requests without a key while the store has none either: there is none here, and nobody
-    /// else can reach it. A public URL says that somebody can, through a proxy on this machine.
+    /// Whether the SDK door takes requests without a key while the store has none either: API_KEYS has
+    /// none, and other machines cannot reach it. With a public URL they can, through a proxy on this machine.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.api_keys.is_empty() && self.host.is_loopback() && self.web.production_url.is_none()
     }
 }
 
-/// How strict to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppEnv {
     /// Starts with nothing set.
@@ -112,7 +102,7 @@ pub enum AppEnv {
     Production,
 }
 
-/// What becomes of a turn whose server died.
+/// What becomes of a turn whose server died (`ON_CRASH`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnCrash {
     /// It runs again, once.
@@ -121,7 +111,6 @@ pub enum OnCrash {
     Interrupt,
 }
 
-/// Where everything is kept.
 #[derive(Debug, Clone)]
 pub enum StoreConfig {
     /// In a file in the data folder.
@@ -139,15 +128,11 @@ pub enum StoreConfig {
     },
 }
 
-/// Which model server answers.
 #[derive(Debug, Clone)]
 pub enum UpstreamConfig {
-    /// The built-in demo model.
     Demo {
-        /// The pause between two words of a stream.
         word_delay: Duration,
     },
-    /// The OpenAI API.
     OpenAi {
         /// [`OPENAI_BASE_URL`], or another URL at OpenAI.
         base_url: Url,
@@ -178,12 +163,11 @@ pub struct UpstreamLimits {
     pub max_retries: u32,
 }
 
-/// What a chat is, where a request leaves it open.
+/// Defaults of requests that set less, and their limits.
 #[derive(Debug, Clone)]
 pub struct ChatConfig {
     /// One of `allowed_models`.
     pub default_model: String,
-    /// The system prompt.
     pub default_system_prompt: String,
     /// 0 to 2.
     pub temperature: f64,
@@ -203,20 +187,17 @@ pub struct ChatConfig {
     pub max_wait: Duration,
 }
 
-/// Cookies and their secrets.
 #[derive(Debug, Clone)]
 pub struct SessionConfig {
     /// At least one. The first signs, all verify.
     pub secrets: Vec<SecretSlice<u8>>,
     /// How long a session lasts without use.
     pub max_age: Duration,
-    /// The cookie's `SameSite`.
     pub same_site: SameSite,
     /// Whether browsers reach this server over https, so that cookies are `Secure`.
     pub https: bool,
 }
 
-/// A cookie's `SameSite`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SameSite {
     /// Sent on navigation from other sites, not on their requests.
@@ -227,16 +208,13 @@ pub enum SameSite {
     None,
 }
 
-/// Who may call from a browser.
 #[derive(Debug, Clone)]
 pub struct WebConfig {
     /// Origins as browsers write them: lower case, without a default port, without a slash at the end.
     pub cors_origins: Vec<String>,
-    /// The public URL of this server.
     pub production_url: Option<Url>,
 }
 
-/// What one client may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerLimits {
     /// Largest request body, in bytes.
@@ -257,14 +235,14 @@ pub struct ServerLimits {
 
 impl ServerLimits {
     /// The connections that fit when the process may have `open_files` files open (`ulimit -n`): a quarter is left to the
-    /// model server, the store and the log, so that a full house can still be served.
+    /// model server, the store and the log, so that the server works with all connections taken.
     #[must_use]
     pub fn connections_within(&self, open_files: usize) -> usize {
         self.max_connections.min(open_files / 4 * 3).max(1)
     }
 }
 
-/// Times that promises hang on, so that no setting changes them; tests, which cannot wait that long, do.
+/// Times that promises depend on, so that no setting changes them; tests shorten them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// How long a turn stays its server's without a sign of life.
@@ -285,22 +263,18 @@ impl Default for Pace {
     }
 }
 
-/// What is logged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogConfig {
     /// A level, then `target=level` pairs, by commas.
     pub level: String,
     /// The same, read: other crates are kept to `info`.
     pub filter: Targets,
-    /// How a line looks.
     pub format: LogFormat,
 }
 
-/// How a line of the log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
     Text,
-    /// One object a line, for programs.
+    /// One object a line.
     Json,
 }

@@ -1,10 +1,9 @@
-//! Which models may go to the bill.
+//! Which models requests may name.
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::ConfigError;
 
-/// The names that requests may use.
 #[derive(Debug, Clone)]
 pub struct AllowedModels {
     patterns: Vec<String>,
@@ -16,7 +15,7 @@ impl AllowedModels {
     /// choice.
     ///
     /// # Errors
-    /// Where a pattern is none.
+    /// When a pattern cannot be parsed.
     pub fn new(patterns: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, ConfigError> {
         let patterns: Vec<String> = patterns.into_iter().map(Into::into).collect();
         let mut set = GlobSetBuilder::new();
@@ -32,13 +31,12 @@ impl AllowedModels {
         Ok(Self { patterns, set })
     }
 
-    /// Whether a request may name this model.
     #[must_use]
     pub fn allows(&self, name: &str) -> bool {
         self.set.is_match(name)
     }
 
-    /// What is allowed, as it was written, for people.
+    /// As they were written.
     #[must_use]
     pub fn patterns(&self) -> &[String] {
         &self.patterns
@@ -63,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_is_none_is_refused() {
+    fn an_unreadable_pattern_is_refused() {
         let error = AllowedModels::new(["gpt-[4"]).unwrap_err();
         assert!(error.to_string().starts_with("ALLOWED_MODELS holds the unreadable pattern \"gpt-[4\""), "{error}");
     }

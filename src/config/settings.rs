@@ -3,13 +3,12 @@
 /// One setting. It is an environment variable, a line of `.env` and, unless it is a secret, a `--flag`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
-    /// The environment variable.
     pub name: &'static str,
-    /// What stands in for a missing value; empty where there is none, or where it follows from other settings.
+    /// Empty where there is none, or where it follows from other settings.
     pub default: &'static str,
-    /// One line for a person, without a full stop.
+    /// One line, without a full stop.
     pub help: &'static str,
-    /// Never printed, and no flag: arguments can be read by everyone on the machine.
+    /// Never printed, and has no flag: every user of the machine can read a program's arguments.
     pub secret: bool,
 }
 
@@ -21,10 +20,8 @@ impl Setting {
     }
 }
 
-/// Settings that belong together, under a heading.
 #[derive(Debug, Clone, Copy)]
 pub struct Group {
-    /// The heading.
     pub title: &'static str,
     /// In the order in which they are listed everywhere.
     pub settings: &'static [Setting],
@@ -38,7 +35,6 @@ const fn secret(name: &'static str, help: &'static str) -> Setting {
     Setting { name, default: "", help, secret: true }
 }
 
-/// Every setting there is.
 pub const GROUPS: &[Group] = &[
     Group {
         title: "Server",
@@ -66,7 +62,7 @@ pub const GROUPS: &[Group] = &[
             ),
             plain("SYSTEM_PROMPT", "You are a helpful AI assistant.", "System prompt of requests that send none"),
             plain("TEMPERATURE", "0.95", "Temperature of requests that set none, 0 to 2"),
-            plain("MAX_TOKENS", "1000", "Most tokens an answer may have, where the request sets no number"),
+            plain("MAX_TOKENS", "1000", "Most tokens of an answer, where the request sets no limit"),
             plain("MAX_TOKENS_LIMIT", "16000", "Most tokens that a request may ask for"),
             plain(
                 "HISTORY_MAX_TOKENS",
@@ -81,7 +77,7 @@ pub const GROUPS: &[Group] = &[
         settings: &[
             plain("UPSTREAM_CONNECT_TIMEOUT", "5s", "Longest wait for a connection"),
             plain("UPSTREAM_FIRST_TOKEN_TIMEOUT", "1m", "Longest wait for the first token of a stream"),
-            plain("UPSTREAM_IDLE_TIMEOUT", "30s", "Longest silence in the middle of a stream"),
+            plain("UPSTREAM_IDLE_TIMEOUT", "30s", "Longest pause in the middle of a stream"),
             plain("UPSTREAM_PLAIN_TIMEOUT", "1m", "Longest wait for an answer that is not streamed"),
             plain("UPSTREAM_MAX_RETRIES", "3", "Most retries of a call, all before its first byte, 0 to 10"),
         ],
@@ -90,7 +86,7 @@ pub const GROUPS: &[Group] = &[
         title: "SDKs",
         settings: &[secret(
             "API_KEYS",
-            "Keys for /v1 besides those of `keys create`, as name:key or key, by commas; with none, open on a loopback HOST only",
+            "Keys for /v1 besides those of `keys create`: name:key or key, comma-separated; without any, open on a loopback HOST only",
         )],
     },
     Group {
@@ -99,7 +95,7 @@ pub const GROUPS: &[Group] = &[
             plain("REDIS_URL", "", "redis:// or rediss:// URL; keeps everything there instead of in SQLite"),
             plain("REDIS_USER", "", "User name, where it is not in the URL"),
             secret("REDIS_PASSWORD", "Password, where it is not in the URL"),
-            plain("REDIS_KEY_PREFIX", "openai-backend:", "What every key begins with"),
+            plain("REDIS_KEY_PREFIX", "openai-backend:", "Prefix of every key"),
         ],
     },
     Group {
@@ -140,9 +136,9 @@ pub const GROUPS: &[Group] = &[
                 "10s",
                 "How long a stream's HTTP status is held back for the model's first event",
             ),
-            plain("SHUTDOWN_GRACE", "30s", "How long running turns may go on after SIGTERM"),
+            plain("SHUTDOWN_GRACE", "30s", "How long running turns may continue after SIGTERM"),
             plain("RESUME_WINDOW", "1h", "How long the events of an ended turn are kept"),
-            plain("ON_CRASH", "rerun", "What becomes of a turn whose server died: rerun it once, or interrupt it"),
+            plain("ON_CRASH", "rerun", "What happens to a turn whose server died: rerun it once, or interrupt it"),
         ],
     },
     Group {
@@ -163,7 +159,6 @@ pub fn all() -> impl Iterator<Item = &'static Setting> {
     GROUPS.iter().flat_map(|group| group.settings)
 }
 
-/// The setting with this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Setting> {
     all().find(|setting| setting.name == name)

@@ -1,4 +1,4 @@
-//! The settings as they are in force, for people: secrets are only ever "set".
+//! The settings as they are in force, for `--check`. Secrets are shown as "set".
 
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
@@ -6,7 +6,7 @@ use url::Url;
 use super::given::show_duration;
 use super::{AppEnv, Config, LogFormat, OnCrash, SameSite, StoreConfig, UpstreamConfig, settings};
 
-/// What stands for a secret that is there.
+/// Shown in place of a secret.
 const SET: &str = "(set)";
 
 impl Config {

@@ -19,7 +19,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What requests use that name no model, where nobody says otherwise.
+/// The model of requests that name none, where DEFAULT_MODEL is unset.
 const OPENAI_DEFAULT_MODEL: &str = "gpt-3.5-turbo";
 const DEMO_MODEL: &str = "demo";
 

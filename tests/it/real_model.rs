@@ -12,7 +12,7 @@ use crate::process::{on_both_stores, resume, turn_of};
 use crate::support::process::Program;
 use crate::support::sse::{Event, text_of};
 
-/// Long enough to install it on a slow line, where nobody has yet.
+/// Long enough to install it on a slow line, where it is missing.
 const STARTS_WITHIN: Duration = Duration::from_secs(300);
 
 pub struct RealModel {
@@ -38,7 +38,7 @@ impl RealModel {
     }
 }
 
-/// `counted_here`: whether a part of the figures is an estimate, because nobody could tell them.
+/// `counted_here`: whether a part of the figures is an estimate, because the server did not tell them.
 #[track_caller]
 fn is_whole(answer: &Value, counted_here: bool) {
     assert_eq!(answer["role"], "assistant", "{answer}");

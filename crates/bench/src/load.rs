@@ -24,7 +24,7 @@ pub struct Load {
     pub turns_a_session: usize,
     /// The text of a right answer.
     pub expected: Arc<str>,
-    /// Nobody begins another turn after this long.
+    /// No user begins another turn after this long.
     pub time: Duration,
 }
 

@@ -60,7 +60,7 @@ impl Process {
 
     /// Starts a Redis of its own that keeps nothing on disk.
     pub fn start_redis(folder: &Path) -> Result<Self, Failure> {
-        // Somebody else may take the port in between; then the process ends, and the run fails with its reason.
+        // Another program may take the port in between; then the process ends, and the run fails with its reason.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let port = address.port().to_string();
         let child = Command::new("redis-server")

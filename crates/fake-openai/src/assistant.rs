@@ -79,7 +79,7 @@ impl Memory {
     }
 }
 
-/// The outputs of tools that came after the last word of anybody else.
+/// The outputs of tools that came after the last other message.
 fn new_outputs(request: &RecordedRequest) -> Vec<String> {
     let conversation = request.conversation();
     let newest_first = conversation.into_iter().rev().take_while(|(role, _)| role == "tool");

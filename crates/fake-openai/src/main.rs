@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> std::io::Result<()> {
     let mut runtime = match options.threads {
-        // One thread wakes nobody: the cheapest neighbour for what is being measured.
+        // One thread, so that it takes as little as possible from the server that is measured.
         1 => tokio::runtime::Builder::new_current_thread(),
         threads => {
             let mut builder = tokio::runtime::Builder::new_multi_thread();

@@ -10,7 +10,7 @@ use crate::steps::{LineEnd, Step};
 /// The largest piece of a huge line that exists in memory.
 const PIECE: usize = 64 * 1024;
 
-/// What a cut event begins with; nobody can parse it.
+/// What a cut event begins with; no client can parse it.
 const HALF_EVENT: &str = r#"data: {"id":"chatcmpl-fake","object":"chat.completion.chu"#;
 
 #[derive(Clone, Debug)]

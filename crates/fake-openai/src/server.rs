@@ -98,7 +98,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The server's hold on its port.
 pub(crate) enum Port {
     Listening(JoinHandle<()>),
-    /// Bound but not listening: connections are refused, and nobody else can take the port.
+    /// Bound but not listening: connections are refused, and no other program can take the port.
     Held(TcpSocket),
     /// Between the two.
     Changing,

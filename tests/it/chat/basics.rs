@@ -132,7 +132,7 @@ async fn a_session_may_have_more_conversations() {
     assert!(again["content"].as_str().unwrap().contains("In another"));
     assert_eq!(ada.history().await.len(), 2);
     assert_eq!(ada.get(&format!("/chat?conversationId={id}")).await.ok().as_array().unwrap().len(), 4);
-    eve.say("I am somebody else").await.ok();
+    eve.say("I am another person").await.ok();
     for path in [id, "conv_00000000000000000000000000000000"] {
         let told = eve.post("/chat", &json!({"prompt": "x", "conversationId": path})).await;
         assert_eq!(told.failed(404), "not_found");

@@ -1,4 +1,4 @@
-//! Somebody on the line between a client and the server, who takes answers away.
+//! A proxy between a client and the server that takes answers away.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

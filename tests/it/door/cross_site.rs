@@ -249,7 +249,7 @@ async fn preflights_name_the_origin_or_nothing() {
 }
 
 #[tokio::test]
-async fn without_a_list_nobody_else_is_allowed() {
+async fn without_a_list_no_other_origin_is_allowed() {
     let server = TestServer::demo().await;
     let answer = from(&server, "http://localhost:5173", Method::GET, "/chat").await;
     assert_no_cors(&answer);

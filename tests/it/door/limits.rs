@@ -107,7 +107,7 @@ async fn a_body_that_breaks_off_is_no_turn() {
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
     let server = TestServer::demo().await;
-    // Nothing of the body is sent: whoever waits for it would wait for BODY_TIMEOUT.
+    // Nothing of the body is sent: waiting for it would take BODY_TIMEOUT.
     for length in ["1048577", "1073741824", "9223372036854775807"] {
         let mut socket = Raw::connect(&server).await;
         let since = Instant::now();

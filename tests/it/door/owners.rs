@@ -1,4 +1,4 @@
-//! Nobody's ids open anything for anybody else; unknown and forbidden look alike (P18).
+//! One owner's ids open nothing for another; unknown and forbidden look alike (P18).
 
 use std::sync::Arc;
 
@@ -127,17 +127,17 @@ async fn ids_of(client: &Client) -> Ids {
 #[tokio::test]
 async fn anothers_ids_look_unknown_on_every_route() {
     let server = TestServer::demo().await;
-    let (ada, eve, nobody) = (server.client(), server.client(), server.client());
+    let (ada, eve, newcomer) = (server.client(), server.client(), server.client());
     let hers = ids_of(&ada).await;
     let main = Ids::said(&ada.say("In the main one").await.ok());
-    eve.say("I am somebody else").await.ok();
+    eve.say("I am another person").await.ok();
     let zeros = |prefix: &str| format!("{prefix}{}", "0".repeat(32));
     let unknown = Ids::new(zeros("conv_"), zeros("turn_"), zeros("msg_"));
     let document = server.client().get("/openapi.json").await.ok();
     let doors = doors(&document, &hers);
     assert!(doors.len() >= 16, "{doors:?}");
     for door in &doors {
-        for stranger in [&eve, &nobody] {
+        for stranger in [&eve, &newcomer] {
             let expected = shape(&knock(stranger, door, &unknown).await);
             assert_eq!(expected.0, 404, "{door:?}: {expected:?}");
             assert!(!expected.1.contains(&"set-cookie".to_owned()), "{expected:?}");
@@ -166,11 +166,11 @@ async fn ones_own_ids_open_every_route() {
 }
 
 #[tokio::test]
-async fn a_made_up_main_conversation_is_nobodys() {
+async fn a_made_up_main_conversation_is_unknown() {
     let server = TestServer::demo().await;
     let eve = server.client();
     eve.say("Hi").await.ok();
-    // An id of the right shape that nobody has cannot be claimed by naming it.
+    // An unused id of the right shape cannot be claimed by naming it.
     let id = format!("conv_{}", "1".repeat(32));
     assert_eq!(eve.post("/chat", &json!({"prompt": "x", "conversationId": id})).await.failed(404), "not_found");
     assert_eq!(eve.get(&format!("/chat?conversationId={id}")).await.failed(404), "not_found");

@@ -1,4 +1,4 @@
-//! For whoever runs the server: health, the line at `/`, and the documentation.
+//! For operators: health, the line at `/`, and the documentation.
 
 use std::collections::HashSet;
 

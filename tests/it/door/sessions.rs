@@ -162,7 +162,7 @@ async fn logging_out_ends_a_running_stream_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn logging_out_twice_or_by_a_stranger_harms_nobody() {
+async fn logging_out_twice_or_by_a_stranger_harms_no_one_else() {
     let server = TestServer::demo().await;
     let (ada, eve) = (server.client(), server.client());
     ada.say("one").await.ok();

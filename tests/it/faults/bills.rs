@@ -73,7 +73,7 @@ async fn no_other_model_goes_to_the_bill() {
 }
 
 #[tokio::test]
-async fn towards_openai_only_its_chat_models_are_allowed_when_nobody_says_otherwise() {
+async fn towards_openai_only_its_chat_models_are_allowed_by_default() {
     let server = Setup::default().set("OPENAI_API_KEY", KEY).start().await;
     let browser = server.client();
     for model in ["dall-e-3", "text-embedding-3-small", "whisper-1", "davinci-002", "llama-3"] {

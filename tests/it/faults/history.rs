@@ -145,7 +145,7 @@ async fn remember(rig: &Rig, browser: &Client, messages: usize) -> usize {
 }
 
 #[tokio::test]
-async fn a_turn_at_ten_thousand_stored_messages_loads_and_sends_no_more_than_at_a_hundred_and_freezes_nobody() {
+async fn a_turn_at_ten_thousand_stored_messages_loads_and_sends_no_more_than_at_a_hundred_and_freezes_no_other() {
     for kept in BOTH {
         let rig = Rig::with(kept, &[("HISTORY_MAX_TOKENS", "1000")]).await;
         let browser = rig.server.client();
@@ -161,7 +161,7 @@ async fn a_turn_at_ten_thousand_stored_messages_loads_and_sends_no_more_than_at_
         assert!(rig.fake.last().body.len() <= sent * 13 / 10, "{kept:?}: {} bytes", rig.fake.last().body.len());
         assert!(remember(&rig, &browser, 0).await <= loaded * 13 / 10, "{kept:?}");
         assert!(loaded < 100, "{kept:?}: {loaded} items were loaded");
-        // While a turn of the long conversation runs, somebody else's begins, runs and ends.
+        // While a turn of the long conversation runs, another owner's begins, runs and ends.
         let gate = Gate::new();
         rig.fake.push(Reply::text("slow").then_wait(&gate));
         let mut long = browser.stream(&json!({"prompt": "Take your time"})).await;

@@ -1,5 +1,5 @@
 //! The order of things on the way to the disk (P1): what the system calls of the running server say. Power cannot be cut
-//! in a test; that the log is synced before anybody hears `completed` can be seen.
+//! in a test; that the log is synced before a client hears `completed` can be seen.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ fn is_send(line: &str) -> bool {
 }
 
 #[tokio::test]
-async fn an_answer_is_on_the_disk_before_anybody_is_told_that_it_is_complete() {
+async fn an_answer_is_on_the_disk_before_its_client_is_told_that_it_is_complete() {
     let fake = FakeOpenAi::start().await;
     let program = Program::towards(&fake.base_url());
     let file: PathBuf = program.folder().join("trace");

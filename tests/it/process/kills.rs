@@ -162,7 +162,7 @@ impl Check<'_> {
     async fn session(&self, session: &mut Session) {
         let browser = session.browser.at(self.url);
         if browser.cookie().is_none() {
-            // Killed before the first answer's first byte: nobody was promised anything.
+            // Killed before the first answer's first byte: no client was promised anything.
             return;
         }
         eventually("every turn comes to an end", async || {
@@ -176,7 +176,7 @@ impl Check<'_> {
         self.records(&browser, &session.turns).await;
     }
 
-    /// Whoever was cut off reads on, or sends the same again.
+    /// A client that was cut off reads on, or sends the same again.
     async fn come_back(&self, browser: &Client, seen: &mut Seen) {
         match seen.turn.clone() {
             Some(turn) => {
@@ -234,7 +234,7 @@ impl Check<'_> {
                 _ => panic!("{} is there {} times", seen.prompt, asked.len()),
             }
         }
-        assert_eq!(told.len(), seen.len(), "there are turns that nobody asked for: {records:?}");
+        assert_eq!(told.len(), seen.len(), "there are turns that no client asked for: {records:?}");
     }
 
     fn whole_or_marked(&self, told: &Told) {

@@ -18,15 +18,15 @@ const BOUND: Duration = Duration::from_secs(5);
 /// Every route that needs the store, all at once: each is refused within the bound. `doomed` asks to be deleted, which
 /// Redis may do when it goes on, as it may with everything that it had before it stalled.
 async fn all_are_refused_in_time(server: &Process, browser: &Client, doomed: &Client) {
-    let nobody = server.client();
+    let newcomer = server.client();
     let asks = [
         (browser, Method::POST, "/chat", json!({"prompt": "plain"})),
         (browser, Method::POST, "/chat", json!({"prompt": "streamed", "stream": true})),
-        (&nobody, Method::POST, "/chat", json!({"prompt": "from a new session"})),
+        (&newcomer, Method::POST, "/chat", json!({"prompt": "from a new session"})),
         (browser, Method::GET, "/chat", json!(null)),
         (browser, Method::GET, "/chat/turns", json!(null)),
         (doomed, Method::DELETE, "/chat", json!(null)),
-        (&nobody, Method::GET, "/health/ready", json!(null)),
+        (&newcomer, Method::GET, "/health/ready", json!(null)),
     ];
     join_all(asks.iter().map(async |(browser, method, path, body)| {
         let asked = Instant::now();

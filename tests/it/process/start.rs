@@ -186,8 +186,8 @@ async fn a_redis_that_refuses_or_is_not_there_is_one_sentence_without_the_passwo
     refused(&program.clone().set("REDIS_PASSWORD", CANARY).run(&[]).await, &["REDIS_PASSWORD"]);
     refused(&program.run(&[]).await, &["REDIS_PASSWORD"]);
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let nobody = format!("redis://:{CANARY}@127.0.0.1:{port}");
-    refused(&Program::bare().set("REDIS_URL", &nobody).run(&[]).await, &["REDIS_URL", &port.to_string()]);
+    let unreachable = format!("redis://:{CANARY}@127.0.0.1:{port}");
+    refused(&Program::bare().set("REDIS_URL", &unreachable).run(&[]).await, &["REDIS_URL", &port.to_string()]);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Somebody who asks, listens, leaves, comes back anywhere, cancels, and asks again when there was no answer.
+//! A client that asks, listens, leaves, comes back anywhere, cancels, and asks again when there was no answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -184,7 +184,7 @@ impl Person<'_> {
                 self.world.wrong(&format!("P4: {} never got the end of {turn}", self.name));
                 return;
             }
-            // A disconnect ends such a turn; whoever comes back would only hear of it.
+            // A disconnect ends such a turn; a client that comes back would only hear of it.
             on_leave = None;
             self.pause(800).await;
             (server, reader) = self.comes_back(question, &turn, after).await;

@@ -95,7 +95,7 @@ impl Interceptor for Way {
         self.tasks.spawn("notices on their way", async move {
             while let Ok(notice) = told.recv().await {
                 if !sky.strikes(|weather| weather.loses_notices) {
-                    // Nobody hears it once its server has gone.
+                    // It is lost when its server has gone.
                     let _ = pass_on.send(notice);
                 }
             }

@@ -21,7 +21,7 @@ use crate::support::dice::Dice;
 
 const RUNS: u64 = 1_500;
 
-/// Longer, in virtual time, than anything here takes unless somebody waits for ever.
+/// Longer, in virtual time, than anything here takes unless a client waits for ever.
 const STUCK: Duration = Duration::from_secs(1_800);
 
 /// Plays one schedule; gives what happened, line by line, and what should not have.
@@ -37,7 +37,7 @@ fn play(seed: u64) -> (Vec<String>, Result<(), String>) {
             check::history(&world).await;
         });
         if played.await.is_err() {
-            world.wrong("somebody waits for ever");
+            world.wrong("a client waits for ever");
         }
         world.verdict()
     })

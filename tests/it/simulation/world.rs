@@ -108,7 +108,7 @@ pub struct Story {
     pub prompt: String,
     pub events: BTreeMap<u64, Event>,
     pub end: Option<End>,
-    /// Somebody was told that it is cancelled.
+    /// A client was told that it is cancelled.
     pub cancelled: bool,
 }
 
@@ -232,7 +232,7 @@ impl World {
         }
     }
 
-    /// Somebody was shown this event: it must be what everybody sees, and be stored.
+    /// A client was shown this event: it must be what every client sees, and be stored.
     pub fn shown(&self, who: &str, turn: &TurnId, numbered: &Numbered) {
         let mut stories = self.stories.lock().unwrap();
         let story = stories.get_mut(turn).expect("a turn that was accepted");

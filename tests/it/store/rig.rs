@@ -32,7 +32,7 @@ pub const AMPLE: Budget = Budget { tokens: 1_000_000, fixed_tokens: 0, whole: fa
 pub enum Time {
     /// By hand.
     Manual(Arc<ManualClock>),
-    /// By itself: the store expires things by a clock that nobody here can move. One [`Rig::unit_ms`] is this long.
+    /// By itself: the store expires things by a clock that tests cannot move. One [`Rig::unit_ms`] is this long.
     #[allow(dead_code, reason = "for stores that expire things by themselves")]
     Real { unit_ms: i64 },
 }
@@ -284,7 +284,7 @@ impl Rig {
     }
 }
 
-/// Somebody with a conversation.
+/// An owner with a conversation.
 pub struct Caller {
     pub place: Place,
     session_minted: AtomicBool,
@@ -295,12 +295,12 @@ impl Caller {
         Self { place: Place { owner, conversation }, session_minted: AtomicBool::new(false) }
     }
 
-    /// Whoever is at `place`.
+    /// The owner and conversation of `place`.
     pub fn at(place: Place) -> Self {
         Self { place, session_minted: AtomicBool::new(false) }
     }
 
-    /// A browser that nobody has seen before.
+    /// A browser that was not here before.
     pub fn browser() -> Self {
         let key = SessionKey::of_secret(&SystemIds.secret());
         let conversation = key.main_conversation();

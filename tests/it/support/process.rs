@@ -95,7 +95,7 @@ impl Program {
 
     /// Starts it, and waits until it listens.
     pub async fn start(&self) -> Process {
-        // Files, not pipes: what was said survives the program, and nobody has to keep reading.
+        // Files, not pipes: output survives the program, and needs no reader.
         let output = |name: &str| File::create(self.folder().join(name)).unwrap();
         let child = self.command().stdout(output("stdout")).stderr(output("stderr")).spawn().unwrap();
         let mut process = Process { url: String::new(), program: self.clone(), child };

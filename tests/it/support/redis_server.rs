@@ -30,7 +30,7 @@ impl RedisServer {
         let dir = tempfile::tempdir().unwrap();
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
         for _ in 0..20 {
-            // Somebody else may take the port in between; then the next one is tried.
+            // Another program may take the port in between; then the next one is tried.
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let mut child = spawn(port, &dir, &args);
             if answers(port, &mut child) {
@@ -76,7 +76,7 @@ impl RedisServer {
         client.get_multiplexed_async_connection().await.unwrap()
     }
 
-    /// Stops the process where it is: its sockets stay open, and nobody answers.
+    /// Stops the process where it is: its sockets stay open, and do not answer.
     pub fn pause(&self) {
         self.signal("STOP");
     }
@@ -137,7 +137,7 @@ impl Process {
     }
 
     fn end(&mut self) {
-        // The guard first, since the server's id may be somebody else's afterwards.
+        // The guard first, since the server's id may be another process's afterwards.
         for child in [&mut self.guard, &mut self.server] {
             let _ = child.kill();
             child.wait().unwrap();

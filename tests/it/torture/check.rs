@@ -98,7 +98,7 @@ fn judge(exchange: &Exchange, kept: Option<&Kept>, calls: &[String], turn: Optio
                 say(format!("P6: kept is {kept:?}"));
             }
         }
-        // Nobody was told how it ended, and it may have gone on since.
-        (Told::Nothing, _) => say("nobody was ever told how it ended".to_owned()),
+        // Its client was not told how it ended, and it may have gone on since.
+        (Told::Nothing, _) => say("its client was never told how it ended".to_owned()),
     }
 }

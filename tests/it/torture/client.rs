@@ -1,4 +1,4 @@
-//! Somebody who wants answers, whatever happens, and remembers what they were told.
+//! A client that wants answers, whatever happens, and remembers what it was told.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::support::sse::{Event, EventStream};
 /// A request is repeated, and a turn come back to, for so long.
 const PATIENCE: Duration = Duration::from_secs(50);
 
-/// How somebody's question ended, as they were told.
+/// How a question ended, as its client was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     Completed(String),

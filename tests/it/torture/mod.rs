@@ -24,10 +24,10 @@ use crate::support::redis_server::RedisServer;
 
 const CLIENTS: usize = 50;
 
-/// Of each store, where nobody says otherwise; what is under way then takes as long again at most.
+/// Of each store, by default; what is under way then takes as long again at most.
 const SECONDS: u64 = 20;
 
-/// The longest that anybody may wait for an answer once all is well: a lease, and a look for what it left.
+/// The longest that a client may wait for an answer once all is well: a lease, and a look for what it left.
 const SETTLES_WITHIN: Duration = Duration::from_secs(60);
 
 /// What happened, for the summary.
@@ -87,7 +87,7 @@ async fn torture(store: &str, programs: Vec<Program>, redis: Option<RedisServer>
     let chaos = servers.suffer(Dice::new(dice.throw(u64::MAX)), until);
     let both = async { tokio::join!(living, chaos) };
     let limit = Duration::from_secs(seconds) + SETTLES_WITHIN;
-    let (people, servers) = tokio::time::timeout(limit, both).await.expect("nobody waits for ever");
+    let (people, servers) = tokio::time::timeout(limit, both).await.expect("no client waits for ever");
     let settled = Instant::now();
     let said = said.lock().unwrap().clone();
     let wrong = check::all(&people, &said, &servers).await;

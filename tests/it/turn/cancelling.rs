@@ -150,7 +150,7 @@ async fn a_reader_may_have_seen_less_than_is_kept_and_never_more(ground: Ground)
         assert_eq!(stopped["status"], "cancelled");
         let stored = client.history().await.pop().unwrap().1;
         assert_eq!(stored, format!("w0 {shown}"));
-        // Passes that nobody used are for nobody.
+        // Passes that were not used open nothing.
         eventually("the passes are used", async || {
             let mut drain = std::pin::pin!(gate.wait());
             futures::poll!(&mut drain).is_pending()

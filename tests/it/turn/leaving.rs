@@ -59,14 +59,14 @@ async fn where_asked_the_turn_ends_with_its_client(ground: Ground) {
     }
 }
 
-async fn whoever_leaves_the_line_is_not_begun(ground: Ground) {
+async fn a_client_that_leaves_the_queue_is_not_begun(ground: Ground) {
     let (gate, never) = (Gate::new(), Gate::new());
     // Its server may notice a moment too late that the client has left; then the turn ends before it has said anything.
     let script = Script::new({
         let (gate, never) = (gate.clone(), never.clone());
         move |_, prompt| match prompt {
             "hello" => vec![say("Hello.")],
-            "left" => vec![wait(&never), say("For nobody.")],
+            "left" => vec![wait(&never), say("For no reader.")],
             _ => halves(&gate),
         }
     });
@@ -115,6 +115,6 @@ async fn a_client_that_heard_the_end_leaves_nothing_behind(ground: Ground) {
 on_every_store! {
     by_default_the_turn_goes_on,
     where_asked_the_turn_ends_with_its_client,
-    whoever_leaves_the_line_is_not_begun,
+    a_client_that_leaves_the_queue_is_not_begun,
     a_client_that_heard_the_end_leaves_nothing_behind,
 }

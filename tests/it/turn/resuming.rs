@@ -145,8 +145,8 @@ async fn bad_cursors_and_strangers_are_refused(ground: Ground) {
             let answer = client.send(client.request(Method::GET, &path).header("last-event-id", bad)).await;
             assert_eq!(answer.failed(400), "invalid_cursor", "{bad:?}");
         }
-        let nobody = Client::new(url);
-        for who in [&stranger, &nobody] {
+        let newcomer = Client::new(url);
+        for who in [&stranger, &newcomer] {
             assert_eq!(who.get(&path).await.failed(404), "not_found");
             assert_eq!(who.post(&format!("/chat/turns/{turn}/cancel"), &json!({})).await.failed(404), "not_found");
         }

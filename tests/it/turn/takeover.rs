@@ -133,7 +133,7 @@ async fn where_set_it_ends_as_interrupted(ground: Ground) {
     assert_eq!(script.calls_for("x"), 1);
 }
 
-async fn a_stop_that_nobody_was_there_to_hear_counts(ground: Ground) {
+async fn a_stop_that_no_server_was_there_to_hear_counts(ground: Ground) {
     let gate = Gate::new();
     let script = second_time(&gate, Vec::new);
     let one = ground.start(hurried(&script)).await;
@@ -141,7 +141,7 @@ async fn a_stop_that_nobody_was_there_to_hear_counts(ground: Ground) {
     let (live, turn) = begin(&client, "x").await;
     one.crash().await;
     drop(live);
-    // It is there before anybody may take the turn over, and after the server that would have heard it.
+    // It is there before any server may take the turn over, and after the server that would have heard it.
     let asked = ground.store().await.request_cancel(&owner_of(&client), &TurnId::parse(&turn).unwrap()).await;
     assert_eq!(asked.unwrap(), CancelRequest::Requested);
     let other = ground.start(hurried(&script)).await;
@@ -149,7 +149,7 @@ async fn a_stop_that_nobody_was_there_to_hear_counts(ground: Ground) {
     let mut stream = resume(&client, &turn, 2).await;
     assert_eq!(stream.rest().await.pop().unwrap().name, "error");
     assert_eq!(record(&client, &turn).await["status"], "cancelled");
-    assert_eq!(script.calls_for("x"), 1, "nothing is spent on what nobody wants");
+    assert_eq!(script.calls_for("x"), 1, "nothing is spent on what no client wants");
     assert_eq!(client.history().await[3].1, "Half ", "what was shown is kept");
 }
 
@@ -201,11 +201,11 @@ async fn a_stalled_server_is_fenced(ground: Ground) {
         reader.expect("restarted").await;
         assert_eq!(reader.expect("delta").await.data["content"], "Another ");
         if ends_meanwhile {
-            // The old one has its whole answer ready, for nobody.
+            // The old one has its whole answer ready, too late.
             gate.open();
         }
         wall.gate.open();
-        // Whoever still reads from the old one gets what really goes on.
+        // Readers of the old one get what really goes on.
         live.expect("restarted").await;
         assert_eq!(live.expect("delta").await.data["content"], "Another ");
         again.open();
@@ -237,7 +237,7 @@ async fn a_server_that_takes_its_own_turn_over_can_still_stop_it(ground: Ground)
     wall.gate.open();
     live.expect("restarted").await;
     assert_eq!(live.expect("delta").await.data["content"], "Another ");
-    assert_eq!(script.left(), 1, "the first attempt's answer is left: it is for nobody");
+    assert_eq!(script.left(), 1, "the first attempt's answer is left: no reader gets it");
     let stopped = super::cancel(&client, &turn).await;
     assert_eq!(stopped["status"], "cancelled");
     assert_eq!(live.rest().await.pop().unwrap().name, "error");
@@ -249,7 +249,7 @@ on_every_store! {
     a_crashed_servers_turn_runs_again_elsewhere,
     a_turn_runs_again_only_once,
     where_set_it_ends_as_interrupted,
-    a_stop_that_nobody_was_there_to_hear_counts,
+    a_stop_that_no_server_was_there_to_hear_counts,
 }
 
 mod shared {

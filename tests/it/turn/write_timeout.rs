@@ -1,4 +1,4 @@
-//! P14: a reader that stops reading costs no memory to speak of, slows nobody, is cut, and can come back.
+//! P14: a reader that stops reading costs no memory to speak of, slows no other, is cut, and can come back.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,7 +73,7 @@ async fn it_is_cut_and_can_come_back(ground: Ground) {
     assert_eq!(again.last(), rest.last());
 }
 
-async fn a_hundred_of_them_slow_nobody(ground: Ground) {
+async fn a_hundred_of_them_slow_no_other_turn(ground: Ground) {
     let gate = Gate::new();
     let script = long_winded(&gate);
     // These are never cut.
@@ -108,7 +108,7 @@ fn is_open(server: u16, client: u16) -> bool {
     table.lines().any(|line| line.contains(&ends))
 }
 
-/// What this process has in memory; other tests are in it, too, so it is a figure to print, not to hold against anybody.
+/// What this process has in memory; other tests are in it, too, so the figure is printed and not checked.
 fn resident_kb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -120,7 +120,7 @@ on_every_store! {
 }
 
 mod readers {
-    use super::a_hundred_of_them_slow_nobody;
+    use super::a_hundred_of_them_slow_no_other_turn;
     // What readers cost has nothing to do with the store.
-    crate::on_store! { memory, a_hundred_of_them_slow_nobody, }
+    crate::on_store! { memory, a_hundred_of_them_slow_no_other_turn, }
 }

@@ -38,7 +38,7 @@ impl Sdk {
         Self { client: Client::new(url), key: Some(KEY.to_owned()) }
     }
 
-    /// Somebody else.
+    /// Another owner.
     pub fn other(url: &str) -> Self {
         Self { client: Client::new(url), key: Some(OTHER_KEY.to_owned()) }
     }
@@ -182,7 +182,7 @@ impl Live {
         check_event(&event.data);
         let number = event.data["sequence_number"].as_u64().unwrap();
         if event.name == "error" {
-            // It is no part of the response: whoever goes on after its number misses nothing.
+            // It is no part of the response: a reader that goes on after its number misses nothing.
             assert_eq!(Some(number), self.last.or(Some(0)), "{event:?}");
         } else {
             assert_eq!(number, self.last.map_or(0, |last| last + 1), "{event:?}");

@@ -158,7 +158,7 @@ pub async fn go_with_their_owner(rig: &Rig) {
             assert_eq!(rig.peer.documents(owner, kind, query(Some("one"), true, 10)).await.unwrap(), None);
         }
     }
-    // Whoever comes back under the same name has none.
+    // A session that comes back under the same name has none.
     rig.turn(&one.again(), "hi").await;
     assert_eq!(all(rig, &one, KINDS[0]).await, []);
     assert_eq!(all(rig, &bystander, KINDS[1]).await, [kept]);

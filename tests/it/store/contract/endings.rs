@@ -70,7 +70,7 @@ pub async fn assert_all_writes_refused(rig: &Rig, remains: &Remains) {
     }
 }
 
-/// Whoever has this session's name from now on finds nothing of the old one.
+/// A new session of this name finds nothing of the old one.
 async fn assert_nothing_is_left(rig: &Rig, who: &Caller) {
     let (store, owner) = (&rig.store, &who.place.owner);
     assert_eq!(store.window(&who.place, AMPLE).await.unwrap(), []);

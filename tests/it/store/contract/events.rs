@@ -91,7 +91,7 @@ pub async fn are_told_of(rig: &Rig) {
     let who = Caller::browser();
     let begin = rig.begin(&who);
     let fence = rig.started(&begin).await.fence;
-    // Somebody reads the turn on another instance, which is when a store may begin to tell.
+    // A reader follows the turn on another instance, which is when a store may begin to tell.
     rig.peer.read_events(&who.place.owner, &begin.turn, 0, 10).await.unwrap();
     let mut notices = rig.peer.notices();
     rig.store.finish_turn(rig.finish(&begin, fence, 2, "hi")).await.unwrap();

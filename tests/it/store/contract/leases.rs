@@ -9,7 +9,7 @@ use openai_backend::store::{AppendEvents, Appended, BeginTurn, Begun, Finished};
 
 use crate::store::rig::{Caller, DAY_MS, Rig, texts};
 
-/// A turn whose server is gone: its lease has ended, and whoever asks next is another instance.
+/// A turn whose server is gone: its lease has ended, and the next to ask is another instance.
 async fn abandoned(rig: &Rig, who: &Caller) -> (BeginTurn, u64) {
     let begin = BeginTurn { lease_ms: rig.unit_ms(), ..rig.begin(who) };
     let fence = rig.started(&begin).await.fence;

@@ -25,7 +25,7 @@ use self::ops::{Op, Use, ops};
 use super::responses::answer;
 use crate::store::rig::{AMPLE, Caller, DAY_MS, Rig, notes, texts};
 
-/// Who of the people names a conversation that is somebody else's.
+/// Which owner names a conversation that is another's.
 const INTRUDER: usize = 1;
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 
@@ -89,7 +89,7 @@ impl Play {
             Op::Finish { .. } => self.finish(op).await,
             Op::Release { turn } => self.release(turn).await,
             Op::Adopt => self.adopt().await,
-            // Whether an id that somebody else has can be minted anew is left open.
+            // Whether an id that another owner has can be minted anew is left open.
             Op::Create { who: INTRUDER, .. } => {}
             Op::Pass { hours } => {
                 // A store that goes by its own time is asked the same without the waiting.

@@ -146,7 +146,7 @@ pub async fn take_a_key_over_to_remember_it(rig: &Rig) {
         let fence = rig.started(&older).await.fence;
         let refused = with_role(KeyRole::Remember, &who, "body");
         let busy = Begun::Busy { running: older.turn.clone(), orphaned: false };
-        assert_eq!(rig.store.begin_turn(refused).await.unwrap(), busy, "it joins nobody");
+        assert_eq!(rig.store.begin_turn(refused).await.unwrap(), busy, "it joins no other");
         rig.store.finish_turn(rig.finish(&older, fence, 2, "hi")).await.unwrap();
         let joined = rig.peer.begin_turn(with_role(KeyRole::Join, &who, "body")).await.unwrap();
         let conversation = who.place.conversation.clone();

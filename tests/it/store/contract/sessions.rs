@@ -86,7 +86,7 @@ pub async fn deleted_leave_nothing(rig: &Rig) {
         assert_unknown(rig, &elsewhere, &running).await;
         assert_eq!(rig.store.turns(&bystander.place, 10).await.unwrap().unwrap().len(), 1);
 
-        // Whoever comes back under the same name begins from nothing: no history, no key, no running turn.
+        // A session that comes back under the same name begins from nothing: no history, no key, no running turn.
         let session = match who.place.owner {
             Owner::Session(_) => SessionUse::Create(DAY_MS),
             Owner::ApiKey(_) => SessionUse::None,

@@ -44,7 +44,7 @@ async fn a_reader_elsewhere_is_told_of_each_write() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_was_busy_elsewhere_is_told_when_it_is_free() {
+async fn an_instance_that_found_it_busy_is_told_when_it_is_free() {
     let rig = rig_on(RedisServer::shared()).await;
     for who in [Caller::browser(), Caller::program()] {
         let begin = rig.begin(&who);
@@ -152,7 +152,7 @@ async fn an_index_full_of_leftovers_is_tidied() {
     leftovers.arg(0).arg("what is this").arg(0).arg("");
     leftovers.arg(0).arg(format!("1 {} {conversation} {tag}", done.turn));
     leftovers.arg(0).arg(format!("7 {} {conversation} {tag}", running.turn));
-    leftovers.arg(0).arg(format!("1 {} {conversation} k:somebody else", running.turn));
+    leftovers.arg(0).arg(format!("1 {} {conversation} k:another owner", running.turn));
     for i in 0..300 {
         leftovers.arg(0).arg(format!("1 turn_{i} {conversation} {tag}"));
     }

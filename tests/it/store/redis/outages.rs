@@ -1,4 +1,4 @@
-//! P9: a Redis that stalls, dies, comes back, is full, or is somebody's replica.
+//! P9: a Redis that stalls, dies, comes back, is full, or is a replica.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -99,7 +99,7 @@ async fn assert_recovers(rig: &Rig, since: Instant) {
     }
 }
 
-/// Connections of anybody but whoever asks.
+/// Connections other than the one that asks.
 async fn connections(server: &RedisServer) -> usize {
     let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut server.admin().await).await.unwrap();
     clients.lines().filter(|line| !line.contains("cmd=client")).count()
@@ -122,7 +122,7 @@ async fn a_stalled_server_gives_bounded_failures_and_is_back_in_five_seconds() {
 
     server.pause();
     let paused = Instant::now();
-    // Thousands of calls that nobody answers neither pile up nor wait longer.
+    // Thousands of calls without an answer neither pile up nor wait longer.
     let started = Instant::now();
     let crowd = join_all((0..20_000).map(|_| rig.store.history(&who.place, None, 10, 0))).await;
     assert!(crowd.iter().all(|answer| matches!(answer, Err(StoreError::Unavailable(_)))));

@@ -1,4 +1,4 @@
-//! The database while a server uses it, for whoever puts a document beside it.
+//! The database while a server uses it, for a process that puts a document beside it.
 
 use std::fs;
 use std::path::Path;
@@ -72,7 +72,7 @@ async fn both_may_write_at_once() {
     let stored = futures::future::try_join_all(puts).await.unwrap();
     assert!(stored.into_iter().all(|stored| stored));
     assert_eq!(ids(&*rig.store).await.len(), 100);
-    // Whoever goes last may be either.
+    // Either may be the last.
     rig.store.close().await;
     assert_eq!(ids(&other).await.len(), 100);
 }

@@ -61,7 +61,7 @@ async fn unknown(sdk: &Sdk, path: &str) {
     assert!(errors.iter().all(|error| *error == errors[0]), "{errors:?}");
 }
 
-async fn somebody_elses_is_like_none(ground: Ground) {
+async fn another_owners_is_like_none(ground: Ground) {
     let fake = FakeOpenAi::start().await;
     let server = ground.start(over(&fake)).await;
     let (sdk, other) = (Sdk::new(&server.url), Sdk::other(&server.url));
@@ -171,7 +171,7 @@ async fn what_is_wrong_is_named_and_nothing_is_made(ground: Ground) {
 
 on_every_store! {
     a_conversation_is_made_described_and_deleted,
-    somebody_elses_is_like_none,
+    another_owners_is_like_none,
     they_are_listed_newest_first_in_pages,
     what_is_wrong_is_named_and_nothing_is_made,
 }

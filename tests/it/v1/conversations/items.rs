@@ -145,7 +145,7 @@ async fn what_is_removed_is_gone_for_everybody(ground: Ground) {
     }
     seen.reverse();
     assert_eq!(seen, left);
-    // The model hears no more of it than anybody else.
+    // The model gets no more of it than clients do.
     sdk.respond(json!({"model": "m", "input": "Well?", "conversation": conversation})).await;
     let told: Vec<String> = fake.last().conversation().into_iter().map(|(_, text)| text).collect();
     assert_eq!(told, ["1", "2", "3", "5", "6", "7", "Well?"]);

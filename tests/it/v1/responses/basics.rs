@@ -56,7 +56,7 @@ async fn every_answer_names_its_request() {
 
 /// Which form an answer has is for the body to say, not for `Accept`.
 #[tokio::test]
-async fn nobody_asks_what_a_client_accepts() {
+async fn an_accept_header_changes_nothing() {
     let rig = Rig::new().await;
     let sdk = rig.sdk();
     for accept in ["application/json", "*/*", "text/event-stream", "text/html"] {

@@ -1,4 +1,4 @@
-//! Chains of responses: they go on, branch, and are forgotten, whoever else goes on from the same one.
+//! Chains of responses: they go on, branch, and are forgotten, also when others go on from the same one.
 
 use std::collections::BTreeSet;
 
@@ -48,7 +48,7 @@ async fn fifty_links_are_one_history(ground: Ground) {
     // A response's own input is what was new in it.
     let own = sdks[0].input_items(id(&links[30])).await;
     assert_eq!((own.len(), &own[0]["content"][0]["text"]), (1, &json!("30")));
-    assert_eq!(sdks[0].get("/v1/conversations").await.ok()["data"], json!([]), "a chain is nobody's conversation");
+    assert_eq!(sdks[0].get("/v1/conversations").await.ok()["data"], json!([]), "a chain is no listed conversation");
 }
 
 /// None of them waits, and none hears of the others.
@@ -81,7 +81,7 @@ async fn many_go_on_from_the_same_one_at_once(ground: Ground) {
 }
 
 /// The one before has just told its end, and the next one is asked for in the same moment.
-async fn whoever_is_told_the_end_can_go_on_at_once(ground: Ground) {
+async fn a_client_that_is_told_the_end_can_go_on_at_once(ground: Ground) {
     let fake = FakeOpenAi::start().await;
     let server = ground.start(over(&fake)).await;
     let sdk = Sdk::new(&server.url);
@@ -113,7 +113,7 @@ async fn what_cannot_be_gone_on_from_says_why(ground: Ground) {
     live.rest().await;
     elsewhere.respond(after(&running, "now")).await;
     assert_eq!(told(&fake), ["Hi", "Half and half", "now"]);
-    // Of somebody else's, of one that was not stored, of one that is gone, and of one that never was, the same is said.
+    // Of another owner's, of one that was not stored, of one that is gone, and of one that never was, the same is said.
     let gone = sdk.respond(ask("gone")).await;
     sdk.delete(&format!("/v1/responses/{}", id(&gone))).await.ok();
     let unstored = sdk.respond(json!({"model": "m", "input": "x", "store": false})).await;
@@ -198,7 +198,7 @@ async fn one_that_was_cut_short_can_be_gone_on_from(ground: Ground) {
     assert_eq!(told(&fake), ["one", "Hello from the fake.", "seven"]);
 }
 
-/// What is said after a response in somebody's conversation is not said in that conversation.
+/// What is said after a response in a conversation is not said in that conversation.
 async fn going_on_from_a_conversations_response_leaves_the_conversation_alone(ground: Ground) {
     let fake = FakeOpenAi::start().await;
     let server = ground.start(over(&fake)).await;
@@ -325,7 +325,7 @@ on_every_store! {
     a_branch_shows_its_own_past,
     fifty_links_are_one_history,
     many_go_on_from_the_same_one_at_once,
-    whoever_is_told_the_end_can_go_on_at_once,
+    a_client_that_is_told_the_end_can_go_on_at_once,
     what_cannot_be_gone_on_from_says_why,
     a_history_that_does_not_fit_is_refused_or_cut,
     one_that_was_cut_short_can_be_gone_on_from,

@@ -224,7 +224,7 @@ async fn a_conversation_changes_doors(ground: Ground) {
     assert_eq!(text(&page.response(&turn).await), "Here.");
     page.respond(after(&json!({"id": turn}), "again")).await;
     assert_eq!(fake.last().conversation(), pairs(&[("user", "Where?"), ("assistant", "Here."), ("user", "again")]));
-    // Nobody else sees any of it.
+    // No other owner sees any of it.
     let stranger = Sdk::new(&pair.one.url);
     assert_eq!(
         failed(&stranger.get(&format!("/v1/conversations/{conversation}")).await, 404)["code"],

@@ -172,7 +172,7 @@ async fn references_stand_for_what_was_said() {
 }
 
 #[tokio::test]
-async fn references_to_what_nobody_here_said_are_not_found() {
+async fn references_to_unknown_items_are_not_found() {
     let rig = Rig::new().await;
     let theirs = Sdk::other(&rig.server.url).respond(ask("canary: theirs")).await;
     let unstored = rig.respond(json!({"model": "m", "input": "canary", "store": false})).await;

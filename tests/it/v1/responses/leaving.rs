@@ -24,7 +24,7 @@ async fn what_is_stored_goes_on_without_its_client(ground: Ground) {
     gate.open();
     let events = rest.rest().await;
     assert_eq!(text(&events.last().unwrap()["response"]), "Half and half");
-    // A plain one, too, although nobody knows its id but a conversation.
+    // A plain one, too, although its id is known to a conversation only.
     let conversation = sdk.conversation(json!([])).await;
     let gate = Gate::new();
     fake.push(Reply::text("Whole").wait_first(&gate));

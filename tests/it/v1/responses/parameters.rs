@@ -126,7 +126,7 @@ fn numbers() -> Vec<Case> {
             json!({"max_completion_tokens": 17, "max_tokens": none}),
             json!({"max_output_tokens": 17}),
         ),
-        // Half of what the smallest models in use take, where nobody says anything.
+        // Half of what the smallest models in use take, where nothing is set.
         Case(json!({}), json!({"max_tokens": 4_096}), json!({"max_output_tokens": null})),
         shown_only(json!({"metadata": {"a": "b"}, "max_tool_calls": 3, "truncation": "auto"})),
         Case(json!({"service_tier": "auto"}), json!({"service_tier": none}), json!({"service_tier": "default"})),

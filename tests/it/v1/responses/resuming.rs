@@ -94,8 +94,8 @@ async fn a_response_in_the_making_is_read_on_from_anywhere(ground: Ground) {
     }
 }
 
-/// Whoever asked for it does not have to read it: its events are there from the first one on.
-async fn a_background_response_is_streamed_to_whoever_comes_for_it(ground: Ground) {
+/// Its client does not have to read it: its events are there from the first one on.
+async fn a_background_response_is_streamed_to_any_later_reader(ground: Ground) {
     let fake = FakeOpenAi::start().await;
     let pair = ground.two(|| over(&fake)).await;
     let sdk = Sdk::new(&pair.one.url);
@@ -139,7 +139,7 @@ async fn bad_cursors_are_refused(ground: Ground) {
     }
 }
 
-/// When its events are gone there is still the whole, which is told anew, but to nobody who saw a part of it.
+/// When its events are gone there is still the whole, which is told anew, but not to a reader that saw a part of it.
 async fn when_the_window_has_ended_the_whole_is_still_there(ground: Ground) {
     let fake = FakeOpenAi::start().await;
     let pair = ground.two(|| over(&fake).set("RESUME_WINDOW", "1s")).await;
@@ -175,7 +175,7 @@ async fn when_the_window_has_ended_the_whole_is_still_there(ground: Ground) {
 on_every_store! {
     a_response_that_is_over_is_read_on_from_anywhere,
     a_response_in_the_making_is_read_on_from_anywhere,
-    a_background_response_is_streamed_to_whoever_comes_for_it,
+    a_background_response_is_streamed_to_any_later_reader,
     bad_cursors_are_refused,
     when_the_window_has_ended_the_whole_is_still_there,
 }

@@ -42,7 +42,7 @@ async fn a_chain_that_is_not_stored_lives_with_its_socket() {
     let second = socket.respond(go_on.clone()).await;
     let asked = rig.fake.last().json.clone();
     assert_eq!((asked["messages"].as_array().unwrap().len(), &asked["messages"][0]["content"]), (3, &json!("one")));
-    // Nobody else has it: neither the store nor another socket.
+    // Neither the store nor another socket has it.
     for response in [&first, &second] {
         let path = format!("/v1/responses/{}", response["id"].as_str().unwrap());
         assert_eq!(failed(&rig.get(&path).await, 404)["code"], "response_not_found");

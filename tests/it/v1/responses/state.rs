@@ -44,7 +44,7 @@ async fn input_tokens_count_all_that_would_be_sent() {
     let again = json!({"model": "m", "input": referred["input"], "previous_response_id": response["id"]});
     let alone = json!({"model": "m", "previous_response_id": response["id"]});
     assert_eq!(tokens(&rig, again).await, tokens(&rig, alone).await, "what is there already is not counted twice");
-    assert_eq!(rig.fake.calls(), 1, "counting asks nobody");
+    assert_eq!(rig.fake.calls(), 1, "counting asks no model");
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn what_was_cut_down_goes_on_as_if_it_were_whole() {
     let again = rig.post("/v1/responses/compact", &body).await.ok();
     check(Spec::OpenAi, "CompactResource", &again);
     assert!(rig.told().iter().any(|(_, text)| text.contains("Her name is Ada.")));
-    // A compaction of somebody else's says nothing here, and breaks nothing.
+    // Another server's compaction says nothing here, and breaks nothing.
     let foreign = json!([{"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAAA not ours"}, {"role": "user", "content": "Hi"}]);
     rig.respond(json!({"model": "m", "input": foreign})).await;
     assert_eq!(rig.told(), pairs(&[("user", "Hi")]));

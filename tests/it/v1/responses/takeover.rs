@@ -1,4 +1,4 @@
-//! A response whose server died is made again, and whoever reads on is told; one whose server stops can be read on elsewhere.
+//! A response whose server died is made again, and its readers are told; one whose server stops can be read on elsewhere.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ async fn a_crash_is_told_and_the_new_answer_follows(ground: Ground) {
         fake.wait_for_calls(calls + 2, SOON).await;
         let sdk = sdk.at(&other.url);
         let mut late = sdk.resume(&id, Some(seen)).await;
-        // What had been shown is closed: the text was whole, of the call nobody knows.
+        // What had been shown is closed: the text was whole, of the call that is unknown.
         let closed = late.until("response.output_item.done").await;
         assert_eq!(
             (&closed["item"]["type"], &closed["item"]["status"]),
@@ -125,7 +125,7 @@ async fn a_plain_one_is_joined_after_the_crash(ground: Ground) {
     assert_eq!(fake.calls(), 2, "the lost one, and its second attempt");
 }
 
-/// SIGTERM: whoever reads is told to come back, and misses nothing.
+/// SIGTERM: readers are told to come back, and miss nothing.
 async fn a_server_that_stops_sends_its_readers_elsewhere(ground: Ground) {
     let fake = FakeOpenAi::start().await;
     let setup = || hurried(&fake).set("SHUTDOWN_GRACE", "200ms");
@@ -145,7 +145,7 @@ async fn a_server_that_stops_sends_its_readers_elsewhere(ground: Ground) {
     let new = ground.start(setup()).await;
     let sdk = sdk.at(&new.url);
     let after = rest[0]["sequence_number"].as_u64();
-    assert_eq!(after, seen, "whoever goes by the last number goes on where it was");
+    assert_eq!(after, seen, "a reader that goes by the last number goes on where it was");
     let events = sdk.resume(&id, after).await.rest().await;
     let last = &events.last().unwrap()["response"];
     assert_eq!((&last["status"], text(last).as_str()), (&json!("completed"), "Once more."));

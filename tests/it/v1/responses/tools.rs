@@ -217,7 +217,7 @@ async fn images_that_a_function_gave_are_shown_to_the_model() {
     assert!(shown[0]["text"].as_str().unwrap().contains('a'), "{messages}");
 }
 
-/// Whether a call was whole nobody can say; nobody is to answer it.
+/// Whether a call was whole is unknown, so clients are not to answer it.
 #[tokio::test]
 async fn a_call_that_was_cut_is_not_answered() {
     let rig = Rig::new().await;
@@ -250,7 +250,7 @@ async fn a_call_that_the_limit_cut_bricks_nothing() {
         assert_eq!((&cut["status"], &cut["output"][1]["status"]), (&json!("incomplete"), &json!("incomplete")));
         rig.respond(json!({"model": "m", "input": "Go on.", "conversation": conversation})).await;
         assert_eq!(outline(&rig.fake), ["user \"Call.\"", "assistant \"See:\"", "user \"Go on.\""]);
-        // Whoever answers it all the same is heard.
+        // An answer to it is taken all the same.
         rig.respond(json!({"model": "m", "input": [output("a", "42")], "previous_response_id": cut["id"]})).await;
         assert!(rig.told().last().unwrap().1.contains("42"), "{:?}", rig.told());
     }

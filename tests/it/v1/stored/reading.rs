@@ -1,4 +1,4 @@
-//! Kept completions listed, read, described and deleted, by whom they belong to and by nobody else.
+//! Kept completions listed, read, described and deleted, by their owner and no other.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -153,7 +153,7 @@ async fn metadata_is_replaced_and_a_completion_deleted() {
     assert_eq!(left, [json!(ids[1])]);
 }
 
-/// Every route that takes an id, for somebody.
+/// Every route that takes an id, as one client asks it.
 fn doors(client: &Client, key: Option<&str>, id: &str) -> Vec<RequestBuilder> {
     let request = |method: Method, path: String| {
         let request = client.request(method, &path);
@@ -181,7 +181,7 @@ async fn anothers_ids_look_unknown() {
     let server = setup.start().await;
     let (ada, eve, program) = (server.client(), server.client(), server.client());
     ada.say("I am here").await.ok();
-    eve.say("I am somebody else").await.ok();
+    eve.say("I am another person").await.ok();
     let hers = told(&ada.post(PATH, &kept(false)).await, false);
     let webs = program.send(program.json(PATH, &kept(true)).bearer_auth(KEY)).await;
     let webs = told(&webs, true);
