@@ -137,6 +137,7 @@ impl From<Next> for ApiError {
                 "The turn's events are no longer kept; its message is in the history.",
             ),
             Next::Unknown => Self::not_found("There is no such turn."),
+            Next::Gone => Self::from(&Fault::new(FaultKind::ConversationGone, "the conversation was deleted")),
             Next::Failed(error) => error.into(),
             Next::Events(_) | Next::Done => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The turn ended without an end.")

@@ -63,6 +63,16 @@ pub trait Documents: Send + Sync + 'static {
     /// where the owner is a session that is unknown or has expired.
     async fn put_document(&self, owner: &Owner, kind: DocumentKind, document: Document) -> Result<bool, StoreError>;
 
+    /// Replaces the JSON of a document that is there, in one step: one that is deleted at the same moment stays deleted.
+    /// Durable when this answers. False where this owner has no such one.
+    async fn update_document(
+        &self,
+        owner: &Owner,
+        kind: DocumentKind,
+        id: &str,
+        json: String,
+    ) -> Result<bool, StoreError>;
+
     /// A document; `None` where this owner has no such one.
     async fn document(&self, owner: &Owner, kind: DocumentKind, id: &str) -> Result<Option<Document>, StoreError>;
 

@@ -343,7 +343,8 @@ pub trait Store: Conversations + Documents {
     /// The items that a turn's attempt needs, as [`Started::history`]: for a turn that is taken over.
     async fn window(&self, place: &Place, budget: Budget) -> Result<Vec<StoredItem>, StoreError>;
 
-    /// Renews a session, and with it all that it owns; false where it is unknown or expired.
+    /// Renews a session, and with it all that it owns; false where it is unknown or expired. Where the store takes no writes
+    /// at present, but can be read, a session that lives is left as it is, since what only reads is not to fail for that.
     async fn renew_session(&self, owner: &Owner, max_age_ms: i64, now_ms: i64) -> Result<bool, StoreError>;
 
     /// Deletes an owner's session, conversations, turns, events, keys and documents. Nothing of it remains. Deleting what is not

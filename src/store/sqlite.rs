@@ -35,7 +35,7 @@ use self::begin::Begin;
 use self::expiry::{DeleteOwner, SweepEvents, SweepKeys, SweepSessions};
 use self::fail::Fail;
 use self::readers::Readers;
-use self::sessions::Renew;
+use self::sessions::{Renew, session_expiry};
 use self::turns::{Adopt, Append, Cancel, Finish, Release};
 use self::writer::{Operation, Writer};
 use super::{
@@ -204,7 +204,12 @@ impl Store for Sqlite {
     }
 
     async fn renew_session(&self, owner: &Owner, max_age_ms: i64, now_ms: i64) -> Result<bool, StoreError> {
-        self.writer.submit(Renew { owner: owner.clone(), max_age_ms, now_ms }).await
+        let renewed = self.writer.submit(Renew { owner: owner.clone(), max_age_ms, now_ms }).await;
+        let Err(error @ (StoreError::Full(_) | StoreError::Unavailable(_))) = renewed else { return renewed };
+        let owner = owner.clone();
+        let expiry = self.readers.read(move |db| session_expiry(db, &owner, now_ms)).await?;
+        tracing::warn!(%error, "a session is not renewed");
+        Ok(expiry.flatten().is_some())
     }
 
     async fn delete_owner(&self, owner: &Owner) -> Result<(), StoreError> {

@@ -18,6 +18,8 @@ pub struct Reader {
     owner: Owner,
     turn: TurnId,
     after: u64,
+    /// Whether the turn was there when this last looked.
+    known: bool,
     source: Source,
 }
 
@@ -39,8 +41,10 @@ pub enum Next {
     Stalled,
     /// The turn has ended, and its events are no longer kept.
     Expired,
-    /// There is no such turn any more.
+    /// There is no such turn of this owner.
     Unknown,
+    /// The turn, or its owner, was deleted while it was read.
+    Gone,
     /// The store could not be read.
     Failed(StoreError),
 }
@@ -59,7 +63,8 @@ impl Reader {
             Some(hub) => Source::from(hub),
             None => Source::Store,
         };
-        Self { inner, owner, turn, after, source }
+        let known = matches!(source, Source::Here(..));
+        Self { inner, owner, turn, after, known, source }
     }
 
     /// The turn that is read.
@@ -139,14 +144,17 @@ impl Reader {
         }
     }
 
-    async fn look_stored(&self) -> Option<Next> {
-        Some(match self.inner.store.read_events(&self.owner, &self.turn, self.after, hub::PORTION).await {
+    async fn look_stored(&mut self) -> Option<Next> {
+        let page = self.inner.store.read_events(&self.owner, &self.turn, self.after, hub::PORTION).await;
+        self.known |= matches!(page, Ok(EventsPage::Events { .. }));
+        Some(match page {
             Ok(EventsPage::Events { events, .. }) if !events.is_empty() => {
                 Next::Events(hub::portion(events.into_iter().map(Arc::new)))
             }
             Ok(EventsPage::Events { status: TurnStatus::Running, .. }) => return None,
             Ok(EventsPage::Events { .. }) => Next::Done,
             Ok(EventsPage::Expired) => Next::Expired,
+            Ok(EventsPage::Unknown) if self.known => Next::Gone,
             Ok(EventsPage::Unknown) => Next::Unknown,
             Err(error) => Next::Failed(error),
         })

@@ -36,6 +36,12 @@ impl Rows {
         }
     }
 
+    fn update(&mut self, owner: &Owner, kind: DocumentKind, id: &str, json: String) -> bool {
+        let rows = self.0.get_mut(&(owner.clone(), kind));
+        let found = rows.and_then(|rows| rows.iter_mut().find(|row| row.id == id));
+        found.map(|row| row.json = json).is_some()
+    }
+
     fn remove(&mut self, owner: &Owner, kind: DocumentKind, id: &str) -> bool {
         let Some(rows) = self.0.get_mut(&(owner.clone(), kind)) else { return false };
         let before = rows.len();
@@ -54,6 +60,18 @@ impl Documents for Memory {
             state.documents.put(owner, kind, document);
         }
         Ok(lives)
+    }
+
+    async fn update_document(
+        &self,
+        owner: &Owner,
+        kind: DocumentKind,
+        id: &str,
+        json: String,
+    ) -> Result<bool, StoreError> {
+        let now_ms = self.clock.now_ms();
+        let mut state = self.state();
+        Ok(state.session_lives(owner, now_ms) && state.documents.update(owner, kind, id, json))
     }
 
     async fn document(&self, owner: &Owner, kind: DocumentKind, id: &str) -> Result<Option<Document>, StoreError> {

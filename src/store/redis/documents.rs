@@ -40,6 +40,22 @@ impl Documents for Redis {
         Ok(codec::number(&self.connection.call(Again::Yes, make).await?)? == 1)
     }
 
+    async fn update_document(
+        &self,
+        owner: &Owner,
+        kind: DocumentKind,
+        id: &str,
+        json: String,
+    ) -> Result<bool, StoreError> {
+        let base = self.keys.documents_base(owner);
+        let make = |_| {
+            let mut call = SCRIPTS.update_document.call(&[base.session(), base.documents()], 256 + json.len());
+            call.arg(is_session(owner)).arg(kind.as_str()).arg(id).arg(&json);
+            Request::One(call)
+        };
+        Ok(codec::number(&self.connection.call(Again::Yes, make).await?)? == 1)
+    }
+
     async fn document(&self, owner: &Owner, kind: DocumentKind, id: &str) -> Result<Option<Document>, StoreError> {
         let base = self.keys.documents_base(owner);
         let make = |_| {

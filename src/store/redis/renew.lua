@@ -1,9 +1,14 @@
 -- Renews a session.
 -- KEYS session
 -- ARGV base, for how long, now
+-- Gives 1, 0 where there is none, 2 where it lives and the server takes no writes.
 
 local stored = redis.call('GET', KEYS[1])
 local now = tonumber(ARGV[3])
 if not stored or parse_session(stored) <= now then return 0 end
-renew(KEYS[1], ARGV[1], stored, tonumber(ARGV[2]), now, clock_ms())
-return 1
+local done, failure = pcall(renew, KEYS[1], ARGV[1], stored, tonumber(ARGV[2]), now, clock_ms())
+if done then return 1 end
+-- A text before Redis 7.
+local text = type(failure) == 'table' and failure.err or failure
+if string.find(text, 'OOM ', 1, true) or string.find(text, 'MISCONF ', 1, true) then return 2 end
+return type(failure) == 'table' and failure or redis.error_reply(failure)

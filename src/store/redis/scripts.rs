@@ -56,6 +56,7 @@ scripts! {
     read_items: "gaps.lua", "find.lua", "read_items.lua";
     remove_item: "numbers.lua", "gaps.lua", "find.lua", "remove_item.lua";
     put_document: "renewal.lua", "put_document.lua";
+    update_document: "update_document.lua";
     read_document: "read_document.lua";
     read_documents: "read_documents.lua";
     delete_document: "delete_document.lua";

@@ -200,7 +200,11 @@ impl Redis {
             call.arg(base.as_str()).arg(duration_ms(max_age_ms)).arg(now_ms);
             Request::One(call)
         };
-        Ok(codec::number(&self.connection.call(Again::Yes, make).await?)? == 1)
+        let renewed = codec::number(&self.connection.call(Again::Yes, make).await?)?;
+        if renewed == 2 {
+            tracing::warn!("a session is not renewed, because redis takes no writes");
+        }
+        Ok(renewed > 0)
     }
 
     /// A plain command that can be repeated.

@@ -35,6 +35,25 @@ impl Operation for Put {
     }
 }
 
+/// `update_document`.
+struct Update {
+    owner: Owner,
+    kind: DocumentKind,
+    id: String,
+    json: String,
+    now_ms: i64,
+}
+
+impl Operation for Update {
+    type Answer = bool;
+    const SYNCED: bool = true;
+
+    fn apply(&self, db: &Connection) -> Result<bool, Fail> {
+        let params = params![self.owner.tag(), self.kind.as_str(), self.id, self.json];
+        Ok(session_lives(db, &self.owner, self.now_ms)? && execute(db, sql::UPDATE_DOCUMENT, params)? > 0)
+    }
+}
+
 /// `delete_document`.
 struct Delete {
     owner: Owner,
@@ -91,6 +110,17 @@ impl Documents for Sqlite {
     async fn put_document(&self, owner: &Owner, kind: DocumentKind, document: Document) -> Result<bool, StoreError> {
         let (owner, now_ms) = (owner.clone(), self.clock.now_ms());
         self.writer.submit(Put { owner, kind, document, now_ms }).await
+    }
+
+    async fn update_document(
+        &self,
+        owner: &Owner,
+        kind: DocumentKind,
+        id: &str,
+        json: String,
+    ) -> Result<bool, StoreError> {
+        let (owner, id, now_ms) = (owner.clone(), id.to_owned(), self.clock.now_ms());
+        self.writer.submit(Update { owner, kind, id, json, now_ms }).await
     }
 
     async fn document(&self, owner: &Owner, kind: DocumentKind, id: &str) -> Result<Option<Document>, StoreError> {

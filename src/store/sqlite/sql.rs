@@ -175,6 +175,7 @@ statements! {
     PUT_DOCUMENT =
         "INSERT INTO documents (owner, kind, id, created_at_ms, json) VALUES (?1, ?2, ?3, ?4, ?5) \
          ON CONFLICT (owner, kind, id) DO UPDATE SET json = excluded.json";
+    UPDATE_DOCUMENT = "UPDATE documents SET json = ?4 WHERE owner = ?1 AND kind = ?2 AND id = ?3";
     DOCUMENT_BY_ID =
         "SELECT ", document_columns!(), " FROM documents WHERE owner = ?1 AND kind = ?2 AND id = ?3";
     DOCUMENT_NUMBER = "SELECT number FROM documents WHERE owner = ?1 AND kind = ?2 AND id = ?3";

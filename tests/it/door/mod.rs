@@ -7,6 +7,7 @@ mod cross_site;
 mod early_answers;
 mod ended;
 mod errors;
+mod full;
 mod limits;
 mod owners;
 mod panics;

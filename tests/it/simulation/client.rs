@@ -171,7 +171,7 @@ impl Person<'_> {
                     continue;
                 }
                 Some(Next::Done) => true,
-                Some(other @ (Next::Expired | Next::Unknown)) => {
+                Some(other @ (Next::Expired | Next::Unknown | Next::Gone)) => {
                     self.world.wrong(&format!("P4: {} is told {other:?} of {turn}", self.name));
                     return;
                 }

@@ -134,6 +134,8 @@ macro_rules! contract {
                 put_again_keep_their_place_and_time,
                 come_in_pages_both_ways,
                 are_deleted_once,
+                are_updated_where_they_are_there,
+                deleted_at_the_moment_of_an_update_stay_deleted,
                 of_others_look_unknown,
                 go_with_their_owner,
                 of_sessions_that_expired_are_gone,

@@ -128,6 +128,7 @@ intercept! {
 intercept! {
     Documents {
         Document: put_document(owner: &Owner, kind: DocumentKind, document: Document) -> bool;
+        Document: update_document(owner: &Owner, kind: DocumentKind, id: &str, json: String) -> bool;
         Document: document(owner: &Owner, kind: DocumentKind, id: &str) -> Option<Document>;
         Document: documents(owner: &Owner, kind: DocumentKind, query: DocumentsQuery) -> Option<DocumentsPage>;
         Document: delete_document(owner: &Owner, kind: DocumentKind, id: &str) -> bool;

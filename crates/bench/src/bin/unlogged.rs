@@ -82,6 +82,7 @@ delegate! {
 delegate! {
     Documents {
         put_document(owner: &Owner, kind: DocumentKind, document: Document) -> bool;
+        update_document(owner: &Owner, kind: DocumentKind, id: &str, json: String) -> bool;
         document(owner: &Owner, kind: DocumentKind, id: &str) -> Option<Document>;
         documents(owner: &Owner, kind: DocumentKind, query: DocumentsQuery) -> Option<DocumentsPage>;
         delete_document(owner: &Owner, kind: DocumentKind, id: &str) -> bool;

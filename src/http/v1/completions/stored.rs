@@ -194,8 +194,8 @@ pub async fn update(
     let stored = stored(&document)?;
     let members: Members<'_> = serde_json::from_str(stored.completion.get()).map_err(|_| unreadable())?;
     let json = Stored::json(stored.completion.get(), &metadata, stored.messages.get());
-    let changed = Document { json, ..document.clone() };
-    match app.store.put_document(&owner, DocumentKind::Completion, changed).await.map_err(ApiError::from)? {
+    let updated = app.store.update_document(&owner, DocumentKind::Completion, &document.id, json).await;
+    match updated.map_err(ApiError::from)? {
         true => Ok(answer::written(shown(&members, &metadata))),
         false => Err(no_completion()),
     }

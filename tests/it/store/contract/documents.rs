@@ -185,3 +185,37 @@ pub async fn of_sessions_that_expired_are_gone(rig: &Rig) {
     assert!(!rig.store.put_document(&unknown.place.owner, kind, document("new", 1, "{}")).await.unwrap());
     assert_eq!(rig.peer.document(&unknown.place.owner, kind, "new").await.unwrap(), None);
 }
+
+pub async fn are_updated_where_they_are_there(rig: &Rig) {
+    for who in rig.callers().await {
+        let owner = &who.place.owner;
+        for kind in KINDS {
+            let (one, two) = (document("one", 1, "{}"), document("two", 2, "{}"));
+            assert!(!rig.store.update_document(owner, kind, "one", "{}".into()).await.unwrap());
+            assert_eq!(all(rig, &who, kind).await, []);
+            put(rig, &who, kind, &one).await;
+            put(rig, &who, kind, &two).await;
+            assert!(rig.peer.update_document(owner, kind, "one", "[\"a b\"]".into()).await.unwrap());
+            assert_eq!(all(rig, &who, kind).await, [document("one", 1, "[\"a b\"]"), two.clone()]);
+            assert!(rig.store.delete_document(owner, kind, "one").await.unwrap());
+            assert!(!rig.peer.update_document(owner, kind, "one", "{}".into()).await.unwrap());
+            assert_eq!(all(rig, &who, kind).await, [two]);
+        }
+        let other = Caller::program();
+        assert!(!rig.store.update_document(&other.place.owner, KINDS[0], "two", "[]".into()).await.unwrap());
+    }
+}
+
+pub async fn deleted_at_the_moment_of_an_update_stay_deleted(rig: &Rig) {
+    let who = Caller::program();
+    let owner = &who.place.owner;
+    for n in 0..20 {
+        put(rig, &who, KINDS[0], &document("one", 1, "{}")).await;
+        let updates =
+            futures::future::join_all((0..4).map(|_| rig.peer.update_document(owner, KINDS[0], "one", "[]".into())));
+        let (deleted, updates) =
+            futures::future::join(rig.store.delete_document(owner, KINDS[0], "one"), updates).await;
+        assert!(deleted.unwrap() && updates.iter().all(Result::is_ok));
+        assert_eq!(all(rig, &who, KINDS[0]).await, [], "round {n}");
+    }
+}

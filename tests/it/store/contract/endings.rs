@@ -66,6 +66,7 @@ pub async fn assert_all_writes_refused(rig: &Rig, remains: &Remains) {
     assert!(!store.delete_conversation(place).await.unwrap());
     for id in ["old", "new"] {
         assert!(!store.put_document(owner, KIND, document(id)).await.unwrap());
+        assert!(!store.update_document(owner, KIND, id, "[]".into()).await.unwrap());
         assert!(!store.delete_document(owner, KIND, id).await.unwrap());
     }
 }

@@ -300,6 +300,11 @@ async fn a_full_server_says_so_stores_no_halves_and_reads_on() {
     assert_eq!(rig.history(&crowded).await.unwrap().items.len(), 3);
     assert!(full(&rig.store.put_document(&who.place.owner, kind, document).await.unwrap_err()));
     assert_eq!(rig.store.conversation(&elsewhere.place).await.unwrap(), None);
+    // A session that cannot be renewed lives all the same, and one that has ended does not.
+    let owner = &who.place.owner;
+    assert!(rig.store.renew_session(owner, DAY_MS, rig.now_ms()).await.unwrap());
+    assert!(!rig.store.renew_session(owner, DAY_MS, rig.now_ms() + 2 * DAY_MS).await.unwrap());
+    assert!(!rig.store.renew_session(&Caller::browser().place.owner, DAY_MS, rig.now_ms()).await.unwrap());
     // What makes room can be done.
     assert_eq!(rig.store.remove_item(&crowded.place, &items[2].id).await.unwrap(), Removed::Removed);
     assert!(rig.store.delete_document(&who.place.owner, kind, "one").await.unwrap());

@@ -66,9 +66,11 @@ impl Play {
             Op::Delete { who } => shown(store.delete_owner(&person(who).owner).await),
             // How many things a store counts is its own affair.
             Op::Sweep => shown(store.sweep(now_ms).await.map(drop)),
-            Op::Put { .. } | Op::Document { .. } | Op::Documents { .. } | Op::DeleteDocument { .. } => {
-                self.of_documents(store, op).await
-            }
+            Op::Put { .. }
+            | Op::Update { .. }
+            | Op::Document { .. }
+            | Op::Documents { .. }
+            | Op::DeleteDocument { .. } => self.of_documents(store, op).await,
             _ => self.of_conversations(store, op, meant).await,
         }
     }
@@ -116,6 +118,10 @@ impl Play {
             Op::Documents { who, after, ascending, limit } => {
                 let query = DocumentsQuery { after: after.map(|id| id.to_string()), ascending, limit };
                 shown(store.documents(owner(who), KIND, query).await)
+            }
+            Op::Update { who, id, version } => {
+                let (id, json) = (id.to_string(), version.to_string());
+                shown(store.update_document(owner(who), KIND, &id, json).await)
             }
             Op::DeleteDocument { who, id } => shown(store.delete_document(owner(who), KIND, &id.to_string()).await),
             _ => unreachable!("not about documents: {op:?}"),

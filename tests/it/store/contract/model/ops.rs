@@ -126,6 +126,11 @@ pub enum Op {
         ascending: bool,
         limit: usize,
     },
+    Update {
+        who: usize,
+        id: u8,
+        version: u8,
+    },
     DeleteDocument {
         who: usize,
         id: u8,
@@ -228,6 +233,7 @@ fn of_documents() -> impl Strategy<Value = Op> {
         3 => (who(), 0..4u8, any::<u8>()).prop_map(|(who, id, version)| Op::Put { who, id, version }),
         1 => (who(), 0..5u8).prop_map(|(who, id)| Op::Document { who, id }),
         2 => list,
+        2 => (who(), 0..5u8, any::<u8>()).prop_map(|(who, id, version)| Op::Update { who, id, version }),
         1 => (who(), 0..5u8).prop_map(|(who, id)| Op::DeleteDocument { who, id }),
     ]
 }
