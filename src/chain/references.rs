@@ -35,9 +35,13 @@ pub async fn resolve(backings: &[&Backing], start: &StartPoint, id: &ItemId) -> 
 pub async fn find(backings: &[&Backing], id: &ItemId) -> Result<Item, ChainError> {
     let turn = id.turn().ok_or(ChainError::UnknownItem)?;
     for backing in backings {
-        let record = backing.response(&turn).await?;
-        if let Some(item) = record.and_then(|record| item_of_turn(&record, id)) {
+        let Some(record) = backing.response(&turn).await? else { continue };
+        if let Some(item) = item_of_turn(&record, id) {
             return Ok(item);
+        }
+        // In a scratch space only the conversation has what a turn was asked.
+        if let Some(stored) = backing.store.item(&record.place, id).await? {
+            return Ok(stored.item);
         }
     }
     Err(ChainError::UnknownItem)

@@ -4,6 +4,7 @@
 
 mod conversations;
 mod documents;
+mod scratch;
 mod turns;
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,5 +1,6 @@
 //! Turns that are not stored: they live in this process for as long as the request or socket that asked for them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,19 +8,25 @@ use super::engine::{TurnLimits, Turns};
 use crate::config::OnCrash;
 use crate::domain::clock::Clock;
 use crate::domain::conversation::Owner;
-use crate::domain::ids::Ids;
+use crate::domain::ids::{Ids, SessionKey, TurnId};
 use crate::metering::Metering;
-use crate::store::Store;
 use crate::store::memory::Memory;
+use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
+
+/// The most responses of one space that a later one can go on from.
+const MOST_RESPONSES: usize = 16;
+
+/// The most bytes that they and their conversations take. A longer history fits no model.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
 
 /// The turns of all scratch spaces, over one store in memory.
 #[derive(Clone)]
 pub struct Scratch {
     turns: Turns,
+    memory: Arc<Memory>,
     store: Arc<dyn Store>,
     ids: Arc<dyn Ids>,
-    clock: Arc<dyn Clock>,
     tasks: Tasks,
 }
 
@@ -27,6 +34,8 @@ pub struct Scratch {
 pub struct ScratchSpace {
     scratch: Scratch,
     owner: Owner,
+    /// Those that a later one can go on from, oldest first.
+    ended: VecDeque<TurnId>,
 }
 
 impl Scratch {
@@ -39,17 +48,25 @@ impl Scratch {
         limits: &TurnLimits,
         tasks: Tasks,
     ) -> Self {
-        let store: Arc<dyn Store> = Arc::new(Memory::new(clock.clone()));
+        let memory = Arc::new(Memory::new(clock.clone()));
+        let store: Arc<dyn Store> = memory.clone();
         let limits = TurnLimits { on_crash: OnCrash::Interrupt, ..limits.clone() };
-        let turns = Turns::new(store.clone(), metering, clock.clone(), &*ids, limits, tasks.clone());
-        Self { turns, store, ids, clock, tasks }
+        let turns = Turns::new(store.clone(), metering, clock, &*ids, limits, tasks.clone());
+        Self { turns, memory, store, ids, tasks }
     }
 
     /// An empty space, with a fresh owner.
     #[must_use]
     pub fn space(&self) -> ScratchSpace {
-        let owner = Owner::ApiKey(format!("scratch {:032x}", self.ids.public(self.clock.now_ms())));
-        ScratchSpace { scratch: self.clone(), owner }
+        let owner = Owner::Session(SessionKey::of_secret(&self.ids.secret()));
+        self.memory.open_session(&owner);
+        ScratchSpace { scratch: self.clone(), owner, ended: VecDeque::new() }
+    }
+
+    /// How many rows all spaces have, and how many bytes these turns take.
+    #[cfg(feature = "testing")]
+    pub fn held(&self, turns: &[TurnId]) -> (usize, usize) {
+        (self.memory.count(), self.memory.bytes_of(turns))
     }
 
     /// Lets what runs end within `grace`, and ends the rest.
@@ -75,6 +92,20 @@ impl ScratchSpace {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.scratch.store
+    }
+
+    /// Keeps of a turn that has ended what a later one can go on from, and of earlier ones no more than fits.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn keep(&mut self, turn: TurnId) -> Result<(), StoreError> {
+        self.scratch.memory.slim(&turn);
+        self.ended.push_back(turn);
+        while self.ended.len() > MOST_RESPONSES || self.scratch.memory.bytes_of(&self.ended) > MOST_BYTES {
+            let Some(oldest) = self.ended.pop_front() else { break };
+            self.scratch.store.delete_turn(&self.owner, &oldest).await?;
+        }
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ mod duplicates;
 mod giving_up;
 mod leaving;
 mod resuming;
+mod scratch;
 mod takeover;
 mod write_timeout;
 

@@ -42,8 +42,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 ///
 /// Each text frame from the client is `{"type": "response.create", ...}` with the fields of `POST /v1/responses`, but for
 /// `stream`, `stream_options` and `background`; each frame from the server is one event, as a stream has them, or
-/// `{"type": "error", "status", "error"}`. Responses are made one after another. With `"store": false` they live with the
-/// socket.
+/// `{"type": "error", "status", "error"}`. Responses are made one after another. With `"store": false` the latest 16 of them,
+/// and no more than 8 MiB, live with the socket; going on from an older one is a `previous_response_not_found`.
 #[utoipa::path(get, path = "/v1/responses", tag = "responses", operation_id = "open_responses_socket",
     security((), ("key" = [])), responses(
         (status = 101, description = "The socket is open."),
@@ -186,6 +186,11 @@ impl Talk {
             Lead::Stream(first, last) => self.tell_all(&mut response, first, last).await,
         };
         self.forget_what_failed(&wanted, &response).await;
+        if !wanted.is_kept()
+            && let Err(error) = self.space.keep(response.turn().clone()).await
+        {
+            tracing::error!(%error, "older responses of a socket could not be dropped");
+        }
         told
     }
 

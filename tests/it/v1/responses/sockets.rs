@@ -33,6 +33,55 @@ async fn a_socket_makes_one_response_after_another() {
     assert_eq!(stored, second);
 }
 
+/// Whether a response on this socket can go on from `previous`.
+async fn goes_on_from(socket: &mut Socket, previous: &Value) -> bool {
+    socket.ask(json!({"model": "m", "input": "And?", "store": false, "previous_response_id": previous["id"]})).await;
+    let first = socket.hear().await;
+    if first["type"] == "error" {
+        assert_eq!(first["error"]["code"], "previous_response_not_found");
+        return false;
+    }
+    socket.hear_all().await.last().unwrap()["type"] == "response.completed"
+}
+
+#[tokio::test]
+async fn a_socket_keeps_its_latest_responses_and_no_more() {
+    let rig = Rig::new().await;
+    let mut socket = socket_to(&rig).await;
+    let mut made = Vec::new();
+    for n in 0..17 {
+        made.push(socket.respond(json!({"model": "m", "input": format!("{n}"), "store": false})).await);
+    }
+    assert!(!goes_on_from(&mut socket, &made[0]).await);
+    assert!(goes_on_from(&mut socket, &made[16]).await);
+    // A few large ones take the place of many.
+    let image = format!("data:image/png;base64,{}", "A".repeat(900_000));
+    let large = json!([{"role": "user", "content": [{"type": "input_image", "image_url": image}]}]);
+    let mut large_ones = Vec::new();
+    for _ in 0..10 {
+        large_ones.push(socket.respond(json!({"model": "m", "input": large, "store": false})).await);
+    }
+    assert!(!goes_on_from(&mut socket, &made[16]).await, "the small ones are gone");
+    assert!(!goes_on_from(&mut socket, &large_ones[0]).await, "ten of these are too much");
+    assert!(goes_on_from(&mut socket, &large_ones[9]).await);
+}
+
+/// A chain that grows beyond what a socket keeps ends there, instead of growing on.
+#[tokio::test]
+async fn a_chain_that_is_too_large_to_keep_is_begun_anew() {
+    let rig = Rig::new().await;
+    let mut socket = socket_to(&rig).await;
+    let image = format!("data:image/png;base64,{}", "A".repeat(900_000));
+    let mut body = json!({"model": "m", "store": false, "truncation": "auto",
+        "input": [{"role": "user", "content": [{"type": "input_image", "image_url": image}]}]});
+    for _ in 0..10 {
+        let response = socket.respond(body.clone()).await;
+        body["previous_response_id"] = response["id"].clone();
+    }
+    let refusal = socket.refused(body).await;
+    assert_eq!(refusal["error"]["code"], "previous_response_not_found");
+}
+
 #[tokio::test]
 async fn a_chain_that_is_not_stored_lives_with_its_socket() {
     let rig = Rig::new().await;
