@@ -14,6 +14,8 @@ use crate::domain::turn::{Fault, FaultKind};
 pub struct Ask {
     /// The request's JSON.
     pub body: Bytes,
+    /// The model that it asks for.
+    pub model: String,
     /// Whether it asks for a stream.
     pub stream: bool,
     /// How many choices it asks for.
@@ -39,6 +41,8 @@ pub struct Passage {
     pub path: String,
     /// Its query, as it was encoded.
     pub query: Option<String>,
+    /// The model that it asks for, where that is known.
+    pub model: Option<String>,
     /// The headers that may go upstream; neither credentials nor cookies.
     pub headers: HeaderMap,
     /// Its body.

@@ -48,6 +48,7 @@ pub async fn any(State(app): State<Arc<App>>, caller: Caller, request: Request) 
         method: parts.method,
         path: parts.uri.path().strip_prefix("/v1").unwrap_or_default().to_owned(),
         query: parts.uri.query().map(str::to_owned),
+        model: None,
         headers: only(&parts.headers, |name| UP.contains(&name)),
         body,
         upload,

@@ -15,6 +15,7 @@ use super::refusal::{self, Private, Told};
 use super::retry::{Again, asked_pause};
 use crate::domain::turn::{Fault, FaultKind};
 use crate::upstream::forward::Rejected;
+use crate::upstream::health::Verdict;
 
 /// The most bytes of a plain answer.
 pub const MAX_PLAIN_BYTES: usize = 16 * 1024 * 1024;
@@ -30,6 +31,8 @@ pub struct Failed {
     pub fault: Fault,
     /// Whether another attempt may do better.
     pub again: Again,
+    /// What it says of the model's server.
+    pub verdict: Verdict,
     /// The status, where one came.
     pub status: Option<u16>,
     /// The upstream's own code, where it is a plain word.
@@ -39,16 +42,8 @@ pub struct Failed {
 }
 
 impl Failed {
-    fn new(kind: FaultKind, message: &str, again: Again) -> Self {
-        Self { fault: Fault::new(kind, message), again, status: None, code: None, param: None }
-    }
-
-    /// Whether it speaks against the server, rather than against the request or a connection that had gone stale.
-    #[must_use]
-    pub fn is_down(&self) -> bool {
-        use FaultKind::{UpstreamCut, UpstreamGarbage, UpstreamTimeout, UpstreamUnavailable};
-        let down = matches!(self.fault.kind, UpstreamCut | UpstreamGarbage | UpstreamTimeout | UpstreamUnavailable);
-        down && self.again != Again::AtOnce
+    fn new(kind: FaultKind, message: &str, again: Again, verdict: Verdict) -> Self {
+        Self { fault: Fault::new(kind, message), again, verdict, status: None, code: None, param: None }
     }
 
     /// Nothing came before the deadline.
@@ -82,7 +77,7 @@ pub async fn send(
 }
 
 pub(super) async fn refused(response: Response, deadline: Instant, private: Private<'_>, now_ms: i64) -> Failed {
-    let status = response.status().as_u16();
+    let (status, verdict) = (response.status().as_u16(), verdict_of(response.status()));
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
     let asked = asked_pause(header("retry-after-ms"), header(RETRY_AFTER.as_str()), now_ms);
     let forbidden = header("x-should-retry") == Some("false");
@@ -96,17 +91,45 @@ pub(super) async fn refused(response: Response, deadline: Instant, private: Priv
     fault.retry_after_ms = asked.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
     let again = match fault.kind {
         _ if forbidden => Again::Never,
-        FaultKind::RateLimited | FaultKind::UpstreamUnavailable | FaultKind::UpstreamTimeout => Again::Later(asked),
+        FaultKind::RateLimited => Again::Later(asked),
+        // What is not down says that it cannot, and would say so again.
+        FaultKind::UpstreamUnavailable | FaultKind::UpstreamTimeout if verdict != Verdict::Refused => {
+            Again::Later(asked)
+        }
         _ => Again::Never,
     };
     let code = told.plain_code().map(str::to_owned);
     let param = told.plain_param(private.prompt).map(str::to_owned);
-    Failed { fault, again, status: Some(status), code, param }
+    Failed { fault, again, verdict, status: Some(status), code, param }
 }
 
+/// What an answer's beginning, or the lack of it, says of the model's server.
+pub(super) fn verdict<T>(outcome: &Result<T, Failed>) -> Verdict {
+    outcome.as_ref().map_or_else(|failed| failed.verdict, |_| Verdict::Answered)
+}
+
+/// What a status says of the model's server.
+pub(super) fn verdict_of(status: StatusCode) -> Verdict {
+    match status {
+        // It does not have the function, and never will.
+        StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => Verdict::Refused,
+        StatusCode::REQUEST_TIMEOUT => Verdict::Down,
+        _ if status.is_server_error() => Verdict::Down,
+        _ if status.is_success() => Verdict::Answered,
+        _ => Verdict::Refused,
+    }
+}
+
+/// What went wrong in an answer that had come as far as its status.
 impl From<Fault> for Failed {
     fn from(fault: Fault) -> Self {
-        Self { fault, again: Again::Never, status: None, code: None, param: None }
+        let verdict = match fault.kind {
+            FaultKind::UpstreamCut | FaultKind::UpstreamUnavailable => Verdict::Down,
+            FaultKind::UpstreamTimeout => Verdict::Late,
+            // An answer that is too large, or of another type than this server takes: the model's server does answer.
+            _ => Verdict::Refused,
+        };
+        Self { fault, again: Again::Never, verdict, status: None, code: None, param: None }
     }
 }
 
@@ -126,18 +149,29 @@ pub(super) fn no_response(error: &reqwest::Error, is_fresh: bool) -> Failed {
                 UpstreamTimeout,
                 "the model's server did not accept a connection in time",
                 Again::Later(None),
+                Verdict::Late,
             ),
-            false => Failed::new(UpstreamUnavailable, "the model's server cannot be reached", Again::Later(None)),
+            false => Failed::new(
+                UpstreamUnavailable,
+                "the model's server cannot be reached",
+                Again::Later(None),
+                Verdict::Down,
+            ),
         };
     }
     if error.is_builder() {
-        return Failed::new(FaultKind::Internal, "the request to the model's server could not be made", Again::Never);
+        let message = "the request to the model's server could not be made";
+        return Failed::new(FaultKind::Internal, message, Again::Never, Verdict::Refused);
     }
     if is_garbled(error) {
-        return garbage("what is not HTTP").into();
+        return Failed { verdict: Verdict::Down, ..garbage("what is not HTTP").into() };
     }
-    let again = if is_fresh { Again::Later(None) } else { Again::AtOnce };
-    Failed::new(UpstreamUnavailable, "the model's server closed the connection without an answer", again)
+    // A pooled connection may have been closed for having been idle.
+    let (again, verdict) = match is_fresh {
+        true => (Again::Later(None), Verdict::Down),
+        false => (Again::AtOnce, Verdict::Refused),
+    };
+    Failed::new(UpstreamUnavailable, "the model's server closed the connection without an answer", again, verdict)
 }
 
 fn is_garbled(error: &reqwest::Error) -> bool {

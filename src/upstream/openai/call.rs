@@ -9,13 +9,14 @@ use tokio::time::Instant;
 
 use super::answer;
 use super::attempt::{self, Failed, Said};
-use super::client::{OpenAi, log_failure};
+use super::client::{CHAT_COMPLETIONS, OpenAi, log_failure};
 use super::faults::garbage;
 use super::pieces::PieceReading;
 use super::refusal::{Private, Prompt};
 use super::streamed::Streamed;
 use super::wire;
 use crate::domain::turn::{Fault, FaultKind};
+use crate::upstream::health::Target;
 use crate::upstream::{Call, Pieces};
 
 /// For `--check`.
@@ -26,7 +27,8 @@ impl OpenAi {
         let body = wire::request(&call)
             .map_err(|_| Fault::new(FaultKind::Internal, "the request to the model's server could not be made"))?;
         let deadline = self.deadline(call.stream);
-        let answer = self.attempts(deadline, || self.attempt(&call, body.clone(), deadline)).await;
+        let target = Target { route: CHAT_COMPLETIONS, model: &call.model };
+        let answer = self.attempts(target, deadline, || self.attempt(&call, body.clone(), deadline)).await;
         answer.map_err(|failed| failed.fault)
     }
 

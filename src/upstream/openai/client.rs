@@ -1,6 +1,6 @@
 //! The client of a model's server: how requests are made, tried again, and held back while the server is failing.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,19 +11,22 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 use url::Url;
 
-use super::attempt::Failed;
+use super::attempt::{Failed, verdict};
 use super::fresh::Watch;
-use super::retry::{Budget, Retries};
+use super::retry::Retries;
 use super::settings::OpenAiSettings;
 use super::streamed::Deadlines;
 use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
 use crate::domain::turn::{Fault, FaultKind};
-use crate::upstream::health::breaker::Breaker;
+use crate::upstream::health::{Health, Target};
 
 /// Idle connections are dropped before the 5 s after which common servers close them, so that few requests meet one that
 /// is being closed.
 const POOL_IDLE: Duration = Duration::from_secs(4);
+
+/// Calls and chat completions that are passed on are made to the same place.
+pub(super) const CHAT_COMPLETIONS: &str = "chat/completions";
 
 /// The settings cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +40,7 @@ pub struct OpenAi {
     pub(super) models_url: Url,
     pub(super) authorization: Option<HeaderValue>,
     pub(super) client: Client,
-    budget: Mutex<Budget>,
-    pub(super) breaker: Mutex<Breaker>,
+    pub(super) health: Health,
     pub(super) clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
 }
@@ -49,14 +51,12 @@ impl OpenAi {
     /// # Errors
     /// When the address cannot be one, or the key cannot go into a header.
     pub fn new(settings: OpenAiSettings, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Self, Unusable> {
-        let now = Instant::now();
         Ok(Self {
             chat_url: below(&settings.base_url, &["chat", "completions"])?,
             models_url: below(&settings.base_url, &["models"])?,
             authorization: settings.api_key.as_ref().map(bearer).transpose()?,
             client: client(&settings)?,
-            budget: Mutex::new(Budget::new(settings.retry_budget_percent, settings.retry_budget_floor, now)),
-            breaker: Mutex::new(Breaker::new(settings.breaker, now)),
+            health: Health::new(settings.health),
             settings,
             clock,
             ids,
@@ -73,44 +73,40 @@ impl OpenAi {
     }
 
     /// Attempts until an answer begins, or there is nothing left to hope for.
-    pub(super) async fn attempts<T, F>(&self, deadline: Instant, make: impl Fn() -> F) -> Result<T, Failed>
+    pub(super) async fn attempts<T, F>(
+        &self,
+        target: Target<'_>,
+        deadline: Instant,
+        make: impl Fn() -> F,
+    ) -> Result<T, Failed>
     where
         F: Future<Output = Result<T, Failed>>,
     {
+        let mut leave = self.health.admit(target).await.map_err(breaker_open)?;
         let mut retries = Retries::new(self.settings.max_retries);
-        let mut last = None;
-        lock(&self.budget).call(Instant::now());
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let asked = lock(&self.breaker).ask(Instant::now());
-            let permit = match asked {
-                Ok(permit) => permit,
-                Err(wait) => return Err(last.unwrap_or_else(|| breaker_open(wait).into())),
-            };
             let outcome = make().await;
-            let failed = outcome.as_ref().err().is_some_and(Failed::is_down);
-            lock(&self.breaker).tell(permit, failed, Instant::now());
+            leave.tell(verdict(&outcome));
             let failed = match outcome {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
-            let Some(pause) = self.next_pause(&mut retries, &failed, deadline) else {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            let pause = retries.next(failed.again, self.chance(), remaining).filter(|_| leave.may_retry());
+            let Some(pause) = pause else {
                 log_failure(&failed, attempt);
                 return Err(failed);
             };
             log_retry(&failed, attempt, pause);
-            last = Some(failed);
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
+            if !leave.may_go_on() {
+                return Err(failed);
+            }
         }
-    }
-
-    fn next_pause(&self, retries: &mut Retries, failed: &Failed, deadline: Instant) -> Option<Duration> {
-        let now = Instant::now();
-        let pause = retries.next(failed.again, self.chance(), deadline.saturating_duration_since(now))?;
-        lock(&self.budget).retry(now).then_some(pause)
     }
 
     fn chance(&self) -> u64 {
@@ -177,10 +173,10 @@ fn bearer(key: &SecretString) -> Result<HeaderValue, Unusable> {
     Ok(value)
 }
 
-pub(super) fn breaker_open(wait: Duration) -> Fault {
+pub(super) fn breaker_open(wait: Duration) -> Failed {
     let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
     let message = "the model's server has been failing; no call is made to it for a moment";
-    Fault { retry_after_ms: Some(wait_ms), ..Fault::new(FaultKind::BreakerOpen, message) }
+    Fault { retry_after_ms: Some(wait_ms), ..Fault::new(FaultKind::BreakerOpen, message) }.into()
 }
 
 pub(super) fn log_failure(failed: &Failed, attempt: u32) {
@@ -202,9 +198,4 @@ fn log_retry(failed: &Failed, attempt: u32, pause: Duration) {
         upstream.pause_ms = pause.as_millis() as u64,
         "the model's server failed, trying again"
     );
-}
-
-/// Nothing that is held under a lock here can be left half-changed by a panic.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,8 +12,8 @@ use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep_until, timeout};
 use url::Url;
 
-use super::attempt::{self, Failed, MAX_ERROR_BYTES, Said};
-use super::client::{OpenAi, breaker_open, lock, log_failure};
+use super::attempt::{self, Failed, MAX_ERROR_BYTES, Said, verdict_of};
+use super::client::{CHAT_COMPLETIONS, OpenAi, breaker_open, log_failure};
 use super::faults::{cut, garbage, stalled};
 use super::mend;
 use super::refusal::{self, Private, Prompt, Told};
@@ -22,11 +22,13 @@ use super::retry::asked_pause;
 use super::streamed::Streamed;
 use crate::domain::turn::{Fault, FaultKind};
 use crate::upstream::forward::{Ask, Chunks, Completed, Passage, Passed, Rejected, Upload, UploadState};
+use crate::upstream::health::Target;
 
 impl OpenAi {
     pub(super) async fn forward_completion(&self, ask: Ask) -> Result<Completed, Rejected> {
         let deadline = self.deadline(ask.stream);
-        Ok(self.attempts(deadline, || self.completion(&ask, deadline)).await?)
+        let target = Target { route: CHAT_COMPLETIONS, model: &ask.model };
+        Ok(self.attempts(target, deadline, || self.completion(&ask, deadline)).await?)
     }
 
     /// One attempt, up to the first event or the whole answer.
@@ -61,7 +63,8 @@ impl OpenAi {
 
     pub(super) async fn list_models(&self) -> Result<Option<Bytes>, Rejected> {
         let deadline = self.deadline(false);
-        let listed = self.attempts(deadline, || async {
+        let target = Target { route: "models", model: "" };
+        let listed = self.attempts(target, deadline, || async {
             let request = self.request(Method::GET, &self.models_url, None);
             let private = Private { key: self.settings.api_key.as_ref(), prompt: Prompt::Unknown };
             let sent = attempt::send(&self.client, request, deadline, private, || self.clock.now_ms()).await;
@@ -76,20 +79,20 @@ impl OpenAi {
 
     /// One attempt and no more: the body is gone once it has been sent.
     pub(super) async fn pass_on(&self, passage: Passage) -> Result<Passed, Rejected> {
+        let route = format!("{} {}", passage.method, kind_of(&passage.path));
         let mut request = Request::new(passage.method, self.address_of(&passage.path, passage.query.as_deref())?);
         *request.headers_mut() = passage.headers;
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
         *request.body_mut() = Some(passage.body);
-        let asked = lock(&self.breaker).ask(Instant::now());
-        let permit = asked.map_err(breaker_open)?;
+        let target = Target { route: &route, model: passage.model.as_deref().unwrap_or_default() };
+        let mut leave = self.health.admit(target).await.map_err(breaker_open)?;
         let answered = self.answered(request, passage.upload).await;
-        let failed = match &answered {
-            Ok(response) => response.status().is_server_error(),
-            Err(failed) => failed.is_down(),
-        };
-        lock(&self.breaker).tell(permit, failed, Instant::now());
+        leave.tell(match &answered {
+            Ok(response) => verdict_of(response.status()),
+            Err(failed) => failed.verdict,
+        });
         match answered {
             Ok(response) => self.passed(response).await,
             Err(failed) => {
@@ -162,6 +165,20 @@ impl OpenAi {
         let failed = Failed { status: Some(status.as_u16()), ..Failed::from(fault) };
         log_failure(&failed, 1);
         failed.into()
+    }
+}
+
+/// The kind of route that a path is of: its first two words, of which the second may not be an id.
+fn kind_of(path: &str) -> &str {
+    let path = path.trim_start_matches('/');
+    let first = path.find('/').unwrap_or(path.len());
+    let second = path.get(first + 1..).unwrap_or_default();
+    let second = second.find('/').map_or(path.len(), |end| first + 1 + end);
+    // What these do for each of their second words is done by another model.
+    match path.get(..first) {
+        Some("audio" | "images") => path.get(..second).unwrap_or(path),
+        Some(word) => word,
+        None => path,
     }
 }
 

@@ -1,14 +1,10 @@
 //! Whether and when a failed attempt is made again. Pure: time and chance are parameters.
 //!
-//! Three things bound it. One call makes a few retries, with growing pauses, inside its deadline. All calls together make
-//! at most a share of their number, so that a failing upstream is not buried. And an upstream that asks for a longer pause
-//! than [`MAX_WAIT`] is not waited for: the client is told at once, and can decide for itself.
+//! Three things bound it. One call makes a few retries, with growing pauses, inside its deadline. All calls of one model
+//! together make at most a share of their number (`health`), so that a failing one is not buried. And an upstream that asks
+//! for a longer pause than [`MAX_WAIT`] is not waited for: the client is told at once, and can decide for itself.
 
 use std::time::{Duration, UNIX_EPOCH};
-
-use tokio::time::Instant;
-
-use crate::upstream::health::tally::Tally;
 
 /// The longest `Retry-After` that is waited out.
 pub const MAX_WAIT: Duration = Duration::from_secs(2);
@@ -19,9 +15,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How often one call may meet a connection that had gone stale.
 const MAX_STALE: u32 = 2;
-
-/// The stretch over which retries are weighed against calls.
-const BUDGET_WINDOW: Duration = Duration::from_secs(60);
 
 /// What a failed attempt lets hope for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,40 +74,6 @@ fn backoff(made: u32, chance: u64) -> Duration {
 /// A part of `most` that `chance` picks.
 fn share(most: Duration, chance: u64) -> Duration {
     most.mul_f64((chance % 1024) as f64 / 1024.0)
-}
-
-/// What all calls together may retry.
-#[derive(Debug)]
-pub struct Budget {
-    percent: u32,
-    floor: u32,
-    /// Calls, and retries.
-    tally: Tally,
-}
-
-impl Budget {
-    /// Of the calls of the last minute `percent` in a hundred may be retried, and `floor` in any case, so that a quiet
-    /// server can retry too.
-    #[must_use]
-    pub fn new(percent: u32, floor: u32, now: Instant) -> Self {
-        Self { percent, floor, tally: Tally::new(BUDGET_WINDOW, now) }
-    }
-
-    /// Counts a call.
-    pub fn call(&mut self, now: Instant) {
-        self.tally.count_first(now);
-    }
-
-    /// Takes a retry out of the budget; false when there is none left.
-    pub fn retry(&mut self, now: Instant) -> bool {
-        let (calls, retries) = self.tally.sums(now);
-        let share = u64::from(calls) * u64::from(self.percent) / 100;
-        let allowed = u64::from(retries) < share.max(u64::from(self.floor));
-        if allowed {
-            self.tally.count_second(now);
-        }
-        allowed
-    }
 }
 
 /// How long an upstream asked to be left alone: `retry-after-ms`, else `Retry-After` in seconds or as a date, against
@@ -190,29 +149,6 @@ mod tests {
         assert_eq!(retries.next(Again::AtOnce, 0, AMPLE), Some(Duration::ZERO));
         assert!(retries.next(Again::AtOnce, 0, AMPLE).unwrap() > Duration::ZERO);
         assert_eq!(retries.next(Again::AtOnce, 0, AMPLE), None);
-    }
-
-    #[test]
-    fn retries_stay_a_share_of_the_calls() {
-        let start = Instant::now();
-        let mut budget = Budget::new(20, 10, start);
-        let mut retried = 0;
-        for call in 0..1000 {
-            let now = start + ms(call);
-            budget.call(now);
-            retried += (0..3).filter(|_| budget.retry(now)).count();
-        }
-        assert_eq!(retried, 200);
-    }
-
-    #[test]
-    fn a_quiet_server_may_retry_too() {
-        let start = Instant::now();
-        let mut budget = Budget::new(20, 10, start);
-        budget.call(start);
-        assert_eq!((0..20).filter(|_| budget.retry(start)).count(), 10);
-        let later = start + BUDGET_WINDOW;
-        assert!(budget.retry(later));
     }
 
     #[test]

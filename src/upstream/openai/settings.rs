@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::upstream::health::breaker::BreakerSettings;
+use crate::upstream::health::HealthSettings;
 
 /// Settings of an [`OpenAi`](super::OpenAi) upstream.
 #[derive(Clone)]
@@ -29,12 +29,8 @@ pub struct OpenAiSettings {
     pub finish_grace: Duration,
     /// The most retries of one call.
     pub max_retries: u32,
-    /// Of a hundred calls, how many retries all calls together may make.
-    pub retry_budget_percent: u32,
-    /// So many retries a minute are within the budget in any case.
-    pub retry_budget_floor: u32,
-    /// When no call is made for a while.
-    pub breaker: BreakerSettings,
+    /// How many retries all calls of a model may make, and when none is called for a while.
+    pub health: HealthSettings,
 }
 
 impl OpenAiSettings {
@@ -51,9 +47,7 @@ impl OpenAiSettings {
             plain_timeout: Duration::from_secs(60),
             finish_grace: Duration::from_secs(2),
             max_retries: 3,
-            retry_budget_percent: 20,
-            retry_budget_floor: 10,
-            breaker: BreakerSettings::default(),
+            health: HealthSettings::default(),
         }
     }
 

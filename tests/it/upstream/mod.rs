@@ -19,7 +19,7 @@ use openai_backend::domain::ids::SeededIds;
 use openai_backend::domain::item::Role;
 use openai_backend::domain::reply::Piece;
 use openai_backend::domain::turn::{Fault, Usage};
-use openai_backend::upstream::health::breaker::BreakerSettings;
+use openai_backend::upstream::health::{BreakerSettings, HealthSettings};
 use openai_backend::upstream::openai::OpenAi;
 use openai_backend::upstream::openai::settings::OpenAiSettings;
 use openai_backend::upstream::{Call, Upstream};
@@ -57,7 +57,7 @@ fn once(settings: OpenAiSettings) -> OpenAi {
 /// For faults that are many and are not about the breaker.
 fn no_breaker(settings: OpenAiSettings) -> OpenAiSettings {
     let breaker = BreakerSettings { min_attempts: u32::MAX, ..BreakerSettings::default() };
-    OpenAiSettings { breaker, ..settings }
+    OpenAiSettings { health: HealthSettings { breaker, ..settings.health }, ..settings }
 }
 
 fn open(settings: OpenAiSettings) -> OpenAi {

@@ -1,5 +1,6 @@
 //! The SDK door: keys, chat completions passed through, models, bytes, errors.
 
+mod apart;
 mod authority;
 mod canaries;
 mod completions;

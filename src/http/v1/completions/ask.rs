@@ -82,7 +82,8 @@ pub fn ask(body: Bytes, app: &App, owner: &Owner) -> Result<Asked, OpenAiError> 
         () => without(&body, ours)?,
     };
     let choices = u32::try_from(choices).unwrap_or(u32::MAX);
-    Ok(Asked { ask: Ask { body: up, stream, choices }, permit, order })
+    let model = permit.model().to_owned();
+    Ok(Asked { ask: Ask { body: up, model, stream, choices }, permit, order })
 }
 
 /// The two names of the most tokens that an answer may have, and what each family of models knows.
