@@ -36,8 +36,8 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 /// the grace period, connections close, the store closes. What `shutdown` resolves to ends all waiting when it does.
 ///
 /// # Errors
-/// Where the server was ended before all was in order, and where the settings cannot be turned into a server; they are
-/// validated before, so that is a defect.
+/// Where the store is lost for this process, where the server was ended before all was in order, and where the settings
+/// cannot be turned into a server; they are validated before, so that is a defect.
 pub async fn run<AtOnce: Future<Output = ()>>(
     config: &Config,
     parts: Parts,
@@ -59,7 +59,14 @@ pub async fn run<AtOnce: Future<Output = ()>>(
     tasks.spawn("sweep", sweep(parts, tasks.stopping().clone()));
     tasks.spawn("accept", accept::accept(listener, places, service, tasks.clone()));
 
-    let at_once = shutdown.await;
+    let at_once = tokio::select! {
+        at_once = shutdown => at_once,
+        lost = app.store.lost() => {
+            tasks.stopping().cancel();
+            stop(&app, &tasks, &closing, Duration::ZERO).await;
+            return Err(format!("{lost}: only another process can go on, so this one ends."));
+        }
+    };
     tracing::info!(turns = app.turns.running(), "stopping");
     tasks.stopping().cancel();
     tokio::select! {

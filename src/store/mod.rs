@@ -19,6 +19,8 @@ pub mod memory;
 pub mod redis;
 pub mod sqlite;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
@@ -264,6 +266,45 @@ pub enum CancelRequest {
     Unknown,
 }
 
+/// Whether an instance has a turn in hand: it begins it, runs it or takes it over.
+pub type InHand = Arc<dyn Fn(&TurnId) -> bool + Send + Sync>;
+
+/// What [`Store::adopt_turns`] is told.
+#[derive(Clone)]
+pub struct AdoptTurns {
+    /// Who takes turns over.
+    pub holder: InstanceId,
+    /// How long the new leases last without being renewed, in milliseconds.
+    pub lease_ms: i64,
+    /// At most so many turns are taken over.
+    pub limit: usize,
+    /// What `holder` has in hand. A store that only one process may use has no clock end the leases of that process: it
+    /// asks this instead, once for each of them.
+    pub in_hand: InHand,
+}
+
+/// What [`Store::adopt_turns`] answers.
+#[derive(Debug, Default, PartialEq)]
+pub struct Adopted {
+    /// Turns that may run on.
+    pub turns: Vec<TurnRecord>,
+    /// Turns of which no more can be read than this; they are the holder's to end.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A turn that was taken over and whose record this version cannot read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Where it lives.
+    pub place: Place,
+    /// The turn.
+    pub turn: TurnId,
+    /// What writes to it must show.
+    pub fence: u64,
+    /// The number of its last event.
+    pub last_event: u64,
+}
+
 /// Something that an instance wants to know at once. Notices may be lost: whoever waits for one looks again by itself
 /// after a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -317,14 +358,12 @@ pub trait Store: Conversations + Documents {
     /// Asks whoever runs the turn to cancel it.
     async fn request_cancel(&self, owner: &Owner, turn: &TurnId) -> Result<CancelRequest, StoreError>;
 
-    /// Takes over at most `limit` running turns whose lease has ended, or is held by another instance of a store that
-    /// only one may use: each gets a new fence, `holder`'s lease, and one more attempt. Each is given to one caller.
-    async fn adopt_turns(
-        &self,
-        holder: &InstanceId,
-        lease_ms: i64,
-        limit: usize,
-    ) -> Result<Vec<TurnRecord>, StoreError>;
+    /// Takes over running turns whose lease has ended: each gets a new fence, the holder's lease, and one more attempt.
+    /// Each is given to one caller. In a store that only one process may use, a lease has ended when another instance
+    /// holds it, or the holder does and does not have the turn in hand.
+    ///
+    /// A record that cannot be read stands in the way of no other.
+    async fn adopt_turns(&self, adopt: AdoptTurns) -> Result<Adopted, StoreError>;
 
     /// Ends a running turn's lease now, so that another server can take it over. Until one has, an append under the same
     /// fence takes it back. Where the fence is an old one or the owner has ended, nothing changes.
@@ -354,6 +393,12 @@ pub trait Store: Conversations + Documents {
     /// Removes what has expired, a bounded amount at a time; gives how many things went. Stores that expire by
     /// themselves do nothing.
     async fn sweep(&self, now_ms: i64) -> Result<u64, StoreError>;
+
+    /// Resolves, with the reason, when this process can never use the store again, so that only another one could. A store
+    /// that heals by itself never does.
+    async fn lost(&self) -> StoreError {
+        std::future::pending().await
+    }
 
     /// Notices from now on, from every instance. A slow receiver loses the oldest.
     fn notices(&self) -> broadcast::Receiver<Notice>;

@@ -29,12 +29,12 @@ use self::connection::Connection;
 use self::keys::Keys;
 use self::notices::Notices;
 use super::{
-    AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, HistoryPage, Notice,
-    Store, StoreError, StoreInfo,
+    AdoptTurns, Adopted, AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished,
+    HistoryPage, Notice, Store, StoreError, StoreInfo,
 };
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::hex;
-use crate::domain::ids::{InstanceId, TurnId};
+use crate::domain::ids::TurnId;
 use crate::domain::item::StoredItem;
 use crate::domain::turn::TurnRecord;
 use crate::domain::window::Budget;
@@ -192,8 +192,8 @@ impl Store for Redis {
         self.cancel(owner, turn).await
     }
 
-    async fn adopt_turns(&self, _: &InstanceId, lease_ms: i64, limit: usize) -> Result<Vec<TurnRecord>, StoreError> {
-        self.adopt(lease_ms, limit).await
+    async fn adopt_turns(&self, adopt: AdoptTurns) -> Result<Adopted, StoreError> {
+        self.adopt(adopt.lease_ms, adopt.limit).await
     }
 
     async fn release_turn(&self, place: &Place, turn: &TurnId, fence: u64) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@
 //! Writes go to one thread that commits all that waits as one transaction (`writer`); reads go past it, on a few
 //! connections of their own (`readers`). The tables explain themselves in `sqlite/migrations/`.
 
+mod adopt;
 mod begin;
 mod conversations;
 mod documents;
@@ -26,31 +27,36 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 #[cfg(test)]
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::broadcast;
 
+use self::adopt::{Adopt, Release};
 use self::begin::Begin;
 use self::expiry::{DeleteOwner, SweepEvents, SweepKeys, SweepSessions};
 use self::fail::Fail;
 use self::readers::Readers;
 use self::sessions::{Renew, session_expiry};
-use self::turns::{Adopt, Append, Cancel, Finish, Release};
+use self::turns::{Append, Cancel, Finish};
 use self::writer::{Operation, Writer};
 use super::{
-    AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, HistoryPage, Notice,
-    Store, StoreError, StoreInfo,
+    AdoptTurns, Adopted, AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished,
+    HistoryPage, Notice, Store, StoreError, StoreInfo,
 };
 use crate::domain::clock::Clock;
 use crate::domain::conversation::{Owner, Place};
-use crate::domain::ids::{InstanceId, TurnId};
+use crate::domain::ids::TurnId;
 use crate::domain::item::StoredItem;
 use crate::domain::turn::TurnRecord;
 use crate::domain::window::Budget;
 
 /// How many notices a slow receiver may be behind.
 const NOTICES: usize = 1_024;
+
+/// How long a call may take, from its place in the queue on.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// How many steps one sweep takes, so that it comes back in bounded time.
 const SWEEP_STEPS: usize = 64;
@@ -81,7 +87,7 @@ impl Sqlite {
     /// # Errors
     /// When the folder cannot be used, another process uses it, or a newer version of this server has written it.
     pub fn open(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        Self::on(files::Folder::open(data_dir)?, clock)
+        Self::on(files::Folder::open(data_dir)?, clock, DEADLINE)
     }
 
     /// Opens the database for documents alone, though a server may be using it; where none is, as [`Sqlite::open`] does.
@@ -90,17 +96,17 @@ impl Sqlite {
     /// # Errors
     /// When the folder cannot be used, or the server that uses it is of another version.
     pub fn beside(data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        Self::on(files::Folder::beside(data_dir)?, clock)
+        Self::on(files::Folder::beside(data_dir)?, clock, DEADLINE)
     }
 
-    fn on(folder: files::Folder, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+    fn on(folder: files::Folder, clock: Arc<dyn Clock>, deadline: Duration) -> Result<Self, StoreError> {
         let db = match folder.lock {
             Some(_) => schema::open_writer(&folder.database)?,
             None => schema::open_beside(&folder.database)?,
         };
         let notices = broadcast::channel(NOTICES).0;
-        let writer = Writer::start(db, folder.lock, notices.clone())?;
-        let readers = Readers::new(folder.database.clone());
+        let writer = Writer::start(db, folder.lock, notices.clone(), deadline)?;
+        let readers = Readers::new(folder.database.clone(), deadline);
         Ok(Self { readers, writer, clock, notices, database: folder.database })
     }
 
@@ -178,8 +184,12 @@ impl Store for Sqlite {
         self.writer.submit(Cancel { owner, turn, now_ms }).await
     }
 
-    async fn adopt_turns(&self, holder: &InstanceId, _: i64, limit: usize) -> Result<Vec<TurnRecord>, StoreError> {
-        self.writer.submit(Adopt { holder: holder.clone(), limit }).await
+    async fn adopt_turns(&self, adopt: AdoptTurns) -> Result<Adopted, StoreError> {
+        let holder = adopt.holder.clone();
+        match self.readers.read(move |db| adopt::orphans(db, &adopt)).await? {
+            none if none.is_empty() => Ok(Adopted::default()),
+            orphans => self.writer.submit(Adopt { holder, orphans }).await,
+        }
     }
 
     async fn release_turn(&self, place: &Place, turn: &TurnId, fence: u64) -> Result<(), StoreError> {
@@ -228,6 +238,11 @@ impl Store for Sqlite {
             }
         }
         Ok(swept)
+    }
+
+    async fn lost(&self) -> StoreError {
+        self.writer.lost().await;
+        StoreError::Unavailable("a panic has ended the thread that writes".into())
     }
 
     fn notices(&self) -> broadcast::Receiver<Notice> {

@@ -41,6 +41,7 @@ impl Turns {
     }
 
     async fn admit(self, ask: Ask, budget: Budget, answer: Answer, admission: TaskTrackerToken) {
+        let _claim = self.0.claims.claim(&ask.turn);
         let deadline = Instant::now() + self.0.limits.max_wait;
         let admitting = AssertUnwindSafe(self.0.admit_one(&ask, budget, deadline, &answer)).catch_unwind().await;
         let (begun, slot) = match admitting.unwrap_or_else(|_| Err(not_begun())) {

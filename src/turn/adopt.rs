@@ -13,10 +13,12 @@ use super::prompt;
 use super::remains::Remains;
 use super::run::{Job, guarded};
 use crate::config::OnCrash;
+use crate::domain::conversation::Place;
+use crate::domain::ids::TurnId;
 use crate::domain::turn::{Fault, FaultKind, TurnRecord, TurnStatus};
 use crate::domain::window::Budget;
 use crate::metering::Permit;
-use crate::store::{AppendEvents, Appended, StoreError};
+use crate::store::{AdoptTurns, Adopted, AppendEvents, Appended, StoreError, Unreadable};
 
 /// How many turns are taken over at once; the next ones follow when these run.
 const AT_ONCE: usize = 32;
@@ -32,11 +34,11 @@ impl Turns {
     pub async fn adopt_orphans(self) {
         let inner = &self.0;
         loop {
-            match inner.store.adopt_turns(&inner.instance, inner.lease_ms(), AT_ONCE).await {
-                Ok(orphans) if orphans.is_empty() => {}
-                Ok(orphans) => {
-                    let full = orphans.len() == AT_ONCE;
-                    orphans.into_iter().for_each(|orphan| inner.clone().take_over(orphan));
+            match inner.store.adopt_turns(inner.adoption()).await {
+                Ok(Adopted { turns, unreadable }) => {
+                    let full = turns.len() + unreadable.len() >= AT_ONCE;
+                    turns.into_iter().for_each(|orphan| inner.clone().take_over(orphan));
+                    unreadable.into_iter().for_each(|orphan| inner.clone().end_unreadable(orphan));
                     if full {
                         continue;
                     }
@@ -53,46 +55,77 @@ impl Turns {
 }
 
 impl Inner {
+    fn adoption(&self) -> AdoptTurns {
+        let claims = self.claims.clone();
+        AdoptTurns {
+            holder: self.instance.clone(),
+            lease_ms: self.lease_ms(),
+            limit: AT_ONCE,
+            in_hand: Arc::new(move |turn| claims.has(turn)),
+        }
+    }
+
     fn take_over(self: Arc<Self>, orphan: TurnRecord) {
         tracing::info!(turn.id = %orphan.id, turn.attempt = orphan.attempt, "taking over a turn");
-        let hub = Arc::new(Hub::new(orphan.place.clone()));
-        // Its lease ended while it ran here: the old run shows nothing any more, and costs.
-        if let Some(lost) = self.hubs.insert(orphan.id.clone(), hub.clone()) {
-            lost.stop(Stop::TakenOver);
-        }
-        // Taken over while the server was already telling its turns to stop.
-        if self.leaving.is_cancelled() {
-            hub.stop(Stop::Shutdown);
-        }
-        let inner = self.clone();
+        let (inner, hub) = (self.clone(), self.enter(&orphan.place, &orphan.id));
+        let claim = self.claims.claim(&orphan.id);
         self.tasks.spawn("turn", async move {
-            let (turn, fence) = (&orphan.id, orphan.fence);
+            let (place, turn, fence) = (&orphan.place, &orphan.id, orphan.fence);
             match AssertUnwindSafe(inner.clone().resume_in_time(&orphan, &hub)).catch_unwind().await {
-                Ok(true) => {}
-                Ok(false) => {
+                Ok(Resumed::Done) => {}
+                Ok(Resumed::NotNow) => {
                     hub.leave(HubState::Moved);
-                    inner.release(&orphan.place, turn, fence).await;
+                    inner.release(place, turn, fence).await;
                 }
+                Ok(Resumed::Unreadable) => inner.end_as_unreadable(&unreadable(&orphan), &hub).await,
                 Err(_) => {
                     tracing::error!(turn.id = %turn, "a panic ended the take-over of a turn");
                     inner.fail(turn, fence, &hub).await;
                 }
             }
             inner.hubs.remove(turn, &hub);
+            drop(claim);
         });
     }
 
-    /// False where it could not be read within its lease, after which another server may have it.
-    async fn resume_in_time(self: Arc<Self>, orphan: &TurnRecord, hub: &Arc<Hub>) -> bool {
-        let until = Instant::now() + self.limits.lease;
+    fn end_unreadable(self: Arc<Self>, found: Unreadable) {
+        let (inner, hub) = (self.clone(), self.enter(&found.place, &found.turn));
+        let claim = self.claims.claim(&found.turn);
+        self.tasks.spawn("turn", async move {
+            inner.end_as_unreadable(&found, &hub).await;
+            inner.hubs.remove(&found.turn, &hub);
+            drop(claim);
+        });
+    }
+
+    /// Adds a turn that was taken over to those that run here.
+    fn enter(&self, place: &Place, turn: &TurnId) -> Arc<Hub> {
+        let hub = Arc::new(Hub::new(place.clone()));
+        // Its lease ended while it ran here: the old run shows nothing any more, and costs.
+        if let Some(lost) = self.hubs.insert(turn.clone(), hub.clone()) {
+            lost.stop(Stop::TakenOver);
+        }
+        // Taken over while the server was already telling its turns to stop.
+        if self.leaving.is_cancelled() {
+            hub.stop(Stop::Shutdown);
+        }
+        hub
+    }
+
+    async fn resume_in_time(self: Arc<Self>, orphan: &TurnRecord, hub: &Arc<Hub>) -> Resumed {
+        // Early enough for its end to be stored before another server may have the turn.
+        let until = Instant::now() + self.limits.lease / 2;
         while let Err(error) = self.clone().resume(orphan, hub).await {
             tracing::warn!(turn.id = %orphan.id, %error, "a turn could not be taken over");
-            if Instant::now() >= until || self.leaving.is_cancelled() {
-                return false;
+            if self.leaving.is_cancelled() {
+                return Resumed::NotNow;
+            }
+            if Instant::now() >= until {
+                return if matches!(error, StoreError::Broken(_)) { Resumed::Unreadable } else { Resumed::NotNow };
             }
             tokio::time::sleep(RETRY_AFTER).await;
         }
-        true
+        Resumed::Done
     }
 
     async fn resume(self: Arc<Self>, orphan: &TurnRecord, hub: &Arc<Hub>) -> Result<(), StoreError> {
@@ -156,4 +189,19 @@ impl Inner {
         };
         self.store.append_events(append).await
     }
+}
+
+/// What came of an attempt to go on with a turn.
+enum Resumed {
+    /// It has ended, or another server has it.
+    Done,
+    /// The store cannot be used, or this server stops: the turn is to be taken over again.
+    NotNow,
+    /// What is stored of it cannot be read, however often it is tried.
+    Unreadable,
+}
+
+fn unreadable(orphan: &TurnRecord) -> Unreadable {
+    let (place, turn) = (orphan.place.clone(), orphan.id.clone());
+    Unreadable { place, turn, fence: orphan.fence, last_event: orphan.last_event }
 }

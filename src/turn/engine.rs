@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::claims::Claims;
 use super::hub::{Hubs, Stop};
 use super::queue::Queues;
 use super::wakeups::Wakeups;
@@ -55,6 +56,7 @@ pub(super) struct Inner {
     pub(super) limits: TurnLimits,
     pub(super) tasks: Tasks,
     pub(super) hubs: Hubs,
+    pub(super) claims: Claims,
     /// Turns that are about to begin: the store is being asked.
     pub(super) admissions: TaskTracker,
     pub(super) queues: Queues,
@@ -81,7 +83,7 @@ impl Turns {
         let instance = InstanceId::fresh(ids, &*clock);
         let (hubs, queues, wakeups) = (Hubs::default(), Queues::default(), Wakeups::default());
         let (leaving, abandoned) = (CancellationToken::new(), CancellationToken::new());
-        let admissions = TaskTracker::new();
+        let (claims, admissions) = (Claims::default(), TaskTracker::new());
         let inner = Inner {
             store,
             metering,
@@ -90,6 +92,7 @@ impl Turns {
             limits,
             tasks,
             hubs,
+            claims,
             admissions,
             queues,
             wakeups,

@@ -1,7 +1,6 @@
 //! Letting go of a turn that this server cannot go on with: it is ended as failed, or its lease is released.
 //!
-//! A turn whose run has gone must not keep its conversation busy until its lease runs out; on SQLite, where a lease lasts as
-//! long as the process, that would be until a restart.
+//! A turn whose run has gone must not keep its conversation busy until its lease runs out.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -15,10 +14,10 @@ use super::finish::{Ending, store_end};
 use super::hub::{Hub, HubState};
 use super::remains::{Remains, prompt_tokens};
 use crate::domain::conversation::Place;
-use crate::domain::event::Numbered;
+use crate::domain::event::{End, Event, Numbered};
 use crate::domain::ids::TurnId;
 use crate::domain::turn::{Fault, FaultKind, TurnRecord, TurnStatus};
-use crate::store::StoreError;
+use crate::store::{FinishTurn, Finished, StoreError, Unreadable};
 
 /// After a failed try to release a lease, the next one comes this much later.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
@@ -49,6 +48,35 @@ impl Inner {
         let fault = Fault::new(FaultKind::Internal, "The server made a mistake.");
         self.end_remains(&record, hub, remains, TurnStatus::Failed, Some(fault)).await;
         Ok(())
+    }
+
+    /// Ends a turn that was taken over and cannot be read. Where that fails, it is found again when its lease has ended.
+    pub(super) async fn end_as_unreadable(&self, found: &Unreadable, hub: &Hub) {
+        tracing::error!(turn.id = %found.turn, "a turn that was taken over cannot be read; it ends as failed");
+        let now_ms = self.clock.now_ms();
+        let fault = Some(Fault::new(FaultKind::Internal, "what is stored of this turn cannot be read"));
+        let end = End { status: TurnStatus::Failed, answer: None, usage: None, fault: fault.clone(), at_ms: now_ms };
+        let finish = FinishTurn {
+            place: found.place.clone(),
+            turn: found.turn.clone(),
+            fence: found.fence,
+            status: end.status,
+            items: Vec::new(),
+            usage: None,
+            fault,
+            answer: None,
+            events: vec![Numbered { seq: found.last_event + 1, event: Event::Ended(Box::new(end)) }],
+            keep_events_ms: self.limits.keep_events_ms(),
+            now_ms,
+        };
+        match self.store.finish_turn(finish.clone()).await {
+            Ok(Finished::Stored) => hub.publish(finish.events),
+            Ok(Finished::Fenced) => hub.leave(HubState::Moved),
+            Err(error) => {
+                tracing::error!(turn.id = %found.turn, %error, "a turn that cannot be read could not be ended");
+                hub.leave(HubState::Stalled);
+            }
+        }
     }
 
     /// Ends a turn that no task runs, with what its attempts have left.

@@ -4,6 +4,7 @@ mod admit;
 mod adopt;
 mod ask;
 pub mod cancel;
+mod claims;
 mod engine;
 mod finish;
 mod give_up;

@@ -5,13 +5,13 @@ use tokio::sync::broadcast;
 
 use super::Memory;
 use crate::domain::conversation::{Owner, Place};
-use crate::domain::ids::{InstanceId, TurnId};
+use crate::domain::ids::TurnId;
 use crate::domain::item::StoredItem;
 use crate::domain::turn::{TurnRecord, TurnStatus};
 use crate::domain::window::Budget;
 use crate::store::{
-    AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, HistoryPage, Notice,
-    SessionUse, Started, Store, StoreError, StoreInfo,
+    AdoptTurns, Adopted, AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished,
+    HistoryPage, Notice, SessionUse, Started, Store, StoreError, StoreInfo,
 };
 
 #[async_trait]
@@ -159,20 +159,20 @@ impl Store for Memory {
         Ok(CancelRequest::Requested)
     }
 
-    async fn adopt_turns(&self, _: &InstanceId, lease_ms: i64, limit: usize) -> Result<Vec<TurnRecord>, StoreError> {
+    async fn adopt_turns(&self, adopt: AdoptTurns) -> Result<Adopted, StoreError> {
         let now_ms = self.clock.now_ms();
         let mut state = self.state();
         let orphans = state
             .turns
             .values_mut()
             .filter(|row| row.record.status == TurnStatus::Running && row.lease_until_ms <= now_ms);
-        let adopted = orphans.take(limit).map(|row| {
+        let turns = orphans.take(adopt.limit).map(|row| {
             row.record.fence += 1;
             row.record.attempt += 1;
-            row.lease_until_ms = now_ms + lease_ms;
+            row.lease_until_ms = now_ms + adopt.lease_ms;
             row.record.clone()
         });
-        Ok(adopted.collect())
+        Ok(Adopted { turns: turns.collect(), unreadable: Vec::new() })
     }
 
     async fn release_turn(&self, _: &Place, turn: &TurnId, fence: u64) -> Result<(), StoreError> {

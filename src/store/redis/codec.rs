@@ -197,12 +197,18 @@ pub(super) fn record(owner: &Owner, value: Value) -> Result<TurnRecord, StoreErr
     Ok(record)
 }
 
-/// A turn that has just been taken over, as `adopt.lua` gives it.
-pub(super) fn adopted(owner: &Owner, turn: &str, fields: &[String]) -> Result<TurnRecord, StoreError> {
-    let [_, fence, _, attempt, last_event, whence, request] = fields else { return Err(faults::unreadable()) };
-    let mut record = fresh_record(owner, turn, whence, request)?;
-    (record.fence, record.attempt, record.last_event) = (parse(fence)?, parse(attempt)?, parse(last_event)?);
-    Ok(record)
+/// A turn that has just been taken over; `record` is what of it is stored, as `adopt.lua` gives it.
+pub(super) fn adopted(
+    owner: &Owner,
+    turn: &TurnId,
+    fence: u64,
+    attempt: u32,
+    last_event: u64,
+    record: &[Value],
+) -> Result<TurnRecord, StoreError> {
+    let [Value::BulkString(whence), Value::BulkString(request)] = record else { return Err(faults::unreadable()) };
+    let record = fresh_record(owner, turn.as_str(), utf8(whence)?, utf8(request)?)?;
+    Ok(TurnRecord { fence, attempt, last_event, ..record })
 }
 
 /// A running turn, out of what was stored when it began.

@@ -38,6 +38,8 @@ pub(super) enum Request {
     Among(Pipeline, usize),
     /// Several commands; the answer has all of theirs.
     All(Pipeline),
+    /// The same, and a command that fails on what it finds there fails alone: its error stands among the answers.
+    Each(Pipeline),
 }
 
 /// Whether a call may be sent again after the connection broke under it, when it may have happened already.
@@ -205,19 +207,24 @@ impl Request {
         };
         let total = match self {
             Self::One(cmd) => bytes(cmd),
-            Self::Among(pipeline, _) | Self::All(pipeline) => pipeline.cmd_iter().map(bytes).sum(),
+            Self::Among(pipeline, _) | Self::All(pipeline) | Self::Each(pipeline) => {
+                pipeline.cmd_iter().map(bytes).sum()
+            }
         };
         u32::try_from(CALL_KIB + total / 1024).unwrap_or(ROOM_KIB).min(ROOM_KIB)
     }
 
     async fn send(&self, connection: &mut MultiplexedConnection) -> RedisResult<Value> {
-        let answer = self.send_once(connection).await?;
-        if !faults::is_unknown_script(&answer) {
-            return answer.extract_error();
+        let mut answer = self.send_once(connection).await?;
+        if faults::is_unknown_script(&answer) {
+            // The server's script cache was emptied. Nothing has happened, so the call is simply made anew.
+            load_scripts(connection).await?;
+            answer = self.send_once(connection).await?;
         }
-        // Somebody has emptied the server's script cache. Nothing has happened, so the call is simply made anew.
-        load_scripts(connection).await?;
-        self.send_once(connection).await?.extract_error()
+        match (self, answer) {
+            (Self::Each(_), Value::Array(answers)) => faults::but_for_content(answers).map(Value::Array),
+            (_, answer) => answer.extract_error(),
+        }
     }
 
     async fn send_once(&self, connection: &mut MultiplexedConnection) -> RedisResult<Value> {
@@ -231,7 +238,7 @@ impl Request {
                 }
                 Ok(own)
             }
-            Self::All(pipeline) => {
+            Self::All(pipeline) | Self::Each(pipeline) => {
                 let answers = connection.send_packed_commands(pipeline, 0, pipeline.len()).await?;
                 Ok(match answers.iter().find(|answer| faults::is_unknown_script(answer)) {
                     Some(unknown) => unknown.clone(),

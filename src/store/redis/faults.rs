@@ -4,7 +4,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 
 use crate::store::StoreError;
 
@@ -21,6 +21,18 @@ pub(super) fn wrong_server(error: &RedisError) -> bool {
 /// Whether the answer is that the script is not known, so that nothing has happened.
 pub(super) fn is_unknown_script(answer: &Value) -> bool {
     matches!(answer, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript))
+}
+
+/// The answers, unless one of them is an error that is not about what is stored there: then that error.
+pub(super) fn but_for_content(answers: Vec<Value>) -> RedisResult<Vec<Value>> {
+    let failed = |answer: &Value| match answer {
+        Value::ServerError(_) => answer.clone().extract_error().err(),
+        _ => None,
+    };
+    match answers.iter().filter_map(failed).find(|error| !matches!(of(error), StoreError::Broken(_))) {
+        Some(error) => Err(error),
+        None => Ok(answers),
+    }
 }
 
 /// The error as the store's caller sees it.

@@ -85,8 +85,9 @@ impl Redis {
         };
         match self.connection.call(Again::Yes, make).await? {
             Value::Nil => Ok(None),
+            // One that cannot be read does not hide the others.
             Value::Array(found) => {
-                found.into_iter().map(|turn| codec::record(&place.owner, turn)).collect::<Result<_, _>>().map(Some)
+                Ok(Some(found.into_iter().filter_map(|turn| codec::record(&place.owner, turn).ok()).collect()))
             }
             _ => Err(faults::unreadable()),
         }

@@ -12,8 +12,7 @@ use super::writing::{lease_entry, session_of};
 use super::{Redis, codec, faults};
 use crate::domain::conversation::Place;
 use crate::domain::ids::TurnId;
-use crate::domain::turn::TurnRecord;
-use crate::store::StoreError;
+use crate::store::{Adopted, StoreError, Unreadable};
 
 /// How many entries are looked at together, and how often in one call.
 const BATCH: usize = 64;
@@ -26,11 +25,26 @@ struct Entry {
     place: Place,
 }
 
+/// What `adopt.lua` gives.
+struct State {
+    fence: u64,
+    lease: i64,
+    taken: Option<Taken>,
+}
+
+/// Of a turn that was taken over.
+struct Taken {
+    attempt: u32,
+    last_event: u64,
+    /// As it is stored.
+    record: Vec<Value>,
+}
+
 impl Redis {
-    pub(super) async fn adopt(&self, lease_ms: i64, limit: usize) -> Result<Vec<TurnRecord>, StoreError> {
-        let mut adopted = Vec::new();
+    pub(super) async fn adopt(&self, lease_ms: i64, limit: usize) -> Result<Adopted, StoreError> {
+        let mut adopted = Adopted::default();
         for _ in 0..BATCHES {
-            let wanted = BATCH.min(limit - adopted.len());
+            let wanted = BATCH.min(limit - adopted.turns.len() - adopted.unreadable.len());
             if wanted == 0 {
                 break;
             }
@@ -38,7 +52,7 @@ impl Redis {
             if entries.is_empty() {
                 break;
             }
-            adopted.extend(self.adopt_those(entries, lease_ms).await?);
+            self.adopt_those(entries, lease_ms, &mut adopted).await?;
         }
         Ok(adopted)
     }
@@ -52,30 +66,56 @@ impl Redis {
         codec::strings(self.connection.call(Again::Yes, make).await?)
     }
 
-    async fn adopt_those(&self, texts: Vec<String>, lease_ms: i64) -> Result<Vec<TurnRecord>, StoreError> {
+    async fn adopt_those(&self, texts: Vec<String>, lease_ms: i64, adopted: &mut Adopted) -> Result<(), StoreError> {
         let mut tidy = Pipeline::with_capacity(texts.len());
         let (entries, foreign): (Vec<_>, Vec<_>) = texts.into_iter().map(Entry::read).partition(Result::is_ok);
         for text in foreign.into_iter().filter_map(Result::err) {
             tidy.cmd("ZREM").arg(&self.leases).arg(text);
         }
         let entries: Vec<Entry> = entries.into_iter().filter_map(Result::ok).collect();
-        let mut adopted = Vec::new();
         if !entries.is_empty() {
-            let answers = self.connection.call(Again::No, |_| Request::All(self.adopt_calls(&entries, lease_ms)));
+            let answers = self.connection.call(Again::No, |_| Request::Each(self.adopt_calls(&entries, lease_ms)));
             let Value::Array(answers) = answers.await? else { return Err(faults::unreadable()) };
-            for (entry, answer) in entries.iter().zip(answers) {
-                let state = if answer == Value::Nil { None } else { Some(codec::strings(answer)?) };
-                self.set_right(entry, state.as_deref(), &mut tidy);
-                if let Some(state) = state.filter(|state| state[0] == "1") {
-                    adopted.push(codec::adopted(&entry.place.owner, entry.turn.as_str(), &state)?);
-                }
+            for (entry, answer) in entries.into_iter().zip(answers) {
+                self.sort_in(entry, answer, lease_ms, adopted, &mut tidy);
             }
         }
         // A wrong entry is looked at again; what was taken over is not to be lost for it.
         if let Err(error) = self.connection.call(Again::Yes, |_| Request::All(tidy.clone())).await {
             tracing::debug!(%error, "the index of leases could not be set right");
         }
-        Ok(adopted)
+        Ok(())
+    }
+
+    /// Adds what became of one entry to `adopted`, and what the index needs to `tidy`.
+    fn sort_in(&self, entry: Entry, answer: Value, lease_ms: i64, adopted: &mut Adopted, tidy: &mut Pipeline) {
+        let state = match answer {
+            Value::Nil => return self.set_right(&entry, None, tidy),
+            answer => State::read(answer),
+        };
+        let Ok(state) = state else {
+            // Looked at again a lease later, so that entries like it do not fill every look.
+            tracing::error!(turn.id = %entry.turn, "a turn cannot be taken over: redis holds something else in its place");
+            let later = self.connection.server_ms().saturating_add(lease_ms);
+            tidy.cmd("ZADD").arg(&self.leases).arg("XX").arg(later).arg(&entry.text);
+            return;
+        };
+        self.set_right(&entry, Some(&state), tidy);
+        let Some(taken) = state.taken else { return };
+        match codec::adopted(
+            &entry.place.owner,
+            &entry.turn,
+            state.fence,
+            taken.attempt,
+            taken.last_event,
+            &taken.record,
+        ) {
+            Ok(record) => adopted.turns.push(record),
+            Err(_) => {
+                let Entry { turn, place, .. } = entry;
+                adopted.unreadable.push(Unreadable { place, turn, fence: state.fence, last_event: taken.last_event });
+            }
+        }
     }
 
     fn adopt_calls(&self, entries: &[Entry], lease_ms: i64) -> Pipeline {
@@ -90,17 +130,13 @@ impl Redis {
         pipeline
     }
 
-    /// `state` begins with whether the turn was taken over, its fence, and its lease; there is none where it has ended.
-    fn set_right(&self, entry: &Entry, state: Option<&[String]>, tidy: &mut Pipeline) {
-        let fence = match state {
-            Some([_, fence, lease, ..]) => {
-                let right = lease_entry(fence, entry.turn.as_str(), &entry.place);
-                tidy.cmd("ZADD").arg(&self.leases).arg(lease).arg(right);
-                fence.parse().ok()
-            }
-            _ => None,
-        };
-        if fence != Some(entry.fence) {
+    /// There is no state where the turn has ended.
+    fn set_right(&self, entry: &Entry, state: Option<&State>, tidy: &mut Pipeline) {
+        if let Some(State { fence, lease, .. }) = state {
+            let right = lease_entry(fence, entry.turn.as_str(), &entry.place);
+            tidy.cmd("ZADD").arg(&self.leases).arg(lease).arg(right);
+        }
+        if state.map(|state| state.fence) != Some(entry.fence) {
             tidy.cmd("ZREM").arg(&self.leases).arg(&entry.text);
         }
     }
@@ -119,6 +155,24 @@ impl Redis {
             Request::Among(pipeline, 0)
         };
         self.connection.call(Again::Yes, make).await.map(drop)
+    }
+}
+
+impl State {
+    fn read(answer: Value) -> Result<Self, StoreError> {
+        let Value::Array(fields) = answer else { return Err(faults::unreadable()) };
+        let mut fields = fields.into_iter();
+        let mut text = || match fields.next() {
+            Some(field) => String::from_utf8(codec::bytes(field)?).map_err(|_| faults::unreadable()),
+            None => Err(faults::unreadable()),
+        };
+        let is_taken = text()? == "1";
+        let (fence, lease) = (codec::parse(&text()?)?, codec::parse(&text()?)?);
+        if !is_taken {
+            return Ok(Self { fence, lease, taken: None });
+        }
+        let (attempt, last_event) = (codec::parse(&text()?)?, codec::parse(&text()?)?);
+        Ok(Self { fence, lease, taken: Some(Taken { attempt, last_event, record: fields.collect() }) })
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::fail::Fail;
 use super::schema;
-use super::writer::closed;
+use super::writer::{closed, no_answer_within};
 use crate::store::StoreError;
 
 /// Reads come from memory, mostly, so more than there are cores would be of little use.
@@ -18,16 +20,25 @@ pub(super) struct Readers {
     database: PathBuf,
     permits: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Connection>>>,
+    deadline: Duration,
 }
 
 impl Readers {
-    /// Connections are opened when they are first needed.
-    pub(super) fn new(database: PathBuf) -> Self {
-        Self { database, permits: Arc::new(Semaphore::new(CONNECTIONS)), idle: Arc::default() }
+    /// Connections are opened when they are first needed. Each read waits no longer than `deadline`.
+    pub(super) fn new(database: PathBuf, deadline: Duration) -> Self {
+        Self { database, permits: Arc::new(Semaphore::new(CONNECTIONS)), idle: Arc::default(), deadline }
     }
 
     /// Runs `look` on a thread where it may block.
     pub(super) async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let done = self.read_however_long(look);
+        timeout(self.deadline, done).await.unwrap_or_else(|_| Err(no_answer_within(self.deadline)))
+    }
+
+    async fn read_however_long<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -52,8 +63,8 @@ impl Readers {
 
     /// Refuses further reads and closes the connections.
     pub(super) async fn close(&self) {
-        // With all permits in hand, nobody reads.
-        let all = self.permits.acquire_many(CONNECTIONS as u32).await;
+        // With all permits in hand, nothing reads. A read that hangs keeps its connection.
+        let all = timeout(self.deadline, self.permits.acquire_many(CONNECTIONS as u32)).await;
         self.permits.close();
         lock(&self.idle).clear();
         drop(all);

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::fail::Fail;
-use super::rows::{self, EVENTS_A_TURN, IMPLIED_EVENT, all, find, int, uint};
+use super::rows::{self, EVENTS_A_TURN, IMPLIED_EVENT, all, find, find_value, int, uint};
 use super::sessions::{session_expiry, session_lives};
 use super::sql;
 use super::turns::running_turn;
@@ -93,13 +93,18 @@ pub(super) fn turns(
     };
     let mut next = running_turn(db, conversation.number)?.or(conversation.newest_turn);
     let mut records = Vec::new();
-    while let Some(number) = next
-        && records.len() < limit
-    {
-        let found = find(db, sql::TURN_BY_NUMBER, [number], |row| rows::turn_row(db, row))?;
-        let row = found.ok_or(Fail::Content("a conversation without one of its turns"))?;
-        next = row.previous;
-        records.push(row.record);
+    for _ in 0..limit {
+        let Some(number) = next else { break };
+        match find(db, sql::TURN_BY_NUMBER, [number], |row| rows::turn_row(db, row)) {
+            Ok(Some(row)) => {
+                next = row.previous;
+                records.push(row.record);
+            }
+            Ok(None) => return Err(Fail::Content("a conversation without one of its turns")),
+            Err(fail) if fail.is_of_storage() => return Err(fail),
+            // One that cannot be read does not hide the others.
+            Err(_) => next = find_value(db, sql::PREVIOUS_TURN, [number])?.flatten(),
+        }
     }
     Ok(Some(records))
 }

@@ -16,9 +16,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_numbers.sql"),
 ];
 
-/// How long to wait for somebody with the `sqlite3` shell, or who puts a document beside the server; no other server has
-/// the file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait for a `sqlite3` shell, or for a process that puts a document beside the server; no other server has
+/// the file. Less than a call may take, so that its error says what was in the way.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// More than there are statements, so that each is compiled once per connection.
 const CACHED_STATEMENTS: usize = 128;

@@ -146,6 +146,14 @@ statements! {
         "UPDATE turns SET status = ?2, ended_at_ms = ?3, last_event = ?4, events_until_ms = ?5, usage = ?6, fault = ?7, \
          answer = ?8, items_then = ?9 WHERE number = ?1";
     ADOPT_TURN = "UPDATE turns SET fence = fence + 1, attempt = attempt + 1 WHERE number = ?1";
+    TURN_PLACE =
+        "SELECT c.owner, c.id, t.id, t.fence FROM turns t JOIN conversations c ON c.number = t.conversation \
+         WHERE t.number = ?1";
+    /// As its lease says.
+    MARK_TURN_RUNNING = "UPDATE turns SET status = 'running' WHERE number = ?1";
+    SET_TURN_ASIDE =
+        "UPDATE turns SET status = 'failed', ended_at_ms = created_at_ms, events_until_ms = created_at_ms, last_event = 1 \
+         WHERE number = ?1";
     SET_PREVIOUS_TURN = "UPDATE turns SET previous = ?2 WHERE number = ?1";
     PREVIOUS_TURN = "SELECT previous FROM turns WHERE number = ?1";
     EVENTS_KEPT_UNTIL = "SELECT events_until_ms FROM turns WHERE number = ?1";
@@ -154,9 +162,14 @@ statements! {
     TAKE_LEASE = "INSERT INTO leases (conversation, turn, holder) VALUES (?1, ?2, ?3)";
     LEASED_TURN = "SELECT turn FROM leases WHERE conversation = ?1";
     LEASED_TURN_ID = "SELECT t.id FROM leases l JOIN turns t ON t.number = l.turn WHERE l.conversation = ?1";
-    /// As many rows as turns are running: the one scan, and a short one.
-    LEASES_OF_OTHERS = "SELECT conversation, turn FROM leases WHERE holder <> ?1 OR released ORDER BY turn LIMIT ?2";
-    PASS_LEASE_ON = "UPDATE leases SET holder = ?2, released = 0 WHERE conversation = ?1";
+    /// As many rows as turns are running: the one scan.
+    LEASES =
+        "SELECT l.conversation, l.turn, coalesce(t.fence, 0), l.holder <> ?1 OR l.released OR t.id IS NULL, t.id \
+         FROM leases l LEFT JOIN turns t ON t.number = l.turn ORDER BY l.turn";
+    /// Where nobody was faster.
+    PASS_LEASE_ON =
+        "UPDATE leases SET holder = ?4, released = 0 WHERE conversation = ?1 AND turn = ?2 \
+         AND coalesce((SELECT fence FROM turns WHERE number = ?2), 0) = ?3";
     RENEW_RELEASED_LEASE = "UPDATE leases SET released = 0 WHERE conversation = ?1";
     REQUEST_CANCEL = "UPDATE leases SET cancel_requested = 1 WHERE conversation = ?1 AND turn = ?2";
     RELEASE_LEASE =

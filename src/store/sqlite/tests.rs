@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use futures::future::{join, join_all};
 use rusqlite::Connection;
@@ -47,6 +48,18 @@ impl Operation for LimitPages {
     }
 }
 
+/// A defect in the writer.
+struct Defect;
+
+impl Operation for Defect {
+    type Answer = ();
+
+    fn apply(&self, db: &Connection) -> Result<(), Fail> {
+        super::rows::execute(db, sql::BEAT, [])?;
+        panic!("a defect that the test put there");
+    }
+}
+
 struct Bench {
     store: Arc<Sqlite>,
     clock: Arc<ManualClock>,
@@ -56,9 +69,15 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::within(super::DEADLINE)
+    }
+
+    /// One whose calls may take so long.
+    fn within(deadline: Duration) -> Self {
         let clock = Arc::new(ManualClock::at(1_800_000_000_000));
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(Sqlite::open(folder.path(), clock.clone()).unwrap());
+        let opened = super::files::Folder::open(folder.path()).unwrap();
+        let store = Arc::new(Sqlite::on(opened, clock.clone(), deadline).unwrap());
         Self { store, clock, ids: SeededIds::new(1), folder }
     }
 
@@ -217,6 +236,90 @@ async fn reads_do_not_wait_for_the_writer() {
     join(gate, read).await.0.unwrap();
 }
 
+/// How long a call may take where one is to hang: long against what does not.
+const IMPATIENT: Duration = Duration::from_secs(1);
+
+async fn is_soon(what: &str, holds: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not so: {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+fn is_unavailable<T: std::fmt::Debug>(answer: &Result<T, StoreError>) -> bool {
+    matches!(answer, Err(StoreError::Unavailable(_)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_hangs_is_told_of_and_may_still_write() {
+    let bench = Bench::within(IMPATIENT);
+    let begin = bench.begin();
+    let ((reached, at_gate), (go, open)) = (channel(), channel());
+    let stuck = bench.store.writer.submit(Gate { reached, open: Mutex::new(open) }).await;
+    assert!(is_unavailable(&stuck), "{stuck:?}");
+    at_gate.recv().unwrap();
+    let begun = bench.store.begin_turn(begin.clone()).await;
+    assert!(is_unavailable(&begun), "{begun:?}");
+    assert!(is_unavailable(&bench.store.ping().await));
+    assert_eq!(bench.store.turns(&begin.place, 10).await.unwrap(), None, "reads go on");
+    go.send(()).unwrap();
+    is_soon("what was accepted is done", async || matches!(bench.store.turns(&begin.place, 10).await, Ok(Some(_))))
+        .await;
+    is_soon("it answers", async || bench.store.ping().await.is_ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_hangs_for_ever_holds_up_no_stop() {
+    let bench = Bench::within(IMPATIENT);
+    let ((reached, _at_gate), (go, open)) = (channel(), channel());
+    assert!(is_unavailable(&bench.store.writer.submit(Gate { reached, open: Mutex::new(open) }).await));
+    tokio::time::timeout(Duration::from_secs(20), bench.store.close()).await.unwrap();
+    drop(bench);
+    drop(go);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_that_hang_are_told_of_and_make_room_again() {
+    let bench = Bench::within(IMPATIENT);
+    let begin = bench.begun(1).await.remove(0);
+    let gates: Vec<(Sender<()>, Receiver<()>)> = (0..4).map(|_| channel()).collect();
+    let (keys, gates): (Vec<Sender<()>>, Vec<Receiver<()>>) = gates.into_iter().unzip();
+    let hung = gates.into_iter().map(|gate| {
+        bench.store.readers.read(move |_| {
+            gate.recv().unwrap();
+            Ok(())
+        })
+    });
+    for answer in join_all(hung).await {
+        assert!(is_unavailable(&answer), "{answer:?}");
+    }
+    let waits = bench.store.turns(&begin.place, 10).await;
+    assert!(is_unavailable(&waits), "{waits:?}");
+    assert!(is_unavailable(&bench.store.ping().await));
+    bench.begun(1).await;
+    keys.into_iter().for_each(|key| key.send(()).unwrap());
+    is_soon("it can be read", async || matches!(bench.store.turns(&begin.place, 10).await, Ok(Some(_)))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_of_the_writer_is_the_end_of_the_store_and_of_nothing_that_was_answered() {
+    let bench = Bench::new();
+    let begin = bench.begun(1).await.remove(0);
+    assert!(futures::poll!(Box::pin(bench.store.lost())).is_pending());
+    let calls = vec![bench.store.writer.submit(Defect), bench.store.writer.submit(Defect)];
+    for answer in bench.all_at_once(calls).await {
+        assert!(is_unavailable(&answer), "{answer:?}");
+    }
+    tokio::time::timeout(Duration::from_secs(20), bench.store.lost()).await.unwrap();
+    assert!(is_unavailable(&bench.store.ping().await));
+    assert!(is_unavailable(&bench.store.begin_turn(bench.begin()).await));
+    bench.store.close().await;
+    // The next process finds the folder free.
+    let again = Sqlite::open(bench.folder.path(), bench.clock.clone()).unwrap();
+    assert_eq!(again.turns(&begin.place, 10).await.unwrap().unwrap().len(), 1);
+}
+
 /// What can be waited for side by side.
 type Call<'a> = Pin<Box<dyn Future<Output = Result<Finished, StoreError>> + 'a>>;
 
@@ -256,7 +359,7 @@ fn no_statement_scans_a_table_that_grows() {
     std::fs::File::create(&path).unwrap();
     let db = super::schema::open_writer(&path).unwrap();
     // One row a running turn, and one row.
-    let short = ["LEASES_OF_OTHERS", "PULSE", "BEAT"];
+    let short = ["LEASES", "PULSE", "BEAT"];
     for (name, statement) in sql::ALL {
         let mut explain = db.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
         let parameters = explain.parameter_count();

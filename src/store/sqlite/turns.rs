@@ -1,18 +1,18 @@
-//! What happens to a turn that runs: events, its end, a wish to cancel it, a change of hands.
+//! What happens to a turn that runs: events, its end, a wish to cancel it. How it changes hands is in `adopt`.
 
 use rusqlite::{Connection, params};
 use tokio::sync::broadcast;
 
 use super::fail::Fail;
 use super::items::Totals;
-use super::rows::{self, all, event_place, execute, find, find_value, int};
+use super::rows::{self, event_place, execute, find, find_value, int};
 use super::sessions::{key_of, session_lives};
 use super::sql;
 use super::writer::Operation;
 use crate::domain::conversation::Owner;
 use crate::domain::event::Numbered;
-use crate::domain::ids::{InstanceId, TurnId};
-use crate::domain::turn::{TurnRecord, TurnStatus};
+use crate::domain::ids::TurnId;
+use crate::domain::turn::TurnStatus;
 use crate::store::{AppendEvents, Appended, CancelRequest, FinishTurn, Finished, Notice};
 
 /// Events as they are stored.
@@ -182,49 +182,6 @@ impl Operation for Cancel {
         if *answer == CancelRequest::Requested {
             let _ = notices.send(Notice::Cancel(self.turn.clone()));
         }
-    }
-}
-
-/// `adopt_turns`: of turns that were released, or are held by whom the file no longer belongs to.
-pub(super) struct Adopt {
-    pub(super) holder: InstanceId,
-    pub(super) limit: usize,
-}
-
-impl Operation for Adopt {
-    type Answer = Vec<TurnRecord>;
-
-    fn apply(&self, db: &Connection) -> Result<Vec<TurnRecord>, Fail> {
-        let holder = self.holder.as_str();
-        let orphans: Vec<(i64, i64)> =
-            all(db, sql::LEASES_OF_OTHERS, params![holder, rows::limit(self.limit)], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
-        let adopt = |(conversation, turn): (i64, i64)| {
-            execute(db, sql::ADOPT_TURN, [turn])?;
-            execute(db, sql::PASS_LEASE_ON, params![conversation, holder])?;
-            let adopted = find(db, sql::TURN_BY_NUMBER, [turn], |row| rows::turn_row(db, row))?;
-            adopted.map(|row| row.record).ok_or(Fail::Content("a lease without its turn"))
-        };
-        orphans.into_iter().map(adopt).collect()
-    }
-}
-
-/// `release_turn`.
-pub(super) struct Release {
-    pub(super) owner: Owner,
-    pub(super) turn: TurnId,
-    pub(super) fence: u64,
-    pub(super) now_ms: i64,
-}
-
-impl Operation for Release {
-    type Answer = ();
-
-    fn apply(&self, db: &Connection) -> Result<(), Fail> {
-        let params = params![self.turn.as_str(), int(self.fence), key_of(&self.owner), self.now_ms];
-        execute(db, sql::RELEASE_LEASE, params)?;
-        Ok(())
     }
 }
 

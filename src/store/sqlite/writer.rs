@@ -4,11 +4,13 @@
 use std::fs::File;
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::fail::Fail;
 use crate::store::{Notice, StoreError};
@@ -52,9 +54,41 @@ pub(super) struct Counters {
 /// The way to the writing thread.
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Arc<Thread>,
     #[cfg(test)]
     counters: Arc<Counters>,
+    deadline: Duration,
+}
+
+/// What is known of the thread from outside.
+#[derive(Default)]
+struct Thread {
+    has_ended: Mutex<bool>,
+    ended: Condvar,
+    /// Fires when a panic has ended it.
+    lost: CancellationToken,
+}
+
+/// Held by the thread, which has let go of everything else when this is dropped.
+struct Running(Arc<Thread>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lost.cancel();
+        }
+        *self.0.has_ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.0.ended.notify_all();
+    }
+}
+
+impl Thread {
+    /// False where it still runs after `limit`. Blocks.
+    fn wait_for_end(&self, limit: Duration) -> bool {
+        let has_ended = self.has_ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.ended.wait_timeout_while(has_ended, limit, |has_ended| !*has_ended);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
 }
 
 enum Message {
@@ -63,36 +97,45 @@ enum Message {
 }
 
 impl Writer {
-    /// Starts the thread, which keeps `lock` until it ends; without one, the file is another process's to tidy up.
+    /// Starts the thread, which keeps `lock` until it ends; without one, the file is another process's to tidy up. Each
+    /// call waits no longer than `deadline`.
     pub(super) fn start(
         db: Connection,
         lock: Option<File>,
         notices: broadcast::Sender<Notice>,
+        deadline: Duration,
     ) -> Result<Self, StoreError> {
         let (queue, inbox) = mpsc::channel(QUEUE);
-        let counters = Arc::new(Counters::default());
+        let (counters, thread) = (Arc::new(Counters::default()), Arc::new(Thread::default()));
         let (owns_file, synced) = (lock.is_some(), false);
         let worker = Worker { db, notices, counters: counters.clone(), owns_file, synced, commits_since_look: 0 };
+        let running = Running(thread.clone());
         let run = move || {
+            // Dropped in the opposite order, also by a panic: whoever is told of the end finds the folder free.
+            let _running = running;
+            let _lock = lock;
             worker.run(inbox);
-            drop(lock);
         };
-        let thread = std::thread::Builder::new().name("sqlite-writer".into()).spawn(run);
-        let thread = thread.map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))?;
+        let started = std::thread::Builder::new().name("sqlite-writer".into()).spawn(run);
+        started.map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))?;
         Ok(Self {
             queue,
-            thread: Mutex::new(Some(thread)),
+            thread,
             #[cfg(test)]
             counters,
+            deadline,
         })
     }
 
-    /// Has `operation` done and committed.
+    /// Has `operation` done and committed. Where the deadline passes first, it may still happen later.
     pub(super) async fn submit<O: Operation>(&self, operation: O) -> Result<O::Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
         let waiting = Box::new(Caller { operation, answer: None, reply: Some(reply) });
-        self.queue.send(Message::Do(waiting)).await.map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        let done = async {
+            self.queue.send(Message::Do(waiting)).await.map_err(|_| closed())?;
+            answer.await.map_err(|_| closed())?
+        };
+        timeout(self.deadline, done).await.unwrap_or_else(|_| Err(no_answer_within(self.deadline)))
     }
 
     #[cfg(test)]
@@ -100,18 +143,19 @@ impl Writer {
         &self.counters
     }
 
-    /// Has what was accepted done, and waits for the thread's end.
-    pub(super) async fn close(&self) {
-        // Where the queue is closed already, the thread is on its way out.
-        let _ = self.queue.send(Message::Close).await;
-        if let Some(thread) = self.take_thread() {
-            // A thread that panicked has nothing more to do either.
-            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
-        }
+    /// Resolves when the thread has ended by a panic: nothing can be written from then on.
+    pub(super) async fn lost(&self) {
+        self.thread.lost.cancelled().await;
     }
 
-    fn take_thread(&self) -> Option<JoinHandle<()>> {
-        self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Has what was accepted done, and waits for the thread's end, at most until the deadline.
+    pub(super) async fn close(&self) {
+        // Where the queue is closed already, the thread is on its way out; where it is full for so long, it hangs.
+        let _ = timeout(self.deadline, self.queue.send(Message::Close)).await;
+        let (thread, deadline) = (self.thread.clone(), self.deadline);
+        if !matches!(tokio::task::spawn_blocking(move || thread.wait_for_end(deadline)).await, Ok(true)) {
+            tracing::error!("the database is still being written to; what is not committed is lost");
+        }
     }
 }
 
@@ -119,15 +163,17 @@ impl Drop for Writer {
     fn drop(&mut self) {
         // The thread ends when the last sender is gone; a dead one takes the real one's place.
         self.queue = mpsc::channel(1).0;
-        if let Some(thread) = self.take_thread() {
-            // The folder's lock must be free when this returns, for whoever opens it next.
-            let _ = thread.join();
-        }
+        // The folder's lock must be free when this returns, for whoever opens it next.
+        self.thread.wait_for_end(self.deadline);
     }
 }
 
 pub(super) fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".into())
+}
+
+pub(super) fn no_answer_within(deadline: Duration) -> StoreError {
+    StoreError::Unavailable(format!("SQLite did not answer within {} ms", deadline.as_millis()))
 }
 
 /// An operation and whoever waits for its answer.

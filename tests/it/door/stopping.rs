@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fake_openai::Gate;
+use openai_backend::domain::clock::SystemClock;
+use openai_backend::store::memory::Memory;
 use serde_json::json;
 
 use crate::support::faulty::Faulty;
@@ -192,4 +194,20 @@ async fn turns_that_wait_in_line_are_not_begun() {
     assert_eq!(waiting.failed(503), "server_stopping");
     tokio::time::timeout(SOON, server.ended()).await.expect("an orderly end");
     assert_eq!(upstream.calls().len(), 2, "nothing new was begun");
+}
+
+#[tokio::test]
+async fn a_server_whose_store_is_lost_is_not_ready_and_ends_with_the_reason() {
+    let gate = Gate::new();
+    let store = Faulty::well(Arc::new(Memory::new(Arc::new(SystemClock))));
+    let setup = Setup::default().upstream(Arc::new(Scripted::new([gated(&gate)]))).store(store.clone());
+    // What was shown is to be stored, so that the end takes a moment.
+    let setup = setup.set("ON_CRASH", "interrupt").pace(|pace| pace.store_patience = Duration::from_secs(1));
+    let server = setup.start().await;
+    let (client, mut stream) = running(&server).await;
+    store.lose();
+    eventually("it is not ready", async || client.get("/health/ready").await.status.as_u16() == 503).await;
+    assert_eq!(stream.rest().await.last().unwrap().name, "error");
+    let reason = tokio::time::timeout(SOON, server.failed()).await.expect("an end");
+    assert!(reason.contains("the test lost it"), "{reason}");
 }

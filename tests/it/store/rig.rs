@@ -14,12 +14,12 @@ use openai_backend::domain::ids::{ConversationId, Ids, InstanceId, ItemId, Seede
 use openai_backend::domain::item::{Item, assistant_message, user_message};
 use openai_backend::domain::output::Answer;
 use openai_backend::domain::tokens::Encoding;
-use openai_backend::domain::turn::{TurnRequest, TurnStatus, Usage};
+use openai_backend::domain::turn::{TurnRecord, TurnRequest, TurnStatus, Usage};
 use openai_backend::domain::window::Budget;
 use openai_backend::store::conversations::{Created, NewConversation};
 use openai_backend::store::{
-    AppendEvents, Appended, BeginTurn, Begun, EventsPage, FinishTurn, Finished, HistoryPage, IdempotencyKey, KeyRole,
-    SessionUse, Started, Store,
+    AdoptTurns, Adopted, AppendEvents, Appended, BeginTurn, Begun, EventsPage, FinishTurn, Finished, HistoryPage,
+    IdempotencyKey, KeyRole, SessionUse, Started, Store,
 };
 
 /// Where a hand-moved clock starts.
@@ -130,6 +130,13 @@ impl Rig {
     /// other instance that could ask.
     pub fn other_live_holder(&self) -> InstanceId {
         if self.store.info().shared { self.stranger() } else { self.holder() }
+    }
+
+    /// Has `holder`, which has all of its own turns in hand, take over at most `limit` turns; all can be read.
+    pub async fn adopted(store: &dyn Store, holder: &InstanceId, lease_ms: i64, limit: usize) -> Vec<TurnRecord> {
+        let Adopted { turns, unreadable } = store.adopt_turns(adopt(holder, lease_ms, limit)).await.unwrap();
+        assert_eq!(unreadable, []);
+        turns
     }
 
     pub fn turn_id(&self) -> TurnId {
@@ -339,6 +346,11 @@ impl Caller {
             Owner::Session(_) => SessionUse::Create(DAY_MS),
         }
     }
+}
+
+/// What a holder that has all of its own turns in hand says.
+pub fn adopt(holder: &InstanceId, lease_ms: i64, limit: usize) -> AdoptTurns {
+    AdoptTurns { holder: holder.clone(), lease_ms, limit, in_hand: Arc::new(|_| true) }
 }
 
 /// A question, as a turn stores it before it runs.

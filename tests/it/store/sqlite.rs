@@ -4,18 +4,21 @@ mod beside;
 mod deletion;
 mod upgrade;
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
 use openai_backend::domain::clock::ManualClock;
 use openai_backend::domain::turn::TurnStatus;
 use openai_backend::store::sqlite::Sqlite;
-use openai_backend::store::{Appended, BeginTurn, Begun, Finished, Store, StoreError};
+use openai_backend::store::{
+    AdoptTurns, Adopted, Appended, BeginTurn, Begun, FinishTurn, Finished, InHand, Store, StoreError, Unreadable,
+};
 
-use super::rig::{Caller, DAY_MS, EPOCH_MS, Rig, Time, texts};
+use super::rig::{Caller, DAY_MS, EPOCH_MS, Rig, Time, adopt, texts};
 
 async fn fresh() -> Rig {
     let folder = tempfile::tempdir().unwrap();
@@ -93,7 +96,7 @@ async fn a_killed_process_loses_nothing_that_was_answered() {
     let busy = next.store.begin_turn(next.begin(&other)).await.unwrap();
     assert_eq!(busy, Begun::Busy { running: running.turn.clone(), orphaned: true });
 
-    let adopted = next.store.adopt_turns(&next.holder(), DAY_MS, 10).await.unwrap();
+    let adopted = Rig::adopted(&*next.store, &next.holder(), DAY_MS, 10).await;
     let [record] = adopted.as_slice() else { panic!("{adopted:?}") };
     assert_eq!((&record.id, &record.request), (&running.turn, &running.request));
     assert_eq!((record.attempt, record.last_event), (2, 3));
@@ -106,6 +109,73 @@ async fn a_killed_process_loses_nothing_that_was_answered() {
 }
 
 #[tokio::test]
+async fn a_turn_that_its_holder_has_no_longer_in_hand_is_taken_over() {
+    let rig = fresh().await;
+    let (kept, lost) = (rig.begin(&Caller::browser()), rig.begin(&Caller::browser()));
+    for begin in [&kept, &lost] {
+        rig.started(begin).await;
+    }
+    let in_hand = Arc::new(Mutex::new(HashSet::from([kept.turn.clone()])));
+    let look = async || {
+        let in_hand = in_hand.clone();
+        let in_hand: InHand = Arc::new(move |turn| in_hand.lock().unwrap().contains(turn));
+        rig.store.adopt_turns(AdoptTurns { in_hand, ..adopt(&rig.holder(), DAY_MS, 10) }).await.unwrap()
+    };
+    for attempt in [2, 3] {
+        let adopted = look().await;
+        let [record] = adopted.turns.as_slice() else { panic!("{adopted:?}") };
+        assert_eq!((&record.id, record.attempt, u64::from(record.attempt)), (&lost.turn, attempt, record.fence));
+    }
+    in_hand.lock().unwrap().insert(lost.turn.clone());
+    assert_eq!(look().await, Adopted::default());
+}
+
+#[tokio::test]
+async fn a_turn_that_cannot_be_read_stands_in_no_others_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = open(folder.path());
+    let mut begun = Vec::new();
+    for _ in 0..5 {
+        let who = Caller::browser();
+        let begin = rig.begin(&who);
+        rig.started(&begin).await;
+        begun.push((who, begin));
+    }
+    let spoil = [
+        "UPDATE turns SET request = '{\"secret words\"' WHERE id = ?1",
+        "UPDATE turns SET status = 'secret words', attempt = -7 WHERE id = ?1",
+        "UPDATE conversations SET owner = 'secret words' WHERE number = (SELECT conversation FROM turns WHERE id = ?1)",
+        "DELETE FROM turns WHERE id = ?1",
+    ];
+    let db = database(folder.path());
+    for (sql, (_, begin)) in spoil.iter().zip(&begun) {
+        assert_eq!(db.execute(sql, [begin.turn.as_str()]).unwrap(), 1);
+    }
+    let Adopted { turns, unreadable } = rig.store.adopt_turns(adopt(&rig.stranger(), DAY_MS, 10)).await.unwrap();
+    assert_eq!(turns.iter().map(|record| &record.id).collect::<Vec<_>>(), [&begun[4].1.turn]);
+    let found = |i: usize| Unreadable {
+        place: begun[i].1.place.clone(),
+        turn: begun[i].1.turn.clone(),
+        fence: 2,
+        last_event: 1,
+    };
+    assert_eq!(unreadable, [found(0), found(1)]);
+    // These can be ended; of the others nothing is left that could be, and no lease.
+    for (i, (who, begin)) in begun.iter().enumerate().take(2) {
+        let finish = FinishTurn { status: TurnStatus::Failed, items: Vec::new(), ..rig.finish(begin, 2, 2, "") };
+        assert_eq!(rig.store.finish_turn(finish).await.unwrap(), Finished::Stored, "{i}");
+        assert_eq!(rig.events(who, &begin.turn).await.1, TurnStatus::Failed);
+        rig.turn(who, "hi").await;
+        // A list shows what can be read.
+        let listed = rig.store.turns(&who.place, 10).await.unwrap().unwrap();
+        assert_eq!(listed.len(), 1);
+    }
+    rig.turn(&begun[3].0, "hi").await;
+    assert_eq!(value::<i64>(&db, "SELECT count(*) FROM leases"), 1);
+    assert_eq!(rig.store.adopt_turns(adopt(&rig.stranger(), DAY_MS, 10)).await.unwrap().turns.len(), 1);
+}
+
+#[tokio::test]
 async fn no_jump_of_the_clock_ends_a_turn() {
     let rig = fresh().await;
     let who = Caller::browser();
@@ -113,7 +183,7 @@ async fn no_jump_of_the_clock_ends_a_turn() {
     let fence = rig.started(&begin).await.fence;
     for jump_ms in [DAY_MS / 2, -DAY_MS] {
         rig.clock().unwrap().advance(jump_ms);
-        assert_eq!(rig.store.adopt_turns(&rig.holder(), 10_000, 10).await.unwrap(), []);
+        assert_eq!(Rig::adopted(&*rig.store, &rig.holder(), 10_000, 10).await, []);
         let busy = rig.store.begin_turn(rig.begin(&who)).await.unwrap();
         assert_eq!(busy, Begun::Busy { running: begin.turn.clone(), orphaned: false });
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use async_trait::async_trait;
 use fake_openai::Gate;
 use openai_backend::store::{Store, StoreError};
+use tokio_util::sync::CancellationToken;
 
 use super::intercepted::{Intercepted, Interceptor, Op};
 
@@ -19,6 +20,7 @@ pub struct Condition {
     now: AtomicU8,
     /// What a turn waits for after the store has begun it.
     begins: Gate,
+    lost: CancellationToken,
 }
 
 pub type Faulty = Intercepted<Condition>;
@@ -33,7 +35,7 @@ impl Faulty {
 
     /// One that has begun a turn, and answers so when `begins` opens.
     pub fn slow(inner: Arc<dyn Store>, begins: &Gate) -> Arc<Self> {
-        Self::new(inner, Condition { now: AtomicU8::new(WELL), begins: begins.clone() })
+        Self::new(inner, Condition { now: AtomicU8::new(WELL), begins: begins.clone(), lost: CancellationToken::new() })
     }
 
     /// Works again.
@@ -44,6 +46,12 @@ impl Faulty {
     /// Cannot be reached.
     pub fn go_away(&self) {
         self.set(AWAY);
+    }
+
+    /// Cannot be reached ever again by this process.
+    pub fn lose(&self) {
+        self.go_away();
+        self.interceptor.lost.cancel();
     }
 
     /// Has no room.
@@ -70,6 +78,11 @@ impl Interceptor for Condition {
             PANICS => panic!("the store has a defect"),
             _ => Ok(()),
         }
+    }
+
+    async fn lost(&self, _: &dyn Store) -> StoreError {
+        self.lost.cancelled().await;
+        StoreError::Unavailable("the test lost it".into())
     }
 
     async fn after(&self, op: Op) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use openai_backend::domain::conversation::{Owner, Place};
-use openai_backend::domain::ids::{ConversationId, InstanceId, ItemId, TurnId};
+use openai_backend::domain::ids::{ConversationId, ItemId, TurnId};
 use openai_backend::domain::item::{Item, StoredItem};
 use openai_backend::domain::turn::TurnRecord;
 use openai_backend::domain::window::Budget;
@@ -13,8 +13,8 @@ use openai_backend::store::conversations::{
 };
 use openai_backend::store::documents::{Document, DocumentKind, Documents, DocumentsPage, DocumentsQuery};
 use openai_backend::store::{
-    AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, HistoryPage, Notice,
-    Store, StoreError, StoreInfo,
+    AdoptTurns, Adopted, AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished,
+    HistoryPage, Notice, Store, StoreError, StoreInfo,
 };
 use tokio::sync::broadcast;
 
@@ -51,6 +51,11 @@ pub trait Interceptor: Send + Sync + 'static {
     /// After the store has done it; an error takes the place of its answer.
     async fn after(&self, _: Op) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// Resolves when the store is lost.
+    async fn lost(&self, inner: &dyn Store) -> StoreError {
+        inner.lost().await
     }
 
     /// The notices that arrive.
@@ -145,7 +150,7 @@ intercept! {
         Turn: turn(owner: &Owner, turn: &TurnId) -> Option<TurnRecord>;
         Turns: turns(place: &Place, limit: usize) -> Option<Vec<TurnRecord>>;
         RequestCancel: request_cancel(owner: &Owner, turn: &TurnId) -> CancelRequest;
-        AdoptTurns: adopt_turns(holder: &InstanceId, lease_ms: i64, limit: usize) -> Vec<TurnRecord>;
+        AdoptTurns: adopt_turns(adopt: AdoptTurns) -> Adopted;
         ReleaseTurn: release_turn(place: &Place, turn: &TurnId, fence: u64) -> ();
         History: history(place: &Place, before: Option<u64>, limit: usize, now_ms: i64) -> Option<HistoryPage>;
         Window: window(place: &Place, budget: Budget) -> Vec<StoredItem>;
@@ -156,6 +161,10 @@ intercept! {
 
     fn info(&self) -> StoreInfo {
         self.inner.info()
+    }
+
+    async fn lost(&self) -> StoreError {
+        self.interceptor.lost(&*self.inner).await
     }
 
     fn notices(&self) -> broadcast::Receiver<Notice> {

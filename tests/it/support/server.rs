@@ -133,6 +133,11 @@ impl TestServer {
         (&mut self.task).await.unwrap().unwrap();
     }
 
+    /// Waits for an end that it comes to by itself, and gives the reason.
+    pub async fn failed(mut self) -> String {
+        (&mut self.task).await.unwrap().unwrap_err()
+    }
+
     /// Waits for the end that [`TestServer::begin_stop`] asked for.
     pub async fn ended(mut self) {
         (&mut self.task).await.unwrap().unwrap();

@@ -11,6 +11,7 @@ mod leaving;
 mod resuming;
 mod scratch;
 mod takeover;
+mod unreadable;
 mod write_timeout;
 
 use std::sync::Arc;

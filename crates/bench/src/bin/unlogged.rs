@@ -11,7 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use openai_backend::config::{Config, Given};
 use openai_backend::domain::conversation::{Owner, Place};
-use openai_backend::domain::ids::{ConversationId, InstanceId, ItemId, TurnId};
+use openai_backend::domain::ids::{ConversationId, ItemId, TurnId};
 use openai_backend::domain::item::{Item, StoredItem};
 use openai_backend::domain::turn::TurnRecord;
 use openai_backend::domain::window::Budget;
@@ -22,8 +22,8 @@ use openai_backend::store::conversations::{
 };
 use openai_backend::store::documents::{Document, DocumentKind, Documents, DocumentsPage, DocumentsQuery};
 use openai_backend::store::{
-    AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, HistoryPage, Notice,
-    Store, StoreError, StoreInfo,
+    AdoptTurns, Adopted, AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished,
+    HistoryPage, Notice, Store, StoreError, StoreInfo,
 };
 use openai_backend::{boot, telemetry};
 use tokio::sync::broadcast;
@@ -97,7 +97,7 @@ delegate! {
         turn(owner: &Owner, turn: &TurnId) -> Option<TurnRecord>;
         turns(place: &Place, limit: usize) -> Option<Vec<TurnRecord>>;
         request_cancel(owner: &Owner, turn: &TurnId) -> CancelRequest;
-        adopt_turns(holder: &InstanceId, lease_ms: i64, limit: usize) -> Vec<TurnRecord>;
+        adopt_turns(adopt: AdoptTurns) -> Adopted;
         release_turn(place: &Place, turn: &TurnId, fence: u64) -> ();
         history(place: &Place, before: Option<u64>, limit: usize, now_ms: i64) -> Option<HistoryPage>;
         window(place: &Place, budget: Budget) -> Vec<StoredItem>;
@@ -120,6 +120,10 @@ delegate! {
 
     fn info(&self) -> StoreInfo {
         self.0.info()
+    }
+
+    async fn lost(&self) -> StoreError {
+        self.0.lost().await
     }
 
     fn notices(&self) -> broadcast::Receiver<Notice> {

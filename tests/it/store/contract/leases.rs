@@ -18,14 +18,14 @@ async fn abandoned(rig: &Rig, who: &Caller) -> (BeginTurn, u64) {
 }
 
 async fn adopt_as_stranger(rig: &Rig) -> Vec<TurnRecord> {
-    rig.peer.adopt_turns(&rig.stranger(), DAY_MS, 100).await.unwrap()
+    Rig::adopted(&*rig.peer, &rig.stranger(), DAY_MS, 100).await
 }
 
 pub async fn a_live_one_is_not_taken_over(rig: &Rig) {
     let who = Caller::browser();
     rig.started(&rig.begin(&who)).await;
-    assert_eq!(rig.store.adopt_turns(&rig.holder(), DAY_MS, 10).await.unwrap(), []);
-    assert_eq!(rig.peer.adopt_turns(&rig.other_live_holder(), DAY_MS, 10).await.unwrap(), []);
+    assert_eq!(Rig::adopted(&*rig.store, &rig.holder(), DAY_MS, 10).await, []);
+    assert_eq!(Rig::adopted(&*rig.peer, &rig.other_live_holder(), DAY_MS, 10).await, []);
 }
 
 pub async fn a_lapsed_one_is_taken_over(rig: &Rig) {
@@ -33,13 +33,13 @@ pub async fn a_lapsed_one_is_taken_over(rig: &Rig) {
     let (begin, fence) = abandoned(rig, &who).await;
     let before = rig.store.turn(&who.place.owner, &begin.turn).await.unwrap().unwrap();
     let heir = rig.stranger();
-    let adopted = rig.peer.adopt_turns(&heir, DAY_MS, 10).await.unwrap();
+    let adopted = Rig::adopted(&*rig.peer, &heir, DAY_MS, 10).await;
     assert_eq!(adopted.len(), 1);
     let record = &adopted[0];
     assert!(record.fence > fence);
     assert_eq!(*record, TurnRecord { fence: record.fence, attempt: 2, ..before });
     assert_eq!(rig.store.turn(&who.place.owner, &begin.turn).await.unwrap().as_ref(), Some(record));
-    assert_eq!(rig.peer.adopt_turns(&heir, DAY_MS, 10).await.unwrap(), [], "it is held now");
+    assert_eq!(Rig::adopted(&*rig.peer, &heir, DAY_MS, 10).await, [], "it is held now");
     let next = BeginTurn { holder: heir, ..rig.begin(&who) };
     let busy = rig.peer.begin_turn(next).await.unwrap();
     assert_eq!(busy, Begun::Busy { running: begin.turn, orphaned: false });
@@ -51,7 +51,7 @@ pub async fn a_renewed_one_lives_on(rig: &Rig) {
     let fence = rig.started(&begin).await.fence;
     rig.append_stored(AppendEvents { lease_ms: DAY_MS, ..rig.append(&begin, fence, vec![]) }).await;
     rig.pass(1.5).await;
-    assert_eq!(rig.peer.adopt_turns(&rig.other_live_holder(), DAY_MS, 10).await.unwrap(), []);
+    assert_eq!(Rig::adopted(&*rig.peer, &rig.other_live_holder(), DAY_MS, 10).await, []);
     rig.append_stored(rig.append(&begin, fence, texts(2, &["a"]))).await;
 }
 
@@ -62,12 +62,12 @@ pub async fn a_released_one_is_taken_over_at_once(rig: &Rig) {
     rig.store.release_turn(&begin.place, &begin.turn, fence).await.unwrap();
     let busy = rig.peer.begin_turn(rig.begin(&who)).await.unwrap();
     assert_eq!(busy, Begun::Busy { running: begin.turn.clone(), orphaned: true });
-    let adopted = rig.peer.adopt_turns(&rig.other_live_holder(), DAY_MS, 10).await.unwrap();
+    let adopted = Rig::adopted(&*rig.peer, &rig.other_live_holder(), DAY_MS, 10).await;
     assert_eq!(adopted.iter().map(|record| &record.id).collect::<Vec<_>>(), [&begin.turn]);
 
     // The fence that it was released under has no say any more.
     rig.store.release_turn(&begin.place, &begin.turn, fence).await.unwrap();
-    assert_eq!(rig.peer.adopt_turns(&rig.other_live_holder(), DAY_MS, 10).await.unwrap(), []);
+    assert_eq!(Rig::adopted(&*rig.peer, &rig.other_live_holder(), DAY_MS, 10).await, []);
     // Releasing what is not there is no error.
     rig.store.release_turn(&begin.place, &rig.turn_id(), 1).await.unwrap();
 }
@@ -78,7 +78,7 @@ pub async fn a_released_one_that_goes_on_is_held_again(rig: &Rig) {
     let fence = rig.started(&begin).await.fence;
     rig.store.release_turn(&begin.place, &begin.turn, fence).await.unwrap();
     rig.append_stored(rig.append(&begin, fence, texts(2, &["a"]))).await;
-    assert_eq!(rig.peer.adopt_turns(&rig.other_live_holder(), DAY_MS, 10).await.unwrap(), []);
+    assert_eq!(Rig::adopted(&*rig.peer, &rig.other_live_holder(), DAY_MS, 10).await, []);
     let busy = rig.peer.begin_turn(rig.begin(&who)).await.unwrap();
     assert_eq!(busy, Begun::Busy { running: begin.turn, orphaned: false });
 }
@@ -138,7 +138,7 @@ pub async fn each_turn_goes_to_one_caller(rig: &Rig) {
             let store = if i % 2 == 0 { &rig.store } else { &rig.peer };
             let mut mine: Vec<(TurnId, u64)> = Vec::new();
             loop {
-                let adopted = store.adopt_turns(&holder, DAY_MS, 3).await.unwrap();
+                let adopted = Rig::adopted(&**store, &holder, DAY_MS, 3).await;
                 assert!(adopted.len() <= 3);
                 if adopted.is_empty() {
                     return mine;

@@ -201,8 +201,8 @@ impl Play {
     }
 
     async fn adopt(&mut self) {
-        let mut wanted = self.model.adopt_turns(&self.heir, 10_000 * DAY_MS, 1_000).await.unwrap();
-        let mut given = self.rig.store.adopt_turns(&self.heir, 10_000 * DAY_MS, 1_000).await.unwrap();
+        let mut wanted = Rig::adopted(&self.model, &self.heir, 10_000 * DAY_MS, 1_000).await;
+        let mut given = Rig::adopted(&*self.rig.store, &self.heir, 10_000 * DAY_MS, 1_000).await;
         // A shared store may hold turns of others; those are not this play's.
         given.retain(|record| self.turns.iter().any(|known| known.begin.turn == record.id));
         wanted.sort_by(|a, b| a.id.cmp(&b.id));

@@ -100,7 +100,7 @@ async fn abandoned(rig: &Rig, who: &Caller) -> (BeginTurn, u64) {
 }
 
 async fn adopt(store: &Arc<dyn Store>, rig: &Rig, lease_ms: i64) -> Vec<TurnId> {
-    let adopted = store.adopt_turns(&rig.stranger(), lease_ms, 100).await.unwrap();
+    let adopted = Rig::adopted(&**store, &rig.stranger(), lease_ms, 100).await;
     adopted.into_iter().map(|record| record.id).collect()
 }
 

@@ -77,7 +77,7 @@ async fn all_keys_of_a_conversation_share_a_slot() {
         look.lived_in(who, false).await;
     }
     // What a conversation needs to be taken over, looked at and deleted, it finds there, too.
-    assert_eq!(look.rig.store.adopt_turns(&look.rig.holder(), DAY_MS, 10).await.unwrap(), []);
+    assert_eq!(Rig::adopted(&*look.rig.store, &look.rig.holder(), DAY_MS, 10).await, []);
     let mut slots: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
     for key in look.keys().await {
         let of = match key.strip_prefix(&format!("{}{{", look.prefix)) {

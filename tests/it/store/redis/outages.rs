@@ -11,7 +11,7 @@ use openai_backend::store::redis::{Redis, RedisSettings};
 use openai_backend::store::{BeginTurn, Begun, CancelRequest, Finished, Notice, Store, StoreError};
 
 use super::{prefix, rig_on};
-use crate::store::rig::{Caller, DAY_MS, Rig, notes, texts};
+use crate::store::rig::{Caller, DAY_MS, Rig, adopt, notes, texts};
 use crate::support::eventually;
 use crate::support::redis_server::RedisServer;
 
@@ -41,7 +41,7 @@ fn every_call<'a>(rig: &'a Rig, who: &'a Caller, begun: &'a BeginTurn) -> Vec<Bo
         async move { store.turn(owner, turn).await.map(drop) }.boxed(),
         async move { store.turns(&who.place, 10).await.map(drop) }.boxed(),
         async move { store.request_cancel(owner, turn).await.map(drop) }.boxed(),
-        async move { store.adopt_turns(&holder, DAY_MS, 10).await.map(drop) }.boxed(),
+        async move { store.adopt_turns(adopt(&holder, DAY_MS, 10)).await.map(drop) }.boxed(),
         async move { store.release_turn(&who.place, turn, 1).await }.boxed(),
         async move { store.history(&who.place, None, 10, rig.now_ms()).await.map(drop) }.boxed(),
         async move { store.window(&who.place, budget).await.map(drop) }.boxed(),
@@ -258,7 +258,7 @@ async fn forgotten_scripts_are_loaded_again() {
         match round {
             0 => drop(rig.started(&begin).await),
             1 => assert!(!rig.append_stored(rig.append(&begin, 1, texts(2, &["a"]))).await),
-            _ => assert_eq!(rig.store.adopt_turns(&rig.holder(), DAY_MS, 10).await.unwrap(), []),
+            _ => assert_eq!(Rig::adopted(&*rig.store, &rig.holder(), DAY_MS, 10).await, []),
         }
     }
 }

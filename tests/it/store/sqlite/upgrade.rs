@@ -122,7 +122,7 @@ async fn goes_on(rig: &Rig, one: &Place) {
 }
 
 async fn takes_over(rig: &Rig, two: &Place) {
-    let adopted = rig.store.adopt_turns(&rig.holder(), DAY_MS, 10).await.unwrap();
+    let adopted = Rig::adopted(&*rig.store, &rig.holder(), DAY_MS, 10).await;
     let [record] = adopted.as_slice() else { panic!("{adopted:?}") };
     assert_eq!((record.id.as_str(), &record.place, record.attempt, record.last_event), ("turn_3", two, 2, 2));
     let begin = BeginTurn { turn: record.id.clone(), ..rig.begin(&Caller::at(two.clone())) };
