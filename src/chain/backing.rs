@@ -8,10 +8,14 @@ use serde::de::IgnoredAny;
 use crate::domain::clock::Clock;
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::ids::{ConversationId, Ids, TurnId};
+use crate::domain::item::StoredItem;
 use crate::domain::output::Answer;
 use crate::domain::turn::{TurnRecord, TurnRequest};
 use crate::store::{Store, StoreError};
 use crate::turn::Turns;
+
+/// How many items are read at once.
+const PAGE: usize = 500;
 
 /// See the module.
 #[derive(Clone)]
@@ -81,6 +85,26 @@ impl Backing {
             return Ok(Some(Answer { id, text, model, finish_reason: None, output: Vec::new() }));
         }
         Ok(None)
+    }
+
+    /// The items of a conversation up to number `last`, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub(super) async fn items_up_to(&self, place: &Place, last: u64) -> Result<Vec<StoredItem>, StoreError> {
+        let now_ms = self.clock.now_ms();
+        let mut pages: Vec<Vec<StoredItem>> = Vec::new();
+        let mut before = last.saturating_add(1);
+        loop {
+            let Some(page) = self.store.history(place, Some(before), PAGE, now_ms).await? else { break };
+            let Some(oldest) = page.items.first() else { break };
+            before = oldest.seq;
+            pages.push(page.items);
+            if !page.has_more {
+                break;
+            }
+        }
+        Ok(pages.into_iter().rev().flatten().collect())
     }
 
     /// A place for a conversation that does not exist yet.

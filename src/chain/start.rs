@@ -2,7 +2,6 @@
 
 use super::ChainError;
 use super::backing::{Backing, StoredOptions};
-use super::history::items_up_to;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::turn::{TurnRecord, TurnStatus};
@@ -104,7 +103,7 @@ impl StartPoint {
     /// # Errors
     /// When the response has not ended, or the store cannot be asked.
     pub(super) async fn copied(backing: &Backing, from: &Backing, record: &TurnRecord) -> Result<Self, ChainError> {
-        let items = items_up_to(from, &record.place, items_at_end(record)?).await?;
+        let items = from.items_up_to(&record.place, items_at_end(record)?).await?;
         let place = backing.fresh_place();
         let new = NewConversation {
             place: place.clone(),

@@ -12,11 +12,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use self::projection::{ChatAnswer, ChatEvent, ChatMessage, Lead, Projection};
+use self::projection::{ChatAnswer, ChatEvent, ChatFeed, ChatMessage};
 use self::request::{ChatRequest, Wanted};
 use super::body::JsonBody;
 use super::error::{ApiError, ErrorBody};
-use super::sse;
 use crate::access::session::Session;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ConversationId, TurnId};
@@ -72,8 +71,8 @@ pub async fn post_chat(
     let wanted = validate(&app, permit, body.value, streamed, key).await?;
     let (session, accepted) = ask_as_session(&app, session, is_new, wanted).await?;
     let Accepted { conversation, reader, on_leave } = accepted;
-    let projection = Projection::new(conversation, reader).with_leave(on_leave);
-    let answer = answer(&app, projection, streamed).await;
+    let feed = projection::feed(conversation, reader).with_leave(on_leave);
+    let answer = answer(&app, feed, streamed).await;
     Ok(with_cookie(app.sessions.set(&session), answer.into_response()))
 }
 
@@ -136,13 +135,10 @@ fn ask_for(app: &App, session: &Session, session_use: SessionUse, wanted: &Wante
 }
 
 /// The whole answer, or the stream of it from its first event on; a failure before that keeps its status.
-async fn answer(app: &App, mut projection: Projection, streamed: bool) -> Result<Response, ApiError> {
-    if !streamed {
-        return Ok(axum::Json(projection.whole().await?).into_response());
-    }
-    match projection.lead(app.first_event_wait).await {
-        Lead::Failed(error) => Err(error),
-        Lead::Stream(first, last) => Ok(sse::respond(first, (!last).then_some(projection))),
+async fn answer(app: &App, mut feed: ChatFeed, streamed: bool) -> Result<Response, ApiError> {
+    match streamed {
+        true => feed.stream(app.first_event_wait).await,
+        false => Ok(axum::Json(feed.whole().await?).into_response()),
     }
 }
 

@@ -56,7 +56,7 @@ impl ApiError {
     /// A defect of this server; what it is, the log says.
     #[must_use]
     pub fn defect() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server made a mistake.")
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal server error.")
     }
 
     /// With details.

@@ -97,7 +97,7 @@ pub fn session_ended() -> ApiError {
 
 impl From<&Fault> for ApiError {
     fn from(fault: &Fault) -> Self {
-        let error = Self::new(status_of(fault.kind), fault.kind.code(), fault.message.clone());
+        let error = Self::new(meaning(fault.kind).status, fault.kind.code(), fault.message.clone());
         match fault.retry_after_ms {
             Some(after) => error.retry_after(Duration::from_millis(after)),
             None => error,
@@ -105,21 +105,45 @@ impl From<&Fault> for ApiError {
     }
 }
 
-fn status_of(kind: FaultKind) -> StatusCode {
-    match kind {
-        FaultKind::RateLimited | FaultKind::QuotaExhausted => StatusCode::TOO_MANY_REQUESTS,
-        FaultKind::ContextTooLong | FaultKind::UnknownModel | FaultKind::UpstreamRefused => StatusCode::BAD_REQUEST,
-        FaultKind::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+/// What a kind of fault is over HTTP: the one table, of which each door shapes its body.
+pub struct Meaning {
+    /// The status.
+    pub status: StatusCode,
+    /// Status, type and code at the SDK door, where OpenAI has words of its own for it.
+    pub openai: Option<(StatusCode, &'static str, &'static str)>,
+}
+
+/// The row of a kind. The code at the cookie door is [`FaultKind::code`].
+#[must_use]
+pub fn meaning(kind: FaultKind) -> Meaning {
+    const REQUEST: &str = "invalid_request_error";
+    let (status, openai) = match kind {
+        FaultKind::RateLimited => {
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            (status, Some((status, "rate_limit_error", "rate_limit_exceeded")))
+        }
+        FaultKind::QuotaExhausted => {
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            (status, Some((status, "insufficient_quota", "insufficient_quota")))
+        }
+        FaultKind::ContextTooLong => {
+            let status = StatusCode::BAD_REQUEST;
+            (status, Some((status, REQUEST, "context_length_exceeded")))
+        }
+        FaultKind::UnknownModel => (StatusCode::BAD_REQUEST, Some((StatusCode::NOT_FOUND, REQUEST, "model_not_found"))),
+        FaultKind::UpstreamRefused => (StatusCode::BAD_REQUEST, None),
+        FaultKind::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, None),
         FaultKind::UpstreamRefusedKey
         | FaultKind::UpstreamUnavailable
         | FaultKind::UpstreamCut
-        | FaultKind::UpstreamGarbage => StatusCode::BAD_GATEWAY,
+        | FaultKind::UpstreamGarbage => (StatusCode::BAD_GATEWAY, None),
         FaultKind::BreakerOpen | FaultKind::StoreUnavailable | FaultKind::ServerStopped => {
-            StatusCode::SERVICE_UNAVAILABLE
+            (StatusCode::SERVICE_UNAVAILABLE, None)
         }
-        FaultKind::ConversationGone => StatusCode::GONE,
-        FaultKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-    }
+        FaultKind::ConversationGone => (StatusCode::GONE, Some((StatusCode::GONE, "api_error", kind.code()))),
+        FaultKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, None),
+    };
+    Meaning { status, openai }
 }
 
 impl From<Next> for ApiError {

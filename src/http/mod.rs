@@ -5,6 +5,7 @@ pub mod body;
 pub mod chat;
 pub mod error;
 pub mod fault;
+pub mod feed;
 pub mod guard;
 pub mod leftover_body;
 pub mod ops;

@@ -45,11 +45,38 @@ fn ok(text: String) -> Result<Bytes, Infallible> {
     Ok(Bytes::from(text))
 }
 
-/// Adds one event; `data` is JSON, so it has no line breaks.
-pub fn frame(out: &mut String, id: Option<u64>, name: &str, data: &str) {
-    if let Some(id) = id {
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "id: {id}");
+/// Events in the form of their transport.
+pub trait Frames: Default + Send {
+    /// Adds an event of this name; `json` is its whole object, without line breaks. `id` is where a reader reads on after it.
+    fn add(&mut self, id: Option<u64>, name: &str, json: &str);
+
+    /// Says how long a reader that comes back should wait, in milliseconds, where the transport can say it.
+    fn retry_after(&mut self, ms: u64);
+}
+
+/// Server-Sent Events.
+impl Frames for String {
+    fn add(&mut self, id: Option<u64>, name: &str, json: &str) {
+        if let Some(id) = id {
+            // Writing to a String cannot fail.
+            let _ = writeln!(self, "id: {id}");
+        }
+        self.reserve(name.len() + json.len() + 18);
+        for piece in ["event: ", name, "\ndata: ", json, "\n\n"] {
+            self.push_str(piece);
+        }
     }
-    let _ = write!(out, "event: {name}\ndata: {data}\n\n");
+
+    fn retry_after(&mut self, ms: u64) {
+        let _ = writeln!(self, "retry: {ms}");
+    }
+}
+
+/// Messages of a WebSocket: the objects alone.
+impl Frames for Vec<String> {
+    fn add(&mut self, _: Option<u64>, _: &str, json: &str) {
+        self.push(json.to_owned());
+    }
+
+    fn retry_after(&mut self, _: u64) {}
 }

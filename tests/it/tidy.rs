@@ -1,6 +1,8 @@
 //! The house rules that a machine can hold: who may import whom, how long a file is, what every file begins with, and
 //! that the documents name files that exist.
 
+mod circles;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,12 +1,8 @@
 //! A turn's events as `/chat` shows them: one plain object, or a stream of events.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::json;
-use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::domain::delta::Delta;
@@ -17,8 +13,8 @@ use crate::domain::json::json_of;
 use crate::domain::output::Answer;
 use crate::domain::turn::{Fault, FaultKind, TurnStatus, Usage};
 use crate::http::error::ApiError;
-use crate::http::sse;
-use crate::turn::cancel::CancelOnLeave;
+use crate::http::feed::{Feed, Projection};
+use crate::http::sse::Frames;
 use crate::turn::reader::{Next, Reader};
 
 /// One event of a stream: an `id:`, an `event:` and a `data:` line.
@@ -56,8 +52,8 @@ pub enum ChatEventName {
     Reconnect,
 }
 
-/// Tells a reader to come back, to this server or another one, with its cursor; an `EventSource` does so by itself.
-const RECONNECT: &str = "retry: 1000\nevent: reconnect\ndata: {}\n\n";
+/// When a reader that is sent away comes back.
+const RETRY_MS: u64 = 1_000;
 
 /// The model's answer.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -184,126 +180,70 @@ impl ChatMessage {
     }
 }
 
-/// One reader's view of a turn.
-pub struct Projection {
+/// A turn as `/chat` shows it.
+pub struct ChatProjection {
     turn: TurnId,
     conversation: ConversationId,
-    reader: Reader,
-    on_leave: Option<CancelOnLeave>,
 }
 
-/// How a streamed answer begins.
-pub enum Lead {
-    /// Before anything was said: the answer is an error with its own status.
-    Failed(ApiError),
-    /// With these events, of which the last one may be the end.
-    Stream(String, bool),
+/// A turn on its way to its client.
+pub type ChatFeed = Feed<ChatProjection>;
+
+/// What `reader` reads, a turn of `conversation`.
+#[must_use]
+pub fn feed(conversation: ConversationId, reader: Reader) -> ChatFeed {
+    let turn = reader.turn().clone();
+    Feed::new(reader, ChatProjection { turn, conversation })
 }
 
-impl Projection {
-    /// A view of what `reader` reads, a turn of `conversation`.
-    #[must_use]
-    pub fn new(conversation: ConversationId, reader: Reader) -> Self {
-        Self { turn: reader.turn().clone(), conversation, reader, on_leave: None }
-    }
+impl Projection for ChatProjection {
+    type Whole = ChatAnswer;
+    type Error = ApiError;
 
-    /// Has the turn cancelled, where that was asked for, when this view goes before the turn's end.
-    #[must_use]
-    pub fn with_leave(mut self, on_leave: Option<CancelOnLeave>) -> Self {
-        self.on_leave = on_leave;
-        self
-    }
+    const COMES_BACK: bool = true;
 
-    fn disarm(&mut self) {
-        if let Some(on_leave) = self.on_leave.take() {
-            on_leave.disarm();
-        }
-    }
-
-    /// Waits for the whole answer.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub async fn whole(&mut self) -> Result<ChatAnswer, ApiError> {
-        let end = self.reader.end().await;
-        self.disarm();
-        let end = end?;
-        self.answer_of(&end)
-    }
-
-    /// Waits until something is said, at most `patience`: a failure before that keeps its status.
-    pub async fn lead(&mut self, patience: Duration) -> Lead {
-        let deadline = Instant::now() + patience;
-        let mut out = String::new();
-        loop {
-            let Ok(next) = tokio::time::timeout_at(deadline, self.reader.next()).await else {
-                return Lead::Stream(out, false);
-            };
-            match next {
-                Next::Events(events) => {
-                    let said = events.iter().any(|event| !matches!(event.event, Event::Started { .. }));
-                    if let Some(Event::Ended(end)) = events.last().map(|event| &event.event)
-                        && end.answer.is_none()
-                        && end.status != TurnStatus::Completed
-                    {
-                        self.disarm();
-                        return Lead::Failed(error_of(end));
-                    }
-                    let last = self.show_all(&events, &mut out);
-                    if last {
-                        self.disarm();
-                    }
-                    if said {
-                        return Lead::Stream(out, last);
-                    }
-                }
-                // The turn goes on elsewhere, and with its id, from `started`, the client can follow it there.
-                Next::Leaving if !out.is_empty() => {
-                    self.disarm();
-                    out.push_str(RECONNECT);
-                    return Lead::Stream(out, true);
-                }
-                other => return Lead::Failed(other.into()),
-            }
-        }
-    }
-
-    /// Adds these events; true where the last one is the turn's end.
-    pub fn show_all(&self, events: &[Arc<Numbered>], out: &mut String) -> bool {
-        events.iter().for_each(|event| self.show(event, out));
-        events.last().is_some_and(|event| event.event.is_end())
-    }
-
-    fn show(&self, numbered: &Numbered, out: &mut String) {
+    fn show(&mut self, numbered: &Numbered, out: &mut impl Frames) {
         let id = Some(numbered.seq);
         match &numbered.event {
             Event::Started { attempt: 1 } => {
                 let data = json!({"turn": self.turn, "conversationId": self.conversation});
-                sse::frame(out, id, "started", &data.to_string());
+                out.add(id, "started", &data.to_string());
             }
             Event::Started { attempt } => {
                 let data = json!({"turn": self.turn, "conversationId": self.conversation, "attempt": attempt});
-                sse::frame(out, id, "restarted", &data.to_string());
+                out.add(id, "restarted", &data.to_string());
             }
             Event::Delta(Delta::Text { delta } | Delta::Refusal { delta }) => {
-                sse::frame(out, id, "delta", &json_of(&Content { content: delta }));
+                out.add(id, "delta", &json_of(&Content { content: delta }));
             }
             // This door offers no tools and shows no thoughts.
             Event::Delta(_) => {}
-            Event::Ended(end) => match self.answer_of(end) {
-                Ok(answer) => sse::frame(out, id, "completed", &json_of(&answer)),
-                Err(error) => sse::frame(out, id, "error", &json_of(&error.body)),
+            Event::Ended(end) => match self.whole(end) {
+                Ok(answer) => out.add(id, "completed", &json_of(&answer)),
+                Err(error) => out.add(id, "error", &json_of(&error.body)),
             },
         }
     }
 
-    fn answer_of(&self, end: &End) -> Result<ChatAnswer, ApiError> {
+    fn cut_short(&mut self, why: Next, out: &mut impl Frames) {
+        if matches!(why, Next::Leaving) {
+            // The reader comes back, to this server or another one, with its cursor; an `EventSource` does so by itself.
+            out.retry_after(RETRY_MS);
+            out.add(None, "reconnect", "{}");
+        } else {
+            out.add(None, "error", &json_of(&ApiError::from(why).body));
+        }
+    }
+
+    fn whole(&self, end: &End) -> Result<ChatAnswer, ApiError> {
         match (&end.answer, end.status) {
             (Some(answer), TurnStatus::Completed) => Ok(self.answer(answer, end.usage.unwrap_or_default())),
             _ => Err(error_of(end)),
         }
     }
+}
 
+impl ChatProjection {
     fn answer(&self, answer: &Answer, usage: Usage) -> ChatAnswer {
         ChatAnswer {
             role: Role::Assistant,
@@ -331,28 +271,5 @@ fn error_of(end: &End) -> ApiError {
             ApiError::new(StatusCode::CONFLICT, "turn_cancelled", text)
         }
         None => (&Fault::new(FaultKind::Internal, "The turn ended without an answer.")).into(),
-    }
-}
-
-impl sse::Source for Projection {
-    async fn next(&mut self) -> (String, bool) {
-        let mut out = String::new();
-        let next = self.reader.next().await;
-        let last = match next {
-            Next::Events(events) => self.show_all(&events, &mut out),
-            Next::Done => true,
-            Next::Leaving => {
-                out.push_str(RECONNECT);
-                true
-            }
-            other => {
-                sse::frame(&mut out, None, "error", &json_of(&ApiError::from(other).body));
-                true
-            }
-        };
-        if last {
-            self.disarm();
-        }
-        (out, last)
     }
 }

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::projection::{ChatEvent, ChatUsage, Projection};
+use super::projection::{self, ChatEvent, ChatUsage};
 use super::{renewed, request};
 use crate::access::session::Session;
 use crate::domain::conversation::Place;
@@ -17,7 +17,6 @@ use crate::domain::ids::TurnId;
 use crate::domain::turn::TurnRecord;
 use crate::http::app::App;
 use crate::http::error::{ApiError, ErrorBody};
-use crate::http::sse;
 use crate::turn::cancel::Cancelled;
 use crate::turn::reader::Next;
 
@@ -178,10 +177,8 @@ pub async fn read_turn(
         Some(Next::Done) => return Ok(StatusCode::NO_CONTENT.into_response()),
         Some(other) => return Err(other.into()),
     };
-    let projection = Projection::new(record.place.conversation, reader);
-    let mut out = String::new();
-    let last = projection.show_all(&first, &mut out);
-    renewed(&app, &session, sse::respond(out, (!last).then_some(projection))).await
+    let feed = projection::feed(record.place.conversation, reader);
+    renewed(&app, &session, feed.stream_from(&first)).await
 }
 
 /// Stop a turn; what was shown of it is stored.

@@ -5,14 +5,16 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::turn::{Fault, FaultKind};
 use crate::http::error::ApiError;
+use crate::http::fault::{self, Meaning};
 use crate::metering::{NotAllowed, Rejected};
+use crate::turn::reader::Next;
 
 static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -178,6 +180,13 @@ impl From<ApiError> for OpenAiError {
     }
 }
 
+impl From<Next> for OpenAiError {
+    /// What a reader got instead of events.
+    fn from(next: Next) -> Self {
+        ApiError::from(next).into()
+    }
+}
+
 impl From<NotAllowed> for OpenAiError {
     fn from(reason: NotAllowed) -> Self {
         Self::not_allowed(&reason, "max_tokens")
@@ -216,36 +225,16 @@ impl From<Rejected> for OpenAiError {
 
 /// Status, type and code of a fault; `upstream` is the status that the upstream gave.
 fn meaning(kind: FaultKind, upstream: Option<u16>) -> (StatusCode, &'static str, &'static str) {
-    const REQUEST: &str = "invalid_request_error";
-    const API: &str = "api_error";
-    let status = match kind {
-        FaultKind::RateLimited => return (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "rate_limit_exceeded"),
-        FaultKind::QuotaExhausted => {
-            return (StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", "insufficient_quota");
+    let Meaning { status, openai } = fault::meaning(kind);
+    let status = match upstream {
+        Some(status @ (400 | 404 | 409 | 413 | 415 | 422)) if kind == FaultKind::UpstreamRefused => {
+            StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST)
         }
-        FaultKind::ContextTooLong => return (StatusCode::BAD_REQUEST, REQUEST, "context_length_exceeded"),
-        FaultKind::UnknownModel => return (StatusCode::NOT_FOUND, REQUEST, "model_not_found"),
-        FaultKind::UpstreamRefused => match upstream {
-            Some(status @ (400 | 404 | 409 | 413 | 415 | 422)) => {
-                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-                return (status, REQUEST, kind.code());
-            }
-            // It refuses the way of asking, which is the operator's to mend.
-            Some(_) => StatusCode::BAD_GATEWAY,
-            None => return (StatusCode::BAD_REQUEST, REQUEST, kind.code()),
-        },
-        FaultKind::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        FaultKind::BreakerOpen | FaultKind::StoreUnavailable | FaultKind::ServerStopped => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-        FaultKind::UpstreamRefusedKey
-        | FaultKind::UpstreamUnavailable
-        | FaultKind::UpstreamCut
-        | FaultKind::UpstreamGarbage => StatusCode::BAD_GATEWAY,
-        FaultKind::ConversationGone => StatusCode::GONE,
-        FaultKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        // It refuses the way of asking, which is the operator's to mend.
+        Some(_) if kind == FaultKind::UpstreamRefused => StatusCode::BAD_GATEWAY,
+        _ => status,
     };
-    (status, API, kind.code())
+    openai.unwrap_or((status, kind_of(status), kind.code()))
 }
 
 impl IntoResponse for OpenAiError {
@@ -268,7 +257,7 @@ impl IntoResponse for OpenAiError {
 }
 
 /// What failed in a layer that serves both doors is said in this door's shape when it was asked for here.
-pub async fn in_this_shape(request: Request, next: Next) -> Response {
+pub async fn in_this_shape(request: Request, next: middleware::Next) -> Response {
     let path = request.uri().path();
     let is_here = path == "/v1" || path.starts_with("/v1/");
     let mut response = next.run(request).await;

@@ -12,6 +12,7 @@ use crate::domain::ids::ItemId;
 use crate::domain::item_json;
 use crate::domain::json::push_json_string;
 use crate::domain::output::{Output, Outputs};
+use crate::http::sse::Frames;
 
 /// Folds a turn's events, from the first on, into frames.
 pub struct Projector {
@@ -26,29 +27,6 @@ pub struct Projector {
     base: usize,
     next: u64,
     after: Option<u64>,
-}
-
-/// Frames in the form of their transport.
-pub trait Frames {
-    /// Adds an event of this name; `json` is its whole object.
-    fn add(&mut self, name: &str, json: &str);
-}
-
-/// Server-Sent Events.
-impl Frames for String {
-    fn add(&mut self, name: &str, json: &str) {
-        self.reserve(name.len() + json.len() + 18);
-        for piece in ["event: ", name, "\ndata: ", json, "\n\n"] {
-            self.push_str(piece);
-        }
-    }
-}
-
-/// Messages of a WebSocket: the objects alone.
-impl Frames for Vec<String> {
-    fn add(&mut self, _: &str, json: &str) {
-        self.push(json.to_owned());
-    }
 }
 
 impl Projector {
@@ -290,6 +268,6 @@ impl Projector {
         let _ = write!(json, r#"{{"type":"{name}","sequence_number":{number}"#);
         fields(&mut json, self);
         json.push('}');
-        out.add(name, &json);
+        out.add(None, name, &json);
     }
 }

@@ -19,7 +19,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 
 use self::request::Wanted;
-use self::stream::{Lead, ResponseStream};
+use self::stream::ResponseFeed;
 use super::answer;
 use super::caller::Caller;
 use super::error::{OpenAiError, OpenAiErrorBody};
@@ -27,7 +27,7 @@ use super::tokenizer::loaded;
 use crate::chain::backing::Backing;
 use crate::domain::conversation::Owner;
 use crate::http::app::App;
-use crate::http::{body, sse};
+use crate::http::body;
 use crate::turn::scratch::ScratchSpace;
 
 /// Make a response, as OpenAI's Responses do: plain, as a stream of events, or in the background.
@@ -57,14 +57,11 @@ pub async fn create(
 ) -> Result<Response, OpenAiError> {
     let headers = request.headers().clone();
     let bytes = body::object(request, &app).await?;
-    let (stream, mut response) = begin(&app, &owner, &headers, &bytes).await?;
-    match stream {
-        How::Background => Ok(answer::written(response.queued())),
+    let (how, mut response) = begin(&app, &owner, &headers, &bytes).await?;
+    match how {
+        How::Background => Ok(answer::written(response.projection().queued())),
         How::Whole => Ok(answer::written(response.whole().await?)),
-        How::Stream => match response.lead::<String>(app.first_event_wait).await {
-            Lead::Failed(error) => Err(error),
-            Lead::Stream(first, last) => Ok(sse::respond(first, (!last).then_some(response))),
-        },
+        How::Stream => response.stream(app.first_event_wait).await,
     }
 }
 
@@ -80,7 +77,7 @@ async fn begin(
     owner: &Owner,
     headers: &HeaderMap,
     bytes: &[u8],
-) -> Result<(How, ResponseStream), OpenAiError> {
+) -> Result<(How, ResponseFeed), OpenAiError> {
     let key = ask::key_of(headers, bytes)?;
     let wanted = Wanted::read(bytes, &app.metering, owner)?;
     let how = match (wanted.background, wanted.stream) {
@@ -92,11 +89,11 @@ async fn begin(
     let stored = stored_backing(app, owner);
     if wanted.is_kept() {
         let asked = ask::ask(app, &stored, &wanted, key, None).await?;
-        return Ok((how, ResponseStream::new(asked, None)));
+        return Ok((how, stream::asked(asked, None)));
     }
     let space = app.scratch.space();
     let asked = ask::ask(app, &scratch_backing(app, &space), &wanted, None, Some(&stored)).await?;
-    Ok((how, ResponseStream::new(asked, Some(space))))
+    Ok((how, stream::asked(asked, Some(space))))
 }
 
 /// The responses of this owner that are stored.

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::ask;
 use super::request::Wanted;
-use super::stream::{Lead, ResponseStream};
+use super::stream::{self, ResponseFeed};
 use super::{scratch_backing, stored_backing};
 use crate::chain::start::Continues;
 use crate::domain::conversation::Owner;
@@ -24,6 +24,7 @@ use crate::domain::turn::TurnStatus;
 use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::fault;
+use crate::http::feed::Lead;
 use crate::http::sse::KEEP_ALIVE;
 use crate::http::v1::caller::Caller;
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
@@ -162,7 +163,7 @@ impl Talk {
         }
     }
 
-    async fn begin(&mut self, asked: &str) -> Result<(Wanted, ResponseStream), OpenAiError> {
+    async fn begin(&mut self, asked: &str) -> Result<(Wanted, ResponseFeed), OpenAiError> {
         let mut fields = Fields::read(asked.as_bytes())?;
         if fields.text("type")?.as_deref() != Some("response.create") {
             return Err(wrong_value("type", &["response.create"]));
@@ -177,10 +178,10 @@ impl Talk {
         let (stored, scratch) = (stored_backing(&self.app, &self.owner), scratch_backing(&self.app, &self.space));
         let (backing, fallback) = if wanted.is_kept() { (stored, scratch) } else { (scratch, stored) };
         let asked = ask::ask(&self.app, &backing, &wanted, None, Some(&fallback)).await?;
-        Ok((wanted, ResponseStream::new(asked, None)))
+        Ok((wanted, stream::asked(asked, None)))
     }
 
-    async fn answer(&mut self, (wanted, mut response): (Wanted, ResponseStream)) -> Result<(), Gone> {
+    async fn answer(&mut self, (wanted, mut response): (Wanted, ResponseFeed)) -> Result<(), Gone> {
         let told = match response.lead::<Vec<String>>(self.app.first_event_wait).await {
             Lead::Failed(error) => self.fail(&error).await,
             Lead::Stream(first, last) => self.tell_all(&mut response, first, last).await,
@@ -194,7 +195,7 @@ impl Talk {
         told
     }
 
-    async fn tell_all(&mut self, response: &mut ResponseStream, first: Vec<String>, last: bool) -> Result<(), Gone> {
+    async fn tell_all(&mut self, response: &mut ResponseFeed, first: Vec<String>, last: bool) -> Result<(), Gone> {
         let (mut frames, mut last) = (first, last);
         loop {
             for frame in frames.drain(..) {
@@ -206,7 +207,7 @@ impl Talk {
             tokio::select! {
                 biased;
                 heard = self.socket.recv() => self.overhear(heard).await?,
-                next = response.go_on::<Vec<String>>() => (frames, last) = next,
+                next = response.next::<Vec<String>>() => (frames, last) = next,
             }
         }
     }
@@ -232,7 +233,7 @@ impl Talk {
 
     /// A response that failed takes the one that it went on from with it, where that lives on this socket: the client
     /// cannot know how much of it was taken in.
-    async fn forget_what_failed(&mut self, wanted: &Wanted, response: &ResponseStream) {
+    async fn forget_what_failed(&mut self, wanted: &Wanted, response: &ResponseFeed) {
         let Continues::Response(previous) = &wanted.continues else { return };
         if wanted.is_kept() {
             return;

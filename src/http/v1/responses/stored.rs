@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 
 use super::object::{self, Head};
 use super::stored_backing;
-use super::stream::ResponseStream;
+use super::stream;
 use crate::domain::conversation::Owner;
 use crate::domain::delta::Delta;
 use crate::domain::event::{End, Event, Numbered};
@@ -21,7 +21,6 @@ use crate::domain::output::Output;
 use crate::domain::turn::{TurnRecord, TurnStatus};
 use crate::http::app::App;
 use crate::http::error::ApiError;
-use crate::http::sse;
 use crate::http::v1::answer;
 use crate::http::v1::caller::Caller;
 use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
@@ -98,12 +97,9 @@ async fn resume(app: &App, record: &TurnRecord, after: Option<u64>) -> Result<Re
             answer_id = record.answer.as_ref().map_or(answer_id, |answer| answer.id.clone());
             told_anew(record)
         }
-        Some(other) => return Err(ApiError::from(other).into()),
+        Some(other) => return Err(other.into()),
     };
-    let mut response = ResponseStream::stored(reader, Head::of(record), answer_id, after);
-    let mut out = String::new();
-    let last = response.show_all(&first, &mut out);
-    Ok(sse::respond(out, (!last).then_some(response)))
+    Ok(stream::stored(reader, Head::of(record), answer_id, after).stream_from(&first))
 }
 
 /// The events that a response amounts to, in as few steps as it can be told in.
