@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::{ItemId, TurnId};
-use super::item_json::{self, COMPLETED, INCOMPLETE, Members};
+use super::item_json::{self, COMPLETED, Members};
 use super::tokens::Encoding;
 
 /// Who speaks in a message.
@@ -84,10 +84,11 @@ pub fn user_message(id: &ItemId, text: &str) -> String {
 
 /// The JSON of a message from the model; `refusal` is empty where it refuses nothing, `complete` false where the answer was
 /// cut short.
+#[cfg(feature = "testing")]
 #[must_use]
 pub fn assistant_message(id: &ItemId, text: &str, refusal: &str, complete: bool) -> String {
     let mut json = String::new();
-    item_json::push_answer(&mut json, id, text, refusal, if complete { COMPLETED } else { INCOMPLETE });
+    item_json::push_answer(&mut json, id, text, refusal, if complete { COMPLETED } else { item_json::INCOMPLETE });
     json
 }
 
