@@ -56,6 +56,8 @@ pub struct Config {
     pub session: SessionConfig,
     pub web: WebConfig,
     pub limits: ServerLimits,
+    /// How many calls to the model may run at once.
+    pub model_calls: ModelCallLimits,
     /// How long the events of an ended turn are kept (`RESUME_WINDOW`).
     pub resume_window: Duration,
     /// What becomes of a turn whose server died (`ON_CRASH`).
@@ -231,6 +233,15 @@ pub struct ServerLimits {
     pub shutdown_grace: Duration,
     /// How long a stream's HTTP status is held back for the model's first event.
     pub first_event_wait: Duration,
+}
+
+/// How many calls to the model may run at once, each at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModelCallLimits {
+    /// On the whole server (`MAX_MODEL_CALLS`).
+    pub server: usize,
+    /// For one session (`MAX_MODEL_CALLS_PER_VISITOR`).
+    pub visitor: usize,
 }
 
 impl ServerLimits {

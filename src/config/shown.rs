@@ -70,6 +70,8 @@ impl Config {
             "MAX_CONNECTIONS" => limits.max_connections.to_string(),
             "HEADER_TIMEOUT" => show_duration(limits.header_timeout),
             "BODY_TIMEOUT" => show_duration(limits.body_timeout),
+            "MAX_MODEL_CALLS" => self.model_calls.server.to_string(),
+            "MAX_MODEL_CALLS_PER_VISITOR" => self.model_calls.visitor.to_string(),
             "MAX_WAITING_TURNS" => chat.max_waiting.to_string(),
             "MAX_TURN_WAIT" => show_duration(chat.max_wait),
             "FIRST_EVENT_WAIT" => show_duration(limits.first_event_wait),

@@ -97,6 +97,8 @@ fn every_setting_has_an_effect_that_shows() {
         ("MAX_CONNECTIONS", "5"),
         ("HEADER_TIMEOUT", "5s"),
         ("BODY_TIMEOUT", "6s"),
+        ("MAX_MODEL_CALLS", "7"),
+        ("MAX_MODEL_CALLS_PER_VISITOR", "3"),
         ("MAX_WAITING_TURNS", "0"),
         ("MAX_TURN_WAIT", "7s"),
         ("FIRST_EVENT_WAIT", "0s"),

@@ -9,8 +9,8 @@ use url::{Position, Url};
 
 use super::{
     AllowedModels, ApiKeys, AppEnv, ChatConfig, Config, ConfigError, Given, LogConfig, LogFormat, MIN_SECRET_CHARS,
-    OPENAI_BASE_URL, OnCrash, Pace, SameSite, ServerLimits, SessionConfig, StoreConfig, UpstreamConfig, UpstreamLimits,
-    WebConfig, kept_secret, parse_filter,
+    ModelCallLimits, OPENAI_BASE_URL, OnCrash, Pace, SameSite, ServerLimits, SessionConfig, StoreConfig,
+    UpstreamConfig, UpstreamLimits, WebConfig, kept_secret, parse_filter,
 };
 use crate::domain::model::OPENAI_CHAT_MODELS;
 
@@ -45,6 +45,10 @@ impl Config {
         let store = store(given)?;
         let upstream_limits = upstream_limits(given)?;
         let limits = limits(given)?;
+        let model_calls = ModelCallLimits {
+            server: given.number("MAX_MODEL_CALLS", 1..=1_000_000)?,
+            visitor: given.number("MAX_MODEL_CALLS_PER_VISITOR", 1..=1_000_000)?,
+        };
         let resume_window = given.duration("RESUME_WINDOW", SECOND..=30 * DAY)?;
         let on_crash = given.choice("ON_CRASH", &[("rerun", OnCrash::Rerun), ("interrupt", OnCrash::Interrupt)])?;
         let log = log(given)?;
@@ -63,6 +67,7 @@ impl Config {
             session,
             web,
             limits,
+            model_calls,
             resume_window,
             on_crash,
             log,

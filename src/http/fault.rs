@@ -6,13 +6,16 @@ use axum::http::StatusCode;
 
 use super::error::ApiError;
 use crate::domain::turn::{Fault, FaultKind};
-use crate::metering::NotAllowed;
+use crate::metering::{AtCapacity, NotAllowed};
 use crate::store::StoreError;
 use crate::turn::Refused;
 use crate::turn::reader::Next;
 
 /// When to come back to a store that is away.
 const STORE_RETRY: Duration = Duration::from_secs(2);
+
+/// When to come back to a server that has no place for another call.
+const CAPACITY_RETRY: Duration = Duration::from_secs(1);
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
@@ -38,6 +41,22 @@ impl From<NotAllowed> for ApiError {
             NotAllowed::Choices { most } => needs_key(&format!("More than {most} answers to one request")),
             NotAllowed::Field(name) => needs_key(&format!("'{name}' with this value")),
         }
+    }
+}
+
+impl From<AtCapacity> for ApiError {
+    fn from(full: AtCapacity) -> Self {
+        let error = match full {
+            AtCapacity::Owner { most } => {
+                let text = format!("This visitor has {most} requests to the model under way, and may have no more.");
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", text)
+            }
+            AtCapacity::Server => {
+                let text = "The server has as many requests to the model under way as it may have.";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_overloaded", text)
+            }
+        };
+        error.retry_after(CAPACITY_RETRY)
     }
 }
 
@@ -70,6 +89,7 @@ impl From<Refused> for ApiError {
                 "idempotency_key_reused",
                 "This Idempotency-Key was used with another request.",
             ),
+            Refused::AtCapacity(full) => full.into(),
             Refused::Stopping => stopping(),
             Refused::Store(error) => error.into(),
         }

@@ -3,19 +3,46 @@
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 
-use super::Metering;
-use crate::domain::turn::Fault;
+use super::at_once::Held;
+use super::{Metering, Permit};
+use crate::domain::turn::{Fault, FaultKind};
 use crate::upstream::forward::{Ask, Completed, Passage, Passed, Rejected};
 use crate::upstream::{Call, Pieces};
 
 /// A call that may be made. It counts among the calls at once until it, or the answer that it became, is dropped.
 pub struct ModelCall {
     metering: Metering,
+    _held: Held,
+}
+
+/// How a turn comes to its call.
+pub enum StartCall {
+    /// It has a place already.
+    Now(ModelCall),
+    /// It waits for one: a turn that is taken over was allowed before, and is not refused.
+    WhenFree(Permit),
+}
+
+impl StartCall {
+    /// Asks a model, once there is a place for it.
+    ///
+    /// # Errors
+    /// What kept the answer from beginning.
+    pub async fn call(self, call: Call) -> Result<Pieces, Fault> {
+        let model_call = match self {
+            Self::Now(model_call) => model_call,
+            Self::WhenFree(permit) => {
+                let started = permit.start_when_free().await;
+                started.map_err(|full| Fault::new(FaultKind::Internal, full.to_string()))?
+            }
+        };
+        model_call.call(call).await
+    }
 }
 
 impl ModelCall {
-    pub(super) fn new(metering: Metering) -> Self {
-        Self { metering }
+    pub(super) fn new(metering: Metering, held: Held) -> Self {
+        Self { metering, _held: held }
     }
 
     /// Asks a model, as a turn does.

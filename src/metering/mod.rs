@@ -1,13 +1,16 @@
 //! The only way to a model. Who may use what, and for how much at most, is decided here (`policy`, `permit`); a call to a
 //! model is made by what a permit gives (`call`). Nothing else in the server holds the upstream.
 
+mod at_once;
 mod call;
 mod permit;
 mod policy;
 
 use std::sync::Arc;
 
-pub use self::call::ModelCall;
+pub use self::at_once::AtCapacity;
+use self::at_once::Places;
+pub use self::call::{ModelCall, StartCall};
 pub use self::permit::{NotAllowed, Permit, Route, Wish};
 pub use self::policy::OwnerKind;
 use crate::config::{ChatConfig, Config};
@@ -25,13 +28,14 @@ pub struct Metering(Arc<Inner>);
 struct Inner {
     upstream: Arc<dyn Upstream>,
     rules: ChatConfig,
+    places: Places,
 }
 
 impl Metering {
     /// The way to the models of `upstream`.
     #[must_use]
     pub fn new(upstream: Arc<dyn Upstream>, config: &Config) -> Self {
-        Self(Arc::new(Inner { upstream, rules: config.chat.clone() }))
+        Self(Arc::new(Inner { upstream, rules: config.chat.clone(), places: Places::new(config.model_calls) }))
     }
 
     /// What the models are behind, for start-up lines and for requests whose form depends on it.

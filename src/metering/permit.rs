@@ -1,6 +1,6 @@
 //! What an owner may do at most with one request.
 
-use super::{Metering, ModelCall, OwnerKind};
+use super::{AtCapacity, Metering, ModelCall, OwnerKind};
 use crate::domain::conversation::Owner;
 use crate::domain::model;
 
@@ -230,10 +230,17 @@ impl Permit {
         }
     }
 
-    /// Begins a call, which counts until it is dropped.
-    #[must_use]
-    pub fn start(&self) -> ModelCall {
-        ModelCall::new(self.metering.clone())
+    /// Begins a call, which counts among the calls at once until it ends.
+    ///
+    /// # Errors
+    /// [`AtCapacity`].
+    pub fn start(&self) -> Result<ModelCall, AtCapacity> {
+        Ok(ModelCall::new(self.metering.clone(), self.metering.0.places.take(&self.owner)?))
+    }
+
+    /// Begins a call as soon as there is a place for it.
+    pub(super) async fn start_when_free(&self) -> Result<ModelCall, AtCapacity> {
+        Ok(ModelCall::new(self.metering.clone(), self.metering.0.places.wait(&self.owner).await?))
     }
 }
 

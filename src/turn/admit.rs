@@ -18,7 +18,14 @@ use crate::domain::conversation::Place;
 use crate::domain::event::{Event, Numbered};
 use crate::domain::ids::TurnId;
 use crate::domain::window::Budget;
+use crate::metering::{ModelCall, StartCall};
 use crate::store::{BeginTurn, Begun, CancelRequest, FIRST_FENCE, KeyRole, Started, StoreError};
+
+/// What the store answered, and the call that a turn which began may make.
+struct InStore {
+    begun: Begun,
+    call: Option<ModelCall>,
+}
 
 type Answer = oneshot::Sender<Result<Accepted, Refused>>;
 
@@ -44,7 +51,7 @@ impl Turns {
         let _claim = self.0.claims.claim(&ask.turn);
         let deadline = Instant::now() + self.0.limits.max_wait;
         let admitting = AssertUnwindSafe(self.0.admit_one(&ask, budget, deadline, &answer)).catch_unwind().await;
-        let (begun, slot) = match admitting.unwrap_or_else(|_| Err(not_begun())) {
+        let (InStore { begun, call }, slot) = match admitting.unwrap_or_else(|_| Err(not_begun())) {
             Ok(admitted) => admitted,
             Err(refused) => {
                 let unknown = matches!(refused, Refused::Store(_));
@@ -63,7 +70,7 @@ impl Turns {
         };
         let refused = match begun {
             Begun::Started(started) => {
-                let job = self.0.launch(&ask, budget, started, slot);
+                let job = self.0.launch(&ask, budget, started, call, slot);
                 drop(admission);
                 if let Some(key) = key_of(&ask) {
                     self.0.wakeups.wake(&key);
@@ -120,7 +127,7 @@ impl Inner {
         budget: Budget,
         deadline: Instant,
         answer: &Answer,
-    ) -> Result<(Begun, Option<Slot>), Refused> {
+    ) -> Result<(InStore, Option<Slot>), Refused> {
         match key_of(ask) {
             Some(key) => self.admit_once(&key, ask, budget, deadline, answer).await,
             None => self.admit_in_order(ask, budget, deadline, answer).await,
@@ -133,7 +140,7 @@ impl Inner {
         budget: Budget,
         deadline: Instant,
         answer: &Answer,
-    ) -> Result<(Begun, Option<Slot>), Refused> {
+    ) -> Result<(InStore, Option<Slot>), Refused> {
         let slot = self.enter_queue(ask, deadline).await?;
         Ok((self.begin(ask, budget, deadline, answer).await?, Some(slot)))
     }
@@ -147,13 +154,19 @@ impl Inner {
         budget: Budget,
         deadline: Instant,
         answer: &Answer,
-    ) -> Result<(Begun, Option<Slot>), Refused> {
+    ) -> Result<(InStore, Option<Slot>), Refused> {
         let mut in_order = std::pin::pin!(self.admit_in_order(ask, budget, deadline, answer));
         loop {
             let key_used = self.wakeups.listen(key);
-            match self.store.begin_turn(self.begin_turn(ask, budget)).await? {
-                Begun::Busy { .. } => {}
-                begun => return Ok((begun, self.queues.enter_if_free(&queue_of(&ask.place)))),
+            let queue = queue_of(&ask.place);
+            // Behind another turn nothing begins: the request can only join one, for which it needs no place.
+            let tried = match self.queues.is_free(&queue) {
+                true => Some(self.begin_in_store(ask, budget).await?),
+                false => self.join_in_store(ask, budget).await?,
+            };
+            match tried {
+                None | Some(InStore { begun: Begun::Busy { .. }, .. }) => {}
+                Some(begun) => return Ok((begun, self.queues.enter_if_free(&queue))),
             }
             tokio::select! {
                 biased;
@@ -186,7 +199,7 @@ impl Inner {
 
     /// Begins in the store. Where a turn of another instance is in the way: waits until `deadline`, gives up, or has it
     /// cancelled, as asked.
-    async fn begin(&self, ask: &Ask, budget: Budget, deadline: Instant, answer: &Answer) -> Result<Begun, Refused> {
+    async fn begin(&self, ask: &Ask, budget: Budget, deadline: Instant, answer: &Answer) -> Result<InStore, Refused> {
         let mut cancelled: Option<TurnId> = None;
         loop {
             if self.tasks.stopping().is_cancelled() {
@@ -197,8 +210,8 @@ impl Inner {
                 return Err(Refused::Busy);
             }
             let wakeup = self.wakeups.listen(ask.place.conversation.as_str());
-            let begun = self.store.begin_turn(self.begin_turn(ask, budget)).await?;
-            let Begun::Busy { running, .. } = &begun else { return Ok(begun) };
+            let begun = self.begin_in_store(ask, budget).await?;
+            let Begun::Busy { running, .. } = &begun.begun else { return Ok(begun) };
             if ask.on_busy == OnBusy::Reject || Instant::now() >= deadline {
                 return Ok(begun);
             }
@@ -207,8 +220,33 @@ impl Inner {
                 self.stop_turn(running);
                 cancelled = Some(running.clone());
             }
+            drop(begun.call);
             wakeup.wait().await;
         }
+    }
+
+    /// Begins in the store, with a place among the calls to models. Where there is none, only a request that repeats an
+    /// earlier one goes on: it joins that turn, and calls no model.
+    async fn begin_in_store(&self, ask: &Ask, budget: Budget) -> Result<InStore, Refused> {
+        let begin = self.begin_turn(ask, budget);
+        let full = match ask.permit.start() {
+            Ok(call) => return Ok(InStore { begun: self.store.begin_turn(begin).await?, call: Some(call) }),
+            Err(full) => full,
+        };
+        match key_of(ask) {
+            Some(_) => self.join_in_store(ask, budget).await?.ok_or(full.into()),
+            None => Err(full.into()),
+        }
+    }
+
+    /// What becomes of a request with an idempotency key as long as no turn may begin; `None` where it has to wait for one.
+    async fn join_in_store(&self, ask: &Ask, budget: Budget) -> Result<Option<InStore>, Refused> {
+        // No conversation has so many items, so that nothing can begin.
+        let begin = BeginTurn { expected_items: Some(u64::from(u32::MAX)), ..self.begin_turn(ask, budget) };
+        Ok(match self.store.begin_turn(begin).await? {
+            Begun::Moved | Begun::Busy { .. } => None,
+            begun => Some(InStore { begun, call: None }),
+        })
     }
 
     fn begin_turn(&self, ask: &Ask, budget: Budget) -> BeginTurn {
@@ -228,7 +266,7 @@ impl Inner {
         }
     }
 
-    fn launch(&self, ask: &Ask, budget: Budget, started: Started, slot: Option<Slot>) -> Job {
+    fn launch(&self, ask: &Ask, budget: Budget, started: Started, call: Option<ModelCall>, slot: Option<Slot>) -> Job {
         let hub = Arc::new(Hub::new(ask.place.clone()));
         // The store has this event already: it came with the turn.
         hub.publish([Numbered { seq: 1, event: Event::Started { attempt: 1 } }]);
@@ -238,7 +276,7 @@ impl Inner {
             fence: started.fence,
             attempt: 1,
             request: ask.request.clone(),
-            model_call: ask.permit.start(),
+            model_call: call.map_or_else(|| StartCall::WhenFree(ask.permit.clone()), StartCall::Now),
             budget,
             history: started.history,
             hub,

@@ -17,7 +17,7 @@ use crate::domain::conversation::Place;
 use crate::domain::ids::TurnId;
 use crate::domain::turn::{Fault, FaultKind, TurnRecord, TurnStatus};
 use crate::domain::window::Budget;
-use crate::metering::Permit;
+use crate::metering::{Permit, StartCall};
 use crate::store::{AdoptTurns, Adopted, AppendEvents, Appended, StoreError, Unreadable};
 
 /// How many turns are taken over at once; the next ones follow when these run.
@@ -168,7 +168,7 @@ impl Inner {
             fence: orphan.fence,
             attempt: remains.attempts + 1,
             request: orphan.request.clone(),
-            model_call: permit.start(),
+            model_call: StartCall::WhenFree(permit),
             budget,
             history: self.store.window(&orphan.place, budget).await?,
             hub: hub.clone(),

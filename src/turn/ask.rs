@@ -6,7 +6,7 @@ use super::reader::Reader;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::turn::TurnRequest;
-use crate::metering::Permit;
+use crate::metering::{AtCapacity, Permit};
 use crate::store::{IdempotencyKey, SessionUse, StoreError};
 
 /// What a door asks for.
@@ -85,6 +85,9 @@ pub enum Refused {
     /// The idempotency key was used with another body.
     #[error("the idempotency key was used with another body")]
     KeyReused,
+    /// There is no place for another call to a model.
+    #[error(transparent)]
+    AtCapacity(#[from] AtCapacity),
     /// The server stops.
     #[error("the server is shutting down")]
     Stopping,

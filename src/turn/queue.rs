@@ -86,6 +86,11 @@ impl Queues {
         Ok(Joined::Waiting(turn_comes))
     }
 
+    /// Whether no request of this queue runs or waits.
+    pub(super) fn is_free(&self, name: &str) -> bool {
+        !self.lock().contains_key(name)
+    }
+
     /// Gets in at once, or not at all.
     #[must_use]
     pub(super) fn enter_if_free(&self, name: &str) -> Option<Slot> {

@@ -21,7 +21,7 @@ use crate::domain::item::StoredItem;
 use crate::domain::reply::Reply;
 use crate::domain::turn::{Fault, FaultKind, TurnRequest, TurnStatus, Usage};
 use crate::domain::window::Budget;
-use crate::metering::{ModelCall, Pieces};
+use crate::metering::{Pieces, StartCall};
 use crate::store::Appended;
 
 /// How many batches that are ready are taken before the log gets to write: enough that a fast upstream costs few writes,
@@ -35,7 +35,7 @@ pub(super) struct Job {
     pub(super) attempt: u32,
     pub(super) request: TurnRequest,
     /// Makes the call.
-    pub(super) model_call: ModelCall,
+    pub(super) model_call: StartCall,
     pub(super) budget: Budget,
     pub(super) history: Vec<StoredItem>,
     pub(super) hub: Arc<Hub>,

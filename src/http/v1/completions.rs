@@ -59,7 +59,7 @@ pub async fn create(
     let in_flight = app.in_flight.enter();
     let Asked { ask, permit, order } = ask(body::object(request, &app).await?, &app, &owner)?;
     let keeper = order.map(|order| Keeper::new(app.clone(), owner, order));
-    let completed = in_flight.unless_stopped(permit.start().complete(ask)).await.ok_or_else(fault::stopping)??;
+    let completed = in_flight.unless_stopped(permit.start()?.complete(ask)).await.ok_or_else(fault::stopping)??;
     let kept = in_flight.unless_stopped(kept(completed, keeper)).await.ok_or_else(fault::stopping)?;
     Ok(match kept? {
         Completed::Plain(body) => answer::written(body),

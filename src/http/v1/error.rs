@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::domain::turn::{Fault, FaultKind};
 use crate::http::error::ApiError;
 use crate::http::fault::{self, Meaning};
-use crate::metering::{NotAllowed, Rejected};
+use crate::metering::{AtCapacity, NotAllowed, Rejected};
 use crate::turn::reader::Next;
 
 static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
@@ -190,6 +190,12 @@ impl From<Next> for OpenAiError {
 impl From<NotAllowed> for OpenAiError {
     fn from(reason: NotAllowed) -> Self {
         Self::not_allowed(&reason, "max_tokens")
+    }
+}
+
+impl From<AtCapacity> for OpenAiError {
+    fn from(full: AtCapacity) -> Self {
+        ApiError::from(full).into()
     }
 }
 

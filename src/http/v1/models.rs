@@ -100,7 +100,7 @@ async fn find(app: &App, owner: &Owner, id: &str) -> Result<Response, OpenAiErro
 async fn known(app: &App, owner: &Owner) -> Result<Vec<(String, Box<RawValue>)>, OpenAiError> {
     let permit = app.metering.permit(owner, &Wish::of(Route::Models))?;
     let in_flight = app.in_flight.enter();
-    let listed = in_flight.unless_stopped(permit.start().models()).await.ok_or_else(fault::stopping)??;
+    let listed = in_flight.unless_stopped(permit.start()?.models()).await.ok_or_else(fault::stopping)??;
     if let Some(body) = &listed
         && let Ok(Listed { data }) = serde_json::from_slice(body)
     {

@@ -53,7 +53,7 @@ pub async fn any(State(app): State<Arc<App>>, caller: Caller, request: Request) 
         body,
         upload,
     };
-    let passed = in_flight.unless_stopped(permit.start().pass(passage)).await.ok_or_else(fault::stopping)?;
+    let passed = in_flight.unless_stopped(permit.start()?.pass(passage)).await.ok_or_else(fault::stopping)?;
     if let Some(failure) = watched.failure() {
         return Err(failure.into());
     }

@@ -2,6 +2,7 @@
 
 mod busy;
 mod cancelling;
+mod capacity;
 mod clocks;
 mod deaf;
 mod deploys;

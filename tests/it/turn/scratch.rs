@@ -10,7 +10,7 @@ use openai_backend::domain::ids::{ConversationId, ItemId, SystemIds, TurnId};
 use openai_backend::domain::item::{Item, user_message};
 use openai_backend::domain::tokens::Encoding;
 use openai_backend::domain::turn::TurnRequest;
-use openai_backend::metering::{Metering, Route};
+use openai_backend::metering::{Metering, Route, Wish};
 use openai_backend::store::SessionUse;
 use openai_backend::tasks::Tasks;
 use openai_backend::turn::scratch::Scratch;
@@ -18,6 +18,7 @@ use openai_backend::turn::{Ask, OnBusy, Refused, TurnLimits};
 
 use crate::support::eventually;
 use crate::support::script::{Script, say};
+use crate::support::server::Setup;
 
 fn scratch() -> (Scratch, Metering) {
     let limits = TurnLimits {
@@ -29,7 +30,7 @@ fn scratch() -> (Scratch, Metering) {
         store_patience: Duration::from_secs(2),
         on_crash: OnCrash::Interrupt,
     };
-    let metering = Metering::new(Script::new(|_, _| vec![say("Ok.")]));
+    let metering = Metering::new(Script::new(|_, _| vec![say("Ok.")]), &Setup::default().config());
     let scratch = Scratch::new(metering.clone(), Arc::new(SystemClock), Arc::new(SystemIds), &limits, Tasks::default());
     (scratch, metering)
 }
@@ -44,7 +45,7 @@ fn ask(metering: &Metering, owner: &Owner, prompt: &str) -> Ask {
         create_conversation: true,
         hidden: true,
         expected_items: None,
-        permit: metering.permit(&Owner::ApiKey("a".into()), Route::Responses).unwrap(),
+        permit: metering.permit(&Owner::ApiKey("a".into()), &Wish::of(Route::Responses)).unwrap(),
         request: TurnRequest {
             model: "demo".into(),
             instructions: String::new(),

@@ -26,7 +26,7 @@ use crate::http::v1::fields::{Fields, missing};
 use crate::http::v1::items;
 use crate::http::v1::tokenizer::loaded;
 use crate::http::{body, fault};
-use crate::metering::{Call, Permit, Route, Wish};
+use crate::metering::{Call, ModelCall, Permit, Route, Wish};
 
 /// Cut a long history down. The output goes into the next request in place of it: what the person said last, word for word,
 /// and an item of type `compaction`, which this server reads.
@@ -60,7 +60,7 @@ pub async fn compact(
         return Err(missing("input"));
     }
     let call = call(&permit, instructions, &said);
-    let told = in_flight.unless_stopped(summary(&permit, call)).await.ok_or_else(fault::stopping)?;
+    let told = in_flight.unless_stopped(summary(permit.start()?, call)).await.ok_or_else(fault::stopping)?;
     let (summary, usage) = told.map_err(OpenAiError::from)?;
     let mut output: Vec<Value> = compaction::kept(&said).into_iter().map(items::shown).collect();
     let id = ItemId::input_of(&turn, ItemKind::Compaction, output.len());
@@ -82,11 +82,11 @@ fn call(permit: &Permit, instructions: Option<String>, said: &[Item]) -> Call {
     }
 }
 
-async fn summary(permit: &Permit, call: Call) -> Result<(String, Usage), Fault> {
+async fn summary(model_call: ModelCall, call: Call) -> Result<(String, Usage), Fault> {
     let encoding = crate::domain::model::profile(&call.model).encoding;
     let count = |message: &PromptMessage| u64::from(encoding.count_message(&message.text()));
     let prompt_tokens = call.messages.iter().map(count).sum::<u64>() + u64::from(REQUEST_OVERHEAD);
-    let mut pieces = permit.start().call(call).await?;
+    let mut pieces = model_call.call(call).await?;
     let (mut text, mut usage) = (String::new(), None);
     while let Some(batch) = pieces.next().await {
         for piece in batch? {
