@@ -33,6 +33,10 @@ bench *arguments:
 torture seconds="600":
     TORTURE_SECONDS={{ seconds }} cargo test --test it torture -- --nocapture
 
+# Requests made from the API document, and requests that break it, at both doors of a demo server, for this many seconds
+schemathesis seconds="60":
+    ./scripts/schemathesis {{ seconds }}
+
 # The documentation of the code, in a browser
 docs:
     cargo doc --workspace --no-deps --open

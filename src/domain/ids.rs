@@ -181,10 +181,13 @@ pub enum ItemKind {
     Reasoning,
     /// What is left of a longer history.
     Compaction,
+    /// An item of a type that this server only keeps.
+    Other,
 }
 
 impl ItemKind {
-    const ALL: [Self; 5] = [Self::Message, Self::Call, Self::CallOutput, Self::Reasoning, Self::Compaction];
+    const ALL: [Self; 6] =
+        [Self::Message, Self::Call, Self::CallOutput, Self::Reasoning, Self::Compaction, Self::Other];
 
     /// What ids of this kind start with.
     #[must_use]
@@ -195,6 +198,7 @@ impl ItemKind {
             Self::CallOutput => "fco_",
             Self::Reasoning => "rs_",
             Self::Compaction => "cmp_",
+            Self::Other => "item_",
         }
     }
 }

@@ -15,6 +15,7 @@ use utoipa::IntoParams;
 use self::projection::{ChatAnswer, ChatEvent, ChatFeed, ChatMessage};
 use self::request::{ChatRequest, Wanted};
 use super::body::JsonBody;
+use super::digits;
 use super::error::{ApiError, ErrorBody};
 use crate::access::session::Session;
 use crate::domain::conversation::Place;
@@ -151,10 +152,10 @@ pub struct HistoryQuery {
     #[param(minimum = 1, maximum = 1000, default = 1000, example = 50)]
     limit: Option<u16>,
     /// Only messages before this one; the number is in the `Link` header of the page after it.
-    #[param(minimum = 1, example = 41)]
-    before: Option<u64>,
+    #[param(value_type = Option<u64>, minimum = 1, example = 41)]
+    before: Option<String>,
     /// A conversation other than the session's main one.
-    #[param(example = "conv_0199f3a65a6e7c1b8d2f4a6b8c0d2e4f")]
+    #[param(pattern = "^conv_[0-9A-Za-z_-]{1,64}$", example = "conv_0199f3a65a6e7c1b8d2f4a6b8c0d2e4f")]
     conversation_id: Option<String>,
     /// Adds id, number, turn, status and time to each message.
     #[serde(default)]
@@ -181,15 +182,14 @@ pub async fn get_chat(
     let Query(query) =
         query.map_err(|error| ApiError::invalid("A parameter is not right.").details(error.body_text()))?;
     let limit = query.limit.unwrap_or(PAGE);
-    if !(1..=PAGE).contains(&limit) || query.before == Some(0) {
+    let before = query.before.as_deref().map(|text| digits::read(text).filter(|before| *before > 0).ok_or(()));
+    let (true, Ok(before)) = ((1..=PAGE).contains(&limit), before.transpose()) else {
         return Err(ApiError::invalid(format!("`limit` goes from 1 to {PAGE}, and `before` from 1.")));
-    }
+    };
     let named = query.conversation_id.as_deref().map(request::conversation_id).transpose()?;
     let page = match app.sessions.read(&headers) {
         None => None,
-        Some(session) => {
-            read_page(&app, &session, named.as_ref(), query.before, limit).await?.map(|page| (session, page))
-        }
+        Some(session) => read_page(&app, &session, named.as_ref(), before, limit).await?.map(|page| (session, page)),
     };
     match (page, named) {
         (Some((session, page)), _) => Ok(show_page(&app, &session, &query, limit, &page)),

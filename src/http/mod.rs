@@ -3,6 +3,7 @@
 pub mod app;
 pub mod body;
 pub mod chat;
+pub mod digits;
 pub mod error;
 pub mod fault;
 pub mod feed;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -36,7 +37,8 @@ fn sdk_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(completions::create, completions::stored::list))
         .routes(routes!(completions::stored::retrieve, completions::stored::update, completions::stored::delete))
         .routes(routes!(completions::stored::messages))
-        .routes(routes!(responses::create, responses::socket::open))
+        .routes(routes!(responses::create))
+        .route("/v1/responses", get(responses::socket::open))
         .routes(routes!(responses::tokens::count))
         .routes(routes!(responses::compact::compact))
         .routes(routes!(responses::stored::retrieve, responses::stored::delete))
@@ -68,14 +70,15 @@ fn sdk_routes() -> OpenApiRouter<Arc<App>> {
 /// The OpenAPI document, without any server's address.
 #[cfg(feature = "testing")]
 #[must_use]
-pub fn document() -> utoipa::openapi::OpenApi {
-    routes().into_openapi()
+pub fn document() -> serde_json::Value {
+    openapi::document(&routes().into_openapi())
 }
 
 /// The routes over `app`, and the documentation, in which the server is at `url`.
 pub fn router(app: Arc<App>, url: &str) -> Router {
     let (routes, document) = routes().split_for_parts();
-    let document = Arc::new(openapi::with_server(document, url));
+    let document = openapi::of_server(openapi::document(&document), url, &app.chat);
+    let document = Arc::new(Bytes::from(document.to_string()));
     let docs = Router::from(SwaggerUi::new("/docs").config(Config::from("/openapi.json").validator_url("none")));
     let docs = docs.layer(middleware::map_response(shape_missing));
     routes

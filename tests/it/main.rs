@@ -17,6 +17,7 @@ mod log;
 mod openapi;
 mod process;
 mod real_model;
+mod schemathesis;
 mod simulation;
 mod store;
 mod support;

@@ -3,7 +3,8 @@
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
@@ -37,22 +38,23 @@ pub struct ChatRequest {
     #[schema(min_length = 1, max_length = 100_000)]
     prompt: String,
     /// One of the allowed models; the setting `DEFAULT_MODEL` (gpt-3.5-turbo) otherwise.
-    #[schema(nullable = false, example = "gpt-3.5-turbo")]
+    #[schema(min_length = 1, max_length = 200, example = "gpt-3.5-turbo")]
     model: Option<String>,
     /// Instructions that stand before the conversation, for this turn.
-    #[schema(nullable = false, example = "You are a helpful AI assistant.")]
+    #[schema(max_length = 100_000, example = "You are a helpful AI assistant.")]
     system_prompt: Option<String>,
     /// Whether to answer with Server-Sent Events.
-    #[schema(nullable = false, default = false)]
+    #[schema(default = false)]
     stream: Option<bool>,
     /// 0 to 2; the setting `TEMPERATURE` (0.95) otherwise. Left out towards models that take none.
-    #[schema(nullable = false, minimum = 0, maximum = 2, default = 0.95)]
+    #[schema(minimum = 0, maximum = 2, default = 0.95)]
     temperature: Option<f64>,
     /// The most tokens the answer may have; the setting `MAX_TOKENS` (1000) otherwise.
-    #[schema(nullable = false, minimum = 1, default = 1000)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 1, default = 1000)]
     max_tokens: Option<u32>,
     /// A conversation of this session, or `new` to open another one; the session's main conversation otherwise.
-    #[schema(nullable = false, example = "conv_0199f3a65a6e7c1b8d2f4a6b8c0d2e4f")]
+    #[schema(pattern = "^(new|conv_[0-9A-Za-z_-]{1,64})$", example = "conv_0199f3a65a6e7c1b8d2f4a6b8c0d2e4f")]
     conversation_id: Option<String>,
     /// What to do where an earlier turn of the conversation is running.
     #[serde(default)]
@@ -60,6 +62,15 @@ pub struct ChatRequest {
     /// What becomes of the turn when its client leaves before the end.
     #[serde(default)]
     on_disconnect: OnDisconnect,
+}
+
+/// A whole number; in JSON, 1.0 is one.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let Some(number) = Option::<f64>::deserialize(deserializer)? else { return Ok(None) };
+    let fits = number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and within its range")]
+    let whole = fits.then_some(number as u32);
+    whole.map(Some).ok_or_else(|| Error::custom("a number without a fraction from 0 to 4294967295 was expected"))
 }
 
 /// What to do where an earlier turn of the conversation is running.

@@ -16,6 +16,7 @@ use crate::domain::conversation::Place;
 use crate::domain::ids::TurnId;
 use crate::domain::turn::TurnRecord;
 use crate::http::app::App;
+use crate::http::digits;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::turn::cancel::Cancelled;
 use crate::turn::reader::Next;
@@ -86,7 +87,7 @@ pub struct TurnsQuery {
     #[param(minimum = 1, maximum = 100, default = 20, example = 5)]
     limit: Option<u16>,
     /// A conversation other than the session's main one.
-    #[param(example = "conv_0199f3a65a6e7c1b8d2f4a6b8c0d2e4f")]
+    #[param(pattern = "^conv_[0-9A-Za-z_-]{1,64}$", example = "conv_0199f3a65a6e7c1b8d2f4a6b8c0d2e4f")]
     conversation_id: Option<String>,
 }
 
@@ -135,8 +136,18 @@ pub async fn list_turns(
 #[into_params(parameter_in = Query)]
 pub struct EventsQuery {
     /// The number of the last event that was seen; 0 for the whole turn. `Last-Event-ID` wins over it.
-    #[param(example = 6)]
+    #[param(value_type = Option<u64>, example = 6)]
     after: Option<String>,
+}
+
+/// The same in a header, as an `EventSource` sends it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "for the document; the header is read as it is")]
+pub struct Cursor {
+    /// The number of the last event that was seen.
+    #[param(rename = "Last-Event-ID", pattern = "^[0-9]{0,19}$", example = "6")]
+    last_event_id: Option<String>,
 }
 
 /// A turn's events after the last one that was seen, once, in order, live while it runs.
@@ -148,8 +159,7 @@ pub struct EventsQuery {
 /// Try it: `curl -N -b cookiejar.txt "http://localhost:3000/chat/turns/$TURN/events?after=6"`
 #[utoipa::path(get, path = "/chat/turns/{turn}/events", tag = "turns", params(
     ("turn" = String, Path, description = "The turn's id, from `started`.", example = "turn_0199f3a65a6e7c1b8d2f4a6b8c0d2e51"),
-    ("Last-Event-ID" = Option<String>, Header, description = "The number of the last event that was seen."),
-    EventsQuery,
+    Cursor, EventsQuery,
 ), responses(
     (status = 200, description = "The events.", content((ChatEvent = "text/event-stream"))),
     (status = 204, description = "All have been seen, and none will come: an `EventSource` stops here."),
@@ -229,9 +239,13 @@ fn bad_parameter(error: &QueryRejection) -> ApiError {
 /// twice.
 fn cursor(headers: &HeaderMap, after: Option<&str>) -> Result<u64, ApiError> {
     let header = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
-    let Some(text) = header.filter(|value| !value.is_empty()).or(after) else { return Ok(0) };
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| digits).ok_or_else(|| {
-        ApiError::new(StatusCode::BAD_REQUEST, "invalid_cursor", "The cursor is not the number of an event.")
-    })
+    let (header, after) = (header.filter(|value| !value.is_empty()).map(digits::read), after.map(digits::read));
+    if header == Some(None) || after == Some(None) {
+        return Err(bad_cursor());
+    }
+    Ok(header.or(after).flatten().unwrap_or(0))
+}
+
+fn bad_cursor() -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "invalid_cursor", "The cursor is not the number of an event.")
 }

@@ -24,33 +24,22 @@ use self::ask::{Asked, ask};
 use self::keep::Keeper;
 use super::answer;
 use super::caller::Caller;
-use super::error::{OpenAiError, OpenAiErrorBody};
+use super::error::OpenAiError;
+use super::schemas::{ChatCompletion, ChatCompletionChunks, CreateChatCompletion};
 use crate::domain::turn::{Fault, FaultKind};
 use crate::http::app::App;
 use crate::http::{body, fault};
 use crate::metering::{Chunks, Completed};
 use crate::tasks::InFlightRequest;
 
-/// Answer a list of messages, as OpenAI's Chat Completions do. Every field goes to the model as it is; `model` may be left
-/// out.
+/// Answer a list of messages, as OpenAI's Chat Completions do. Every field goes to the model as it is.
 ///
 /// With `store: true` the completion is kept with its messages and `metadata`, for this key or session: it is durable before
 /// the answer has its last byte. If it cannot be stored, the answer is an error, and a stream's last event.
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "openai", operation_id = "create_chat_completion",
-    security((), ("key" = [])),
-    request_body(content = serde_json::Value, description = "As OpenAI describes it.",
-        example = json!({"model": "demo", "messages": [{"role": "user", "content": "Hello!"}]})),
-    responses(
-        (status = 200, description = "The completion; with `stream`, its chunks as Server-Sent Events.",
-            content(
-                (serde_json::Value = "application/json", example = json!({"id": "chatcmpl-1", "object": "chat.completion",
-                    "created": 1764000000, "model": "demo", "choices": [{"index": 0, "finish_reason": "stop", "logprobs": null,
-                    "message": {"role": "assistant", "content": "Hello!", "refusal": null}}]})),
-                (String = "text/event-stream", example = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hello\"}}]}\n\n")
-            )),
-        (status = "4XX", description = "The request cannot be answered as it is.", body = OpenAiErrorBody),
-        (status = "5XX", description = "The model or this server failed.", body = OpenAiErrorBody),
-    ))]
+    request_body = CreateChatCompletion,
+    responses((status = 200, description = "The completion; with `stream`, its chunks.",
+        content((ChatCompletion = "application/json"), (ChatCompletionChunks = "text/event-stream")))))]
 pub async fn create(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,

@@ -1,4 +1,5 @@
-//! A request's JSON object, taken apart key by key: each failure names the parameter, as OpenAI's do.
+//! A request's JSON object, taken apart key by key: each failure names the parameter, as OpenAI's do. What is not taken is
+//! read over: the protocol grows every month, and a field that is newer than this server changes no answer of it.
 
 use serde_json::{Map, Value};
 
@@ -9,7 +10,7 @@ const METADATA_PAIRS: usize = 16;
 const METADATA_KEY: usize = 64;
 const METADATA_VALUE: usize = 512;
 
-/// What is left of the object.
+/// The fields that have not been taken yet.
 #[derive(Debug)]
 pub struct Fields {
     left: Map<String, Value>,
@@ -115,16 +116,28 @@ impl Fields {
     /// # Errors
     /// When it is none, or outside.
     pub fn whole(&mut self, name: &str, least: u32, most: u32) -> Result<Option<u32>, OpenAiError> {
+        match self.at_least(name, least)? {
+            Some(number) if number > most => Err(above(&self.path(name), "integer", most)),
+            number => Ok(number),
+        }
+    }
+
+    /// Takes a whole number of at least `least`; one that is larger than any that makes a difference is the largest.
+    ///
+    /// # Errors
+    /// When it is none, or less.
+    pub fn at_least(&mut self, name: &str, least: u32) -> Result<Option<u32>, OpenAiError> {
         let Some(value) = self.take(name) else { return Ok(None) };
         let at = self.path(name);
-        let Some(number) = value.as_i64() else { return Err(wrong_type(&at, "an integer", &value)) };
-        if number < i64::from(least) {
+        // In JSON, 1.0 is a whole number, and one of any length is a number.
+        let number = value.as_f64().filter(|number| number.fract() == 0.0);
+        let number = number.ok_or_else(|| wrong_type(&at, "an integer", &value))?;
+        if number < f64::from(least) {
             return Err(below(&at, "integer", least));
         }
-        match u32::try_from(number) {
-            Ok(number) if number <= most => Ok(Some(number)),
-            _ => Err(above(&at, "integer", most)),
-        }
+        // Beyond its range, the conversion gives the nearest number.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and not below `least`")]
+        Ok(Some(number as u32))
     }
 
     /// Takes a list.
@@ -165,21 +178,12 @@ impl Fields {
         Ok(Some(map))
     }
 
-    /// Whatever is left is something that nobody here knows.
+    /// Takes a text that may not be missing.
     ///
     /// # Errors
-    /// When anything is, with its name.
-    pub fn end(self) -> Result<(), OpenAiError> {
-        let Self { left, at } = self;
-        // A null changes nothing, whatever it would be.
-        match left.into_iter().find(|(_, value)| !value.is_null()) {
-            None => Ok(()),
-            Some((name, _)) => {
-                let name: String = name.chars().take(64).collect();
-                let param = format!("{at}{name}");
-                Err(OpenAiError::invalid(&param, "unknown_parameter", format!("Unknown parameter: '{param}'.")))
-            }
-        }
+    /// When it is missing, or no text.
+    pub fn required_text(&mut self, name: &str) -> Result<String, OpenAiError> {
+        self.text(name)?.ok_or_else(|| missing(&self.path(name)))
     }
 }
 
@@ -248,8 +252,7 @@ mod tests {
     #[test]
     fn each_failure_names_its_parameter_and_quotes_nothing() {
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        let mut wrong =
-            fields(json!({"a": 1, "b": "canary", "c": 3.5, "d": -1, "e": 99, "f": {}, "g": "canary", "h": true}));
+        let mut wrong = fields(json!({"a": 1, "b": "canary", "c": 3.5, "d": -1, "e": 99, "f": {}, "g": "canary"}));
         assert_eq!(code(wrong.text("a").unwrap_err()), pair("invalid_type", "a"));
         assert_eq!(code(wrong.flag("b").unwrap_err()), pair("invalid_type", "b"));
         assert_eq!(code(wrong.number("c", 0.0, 2.0).unwrap_err()), pair("decimal_above_max_value", "c"));
@@ -257,13 +260,22 @@ mod tests {
         assert_eq!(code(wrong.whole("e", 1, 9).unwrap_err()), pair("integer_above_max_value", "e"));
         assert_eq!(code(wrong.list("f").unwrap_err()), pair("invalid_type", "f"));
         assert_eq!(code(wrong.short_text("g", 3).unwrap_err()), pair("string_above_max_length", "g"));
-        assert_eq!(code(wrong.end().unwrap_err()), pair("unknown_parameter", "h"));
-        assert!(fields(json!({"left": null})).end().is_ok());
-        let mut inner = Fields::of(json!({"a": 1, "b": 9}), "tools[0]").unwrap();
+        assert_eq!(code(wrong.required_text("i").unwrap_err()), pair("missing_required_parameter", "i"));
+        let mut inner = Fields::of(json!({"a": 1}), "tools[0]").unwrap();
         assert_eq!(code(inner.text("a").unwrap_err()), pair("invalid_type", "tools[0].a"));
-        assert_eq!(code(inner.end().unwrap_err()), pair("unknown_parameter", "tools[0].b"));
         let said = fields(json!({"metadata": "canary"})).metadata().unwrap_err();
         assert!(!said.json().contains("canary"));
+    }
+
+    #[test]
+    fn whole_numbers_may_have_any_length_and_a_fraction_of_nothing() {
+        let mut numbers = fields(json!({"a": 7.0, "b": 1e30, "c": 0.5, "d": -3.0, "e": u64::MAX, "f": null}));
+        assert_eq!(numbers.at_least("a", 1).unwrap(), Some(7));
+        assert_eq!(numbers.at_least("b", 1).unwrap(), Some(u32::MAX));
+        assert_eq!(code(numbers.at_least("c", 0).unwrap_err()).0, "invalid_type");
+        assert_eq!(code(numbers.at_least("d", 0).unwrap_err()).0, "integer_below_min_value");
+        assert_eq!(code(numbers.whole("e", 0, 20).unwrap_err()).0, "integer_above_max_value");
+        assert_eq!(numbers.at_least("f", 1).unwrap(), None);
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub fn read(input: Value, param: &str) -> Result<Vec<InputItem>, OpenAiError> {
 fn one(item: Value, param: &str) -> Result<InputItem, OpenAiError> {
     let Value::Object(item) = item else { return Err(wrong_type(param, "an object", &item)) };
     let kind = match item.get("type") {
-        None | Some(Value::Null) if item.contains_key("role") => "message",
+        None | Some(Value::Null) if item.get("role").is_some_and(|role| !role.is_null()) => "message",
         None | Some(Value::Null) if item.contains_key("id") => "item_reference",
         None | Some(Value::Null) => return Err(missing(&format!("{param}.type"))),
         Some(Value::String(kind)) => kind.as_str(),
@@ -74,14 +74,7 @@ fn one(item: Value, param: &str) -> Result<InputItem, OpenAiError> {
             let id = text(&item, "id", param)?;
             return ItemId::parse(id).map(InputItem::Reference).ok_or_else(|| no_item(param));
         }
-        _ => {
-            let at = format!("{param}.type");
-            let message = format!(
-                "'{at}' is an item that this server does not have. It has message, function_call, \
-                function_call_output, reasoning, compaction and item_reference."
-            );
-            return Err(unsupported(&at, message));
-        }
+        _ => other_of(kind, &item, param)?,
     };
     Ok(InputItem::New(new))
 }
@@ -164,11 +157,7 @@ impl Parts {
     }
 
     fn image(&mut self, fields: &Map<String, Value>, param: &str) -> Result<(), OpenAiError> {
-        const DETAILS: [&str; 3] = ["low", "high", "auto"];
         let detail = optional(fields, "detail", param)?.unwrap_or("auto");
-        if !DETAILS.contains(&detail) {
-            return Err(wrong_value(&format!("{param}.detail"), &DETAILS));
-        }
         let Some(url) = optional(fields, "image_url", param)? else {
             if fields.contains_key("file_id") {
                 let at = format!("{param}.file_id");
@@ -241,6 +230,18 @@ fn reasoning_of(item: &Map<String, Value>, param: &str) -> Result<NewItem, OpenA
     Ok(NewItem { kind: ItemKind::Reasoning, members, texts: String::new(), images: 0 })
 }
 
+/// An item of a type that this server does not know: kept and listed as it came, and left out of prompts.
+fn other_of(kind: &str, item: &Map<String, Value>, param: &str) -> Result<NewItem, OpenAiError> {
+    if !(1..=64).contains(&kind.chars().count()) {
+        let at = format!("{param}.type");
+        return Err(OpenAiError::invalid(&at, "invalid_value", format!("Invalid '{at}': it has 1 to 64 characters.")));
+    }
+    let rest = item.iter().filter(|(name, _)| !["type", "id"].contains(&name.as_str()));
+    let members =
+        rest.fold(Members::new(kind.to_owned()), |members, (name, value)| members.json(name, &json_of(value)));
+    Ok(NewItem { kind: ItemKind::Other, members, texts: String::new(), images: 0 })
+}
+
 fn compaction_of(item: &Map<String, Value>, param: &str) -> Result<NewItem, OpenAiError> {
     let sealed = text(item, "encrypted_content", param)?;
     let members = Members::new("compaction").text("encrypted_content", sealed);
@@ -255,7 +256,7 @@ fn text<'a>(fields: &'a Map<String, Value>, name: &str, param: &str) -> Result<&
 /// The ids and names of calls: 1 to 128 characters (OpenAI allows 64; some servers make longer ids).
 fn short<'a>(fields: &'a Map<String, Value>, name: &str, param: &str) -> Result<&'a str, OpenAiError> {
     let value = text(fields, name, param)?;
-    match value.len() {
+    match value.chars().count() {
         1..=128 => Ok(value),
         _ => {
             let at = format!("{param}.{name}");
@@ -284,8 +285,8 @@ impl NewItem {
     pub fn item(&self, id: ItemId, turn: Option<TurnId>, model: &str) -> Item {
         let encoding = model::profile(model).encoding;
         let tokens = match self.kind {
-            // Thoughts are not sent again.
-            ItemKind::Reasoning => 0,
+            // These are not sent to a model.
+            ItemKind::Reasoning | ItemKind::Other => 0,
             _ => encoding.count_message(&self.texts).saturating_add(self.images * IMAGE_TOKENS),
         };
         Item { json: self.members.with_id(&id), id, turn, tokens, encoding }
@@ -357,6 +358,15 @@ mod tests {
     }
 
     #[test]
+    fn items_of_other_types_are_kept_as_they_came() {
+        let search =
+            json!({"type": "web_search_call", "status": "completed", "action": {"type": "search", "query": "q"}});
+        let mut sent = search.clone();
+        sent["id"] = "ws_1".into();
+        assert_eq!(given(json!([sent])), [search]);
+    }
+
+    #[test]
     fn what_is_wrong_is_named_by_its_path() {
         for (wrong, at) in [
             (json!(7), "input"),
@@ -380,7 +390,7 @@ mod tests {
             (json!([{"type": "function_call_output", "call_id": "a"}]), "input[0].output"),
             (json!([{"type": "function_call", "call_id": "", "name": "f", "arguments": ""}]), "input[0].call_id"),
             (json!(["x"]), "input[0]"),
-            (json!([{"type": "web_search_call", "id": "ws_1"}]), "input[0].type"),
+            (json!([{"type": "", "id": "ws_1"}]), "input[0].type"),
             (json!([{"type": "item_reference", "id": "??"}]), "input[0]"),
         ] {
             assert_eq!(param(wrong.clone()), at, "{wrong}");

@@ -11,5 +11,6 @@ pub mod models;
 pub mod page;
 pub mod pass;
 pub mod responses;
+pub mod schemas;
 pub mod tokenizer;
 pub mod upload;

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::answer;
 use super::caller::Caller;
-use super::error::{OpenAiError, OpenAiErrorBody};
+use super::error::OpenAiError;
 use crate::domain::conversation::Owner;
 use crate::http::app::App;
 use crate::http::fault;
@@ -56,23 +56,17 @@ struct Named<'a> {
 }
 
 /// The models that requests may name.
-#[utoipa::path(get, path = "/v1/models", tag = "openai", operation_id = "list_models", security((), ("key" = [])), responses(
-    (status = 200, description = "The models.", body = ModelList),
-    (status = "4XX", description = "No key, or not one of this server's.", body = OpenAiErrorBody),
-    (status = "5XX", description = "The model's server or this one failed.", body = OpenAiErrorBody),
-))]
+#[utoipa::path(get, path = "/v1/models", tag = "openai", operation_id = "list_models",
+    responses((status = 200, description = "The models.", body = ModelList)))]
 pub async fn list(State(app): State<Arc<App>>, Caller(owner): Caller) -> Result<Response, OpenAiError> {
     let data = known(&app, &owner).await?.into_iter().map(|(_, model)| model).collect();
     Ok(axum::Json(ModelList { object: "list", data }).into_response())
 }
 
 /// One model.
-#[utoipa::path(get, path = "/v1/models/{model}", tag = "openai", operation_id = "retrieve_model", security((), ("key" = [])),
-    params(("model" = String, Path, description = "Its id.")), responses(
-    (status = 200, description = "The model.", body = ModelObject),
-    (status = "4XX", description = "There is none of this name, or no key.", body = OpenAiErrorBody),
-    (status = "5XX", description = "The model's server or this one failed.", body = OpenAiErrorBody),
-))]
+#[utoipa::path(get, path = "/v1/models/{model}", tag = "openai", operation_id = "retrieve_model",
+    params(("model" = String, Path, description = "Its id.")),
+    responses((status = 200, description = "The model.", body = ModelObject)))]
 pub async fn retrieve(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,

@@ -4,14 +4,15 @@ use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::error::OpenAiError;
 use super::fields::wrong_value;
+use crate::http::digits;
 
 /// The most that a page has, and what it has when nobody says.
-const MOST: u16 = 100;
-const SOME: u16 = 20;
+const MOST: u64 = 100;
+const SOME: u64 = 20;
 
 /// Which part of a list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -20,11 +21,21 @@ pub struct PageQuery {
     /// At most this many.
     #[param(value_type = Option<u16>, minimum = 1, maximum = 100, default = 20, example = 20)]
     limit: Option<String>,
-    /// `desc`, newest first, or `asc`.
-    #[param(default = "desc", example = "desc")]
+    /// Newest first (`desc`), or oldest first (`asc`).
+    #[param(value_type = Option<Order>, inline)]
     order: Option<String>,
-    /// Only what comes behind the one with this id.
+    /// Only those behind the one with this id: the `last_id` of the page before.
+    #[param(min_length = 1)]
     after: Option<String>,
+}
+
+/// For the document.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "its variants are only named in the document")]
+enum Order {
+    Asc,
+    Desc,
 }
 
 /// The same, checked.
@@ -54,7 +65,7 @@ impl Page {
         })?;
         let limit = match query.limit.as_deref() {
             None => SOME,
-            Some(text) => text.parse().ok().filter(|limit| (1..=MOST).contains(limit)).ok_or_else(|| {
+            Some(text) => digits::read(text).filter(|limit| (1..=MOST).contains(limit)).ok_or_else(|| {
                 let message = format!("Invalid 'limit': expected an integer from 1 to {MOST}.");
                 OpenAiError::invalid("limit", "invalid_value", message)
             })?,
@@ -65,7 +76,7 @@ impl Page {
             Some("desc") => false,
             Some(_) => return Err(wrong_value("order", &["asc", "desc"])),
         };
-        Ok(Self { limit: usize::from(limit), ascending, after: query.after })
+        Ok(Self { limit: usize::try_from(limit).unwrap_or(usize::MAX), ascending, after: query.after })
     }
 
     /// This part of a list that is there as a whole, oldest first, and whether more follows; `is_it` knows an entry by its

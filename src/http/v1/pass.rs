@@ -9,7 +9,10 @@ use axum::response::Response;
 use futures::StreamExt;
 
 use super::caller::Caller;
-use super::error::{OpenAiError, OpenAiErrorBody};
+use super::error::OpenAiError;
+use super::schemas::{
+    CreateEmbeddings, CreateFile, CreateImages, CreateModeration, CreateSpeech, CreateTranscription, EditImage,
+};
 use super::upload::upload;
 use crate::http::app::App;
 use crate::http::error::ApiError;
@@ -77,32 +80,38 @@ fn only(headers: &HeaderMap, keep: impl Fn(&str) -> bool) -> HeaderMap {
 }
 
 macro_rules! passed {
-    ($name:ident, $method:ident, $path:tt, $says:tt $(, $param:tt)?) => {
+    ($name:ident, $method:ident, $path:tt, $says:tt $(, body = $body:ty as $kind:tt)? $(, id = $param:tt)?) => {
         #[doc = $says]
-        #[utoipa::path($method, path = $path, tag = "openai", security((), ("key" = [])),
+        #[utoipa::path($method, path = $path, tag = "openai",
             params($(($param = String, Path, description = "Its id."))?),
-            responses(
-                (status = "2XX", description = "As the model's server answers.", body = serde_json::Value, content_type = "*/*",
-                    example = json!({})),
-                (status = "4XX", description = "As the model's server answers, or this one.", body = OpenAiErrorBody),
-                (status = "5XX", description = "The model's server or this one failed.", body = OpenAiErrorBody),
-            ))]
+            $(request_body(content = $body, content_type = $kind),)?
+            responses((status = "2XX", description = "As the model's server answers.", body = serde_json::Value,
+                content_type = "*/*", example = json!({}))))]
         pub async fn $name(app: State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, OpenAiError> {
             any(app, caller, request).await
         }
     };
 }
 
-passed!(embeddings, post, "/v1/embeddings", "Embeddings, passed on as they come.");
-passed!(moderations, post, "/v1/moderations", "Moderations, passed on as they come.");
-passed!(speech, post, "/v1/audio/speech", "Speech out of text, passed on as it comes.");
-passed!(transcriptions, post, "/v1/audio/transcriptions", "Text out of speech, passed on as it comes.");
-passed!(translations, post, "/v1/audio/translations", "English out of speech, passed on as it comes.");
-passed!(generations, post, "/v1/images/generations", "Images out of text, passed on as they come.");
-passed!(edits, post, "/v1/images/edits", "Images out of images, passed on as they come.");
-passed!(variations, post, "/v1/images/variations", "Variations of an image, passed on as they come.");
+passed!(embeddings, post, "/v1/embeddings", "Embeddings, passed on as they come.",
+    body = CreateEmbeddings as "application/json");
+passed!(moderations, post, "/v1/moderations", "Moderations, passed on as they come.",
+    body = CreateModeration as "application/json");
+passed!(speech, post, "/v1/audio/speech", "Speech out of text, passed on as it comes.",
+    body = CreateSpeech as "application/json");
+passed!(transcriptions, post, "/v1/audio/transcriptions", "Text out of speech, passed on as it comes.",
+    body = CreateTranscription as "multipart/form-data");
+passed!(translations, post, "/v1/audio/translations", "English out of speech, passed on as it comes.",
+    body = CreateTranscription as "multipart/form-data");
+passed!(generations, post, "/v1/images/generations", "Images out of text, passed on as they come.",
+    body = CreateImages as "application/json");
+passed!(edits, post, "/v1/images/edits", "Images out of images, passed on as they come.",
+    body = EditImage as "multipart/form-data");
+passed!(variations, post, "/v1/images/variations", "Variations of an image, passed on as they come.",
+    body = EditImage as "multipart/form-data");
 passed!(files, get, "/v1/files", "The files at the model's server.");
-passed!(add_file, post, "/v1/files", "A file for the model's server, passed on as it comes.");
-passed!(file, get, "/v1/files/{file_id}", "One file's description.", "file_id");
-passed!(delete_file, delete, "/v1/files/{file_id}", "Delete a file.", "file_id");
-passed!(file_content, get, "/v1/files/{file_id}/content", "What is in a file.", "file_id");
+passed!(add_file, post, "/v1/files", "A file for the model's server, passed on as it comes.",
+    body = CreateFile as "multipart/form-data");
+passed!(file, get, "/v1/files/{file_id}", "One file's description.", id = "file_id");
+passed!(delete_file, delete, "/v1/files/{file_id}", "Delete a file.", id = "file_id");
+passed!(file_content, get, "/v1/files/{file_id}/content", "What is in a file.", id = "file_id");

@@ -1,5 +1,7 @@
 //! The demo as SDKs see it: chat completions and a list of one model.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde::Deserialize;
@@ -29,8 +31,8 @@ struct Request<'a> {
 
 #[derive(Deserialize)]
 struct Message<'a> {
-    #[serde(borrow, default)]
-    role: Text<'a>,
+    #[serde(borrow)]
+    role: Cow<'a, str>,
     #[serde(borrow, default)]
     content: Text<'a>,
 }
@@ -38,7 +40,7 @@ struct Message<'a> {
 #[derive(Deserialize)]
 struct StreamOptions {
     #[serde(default)]
-    include_usage: bool,
+    include_usage: Option<bool>,
 }
 
 impl Demo {
@@ -61,7 +63,7 @@ impl Demo {
         let id = format!("chatcmpl-{:032x}", SystemIds.public(now_ms));
         let envelope = json!({"id": id, "created": now_ms / 1000, "model": DEMO_MODEL});
         if ask.stream {
-            let wants_usage = request.stream_options.is_some_and(|options| options.include_usage);
+            let wants_usage = request.stream_options.and_then(|options| options.include_usage).unwrap_or(false);
             return Ok(self.streamed(envelope, &answer, wants_usage.then_some(usage)));
         }
         let message = json!({"role": "assistant", "content": answer, "refusal": null, "annotations": []});
@@ -98,7 +100,7 @@ impl Demo {
 }
 
 fn prompt_message(message: &Message<'_>) -> PromptMessage {
-    let role = match message.role.0.as_ref() {
+    let role = match message.role.as_ref() {
         "user" => Role::User,
         "assistant" => Role::Assistant,
         _ => Role::System,

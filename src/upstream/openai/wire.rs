@@ -91,6 +91,8 @@ fn push_part(out: &mut String, part: &Part) {
         Part::Text(text) => push_fields(out, &[(r#"{"type":"text","text":"#, text)]),
         Part::Image { url, detail } => {
             push_fields(out, &[(r#"{"type":"image_url","image_url":{"url":"#, url)]);
+            // Chat Completions have no word for an image that is not made smaller.
+            let detail = detail.as_deref().map(|detail| if detail == "original" { "high" } else { detail });
             detail.iter().for_each(|detail| push_fields(out, &[(r#","detail":"#, detail)]));
             out.push('}');
         }

@@ -111,6 +111,10 @@ async fn the_document_is_whole() {
             assert!(ids.insert(operation["operationId"].as_str().expect(&at).to_owned()), "{at}");
             assert!(operation["summary"].is_string() && operation["tags"].is_array(), "{at}");
             for (status, response) in operation["responses"].as_object().unwrap() {
+                let response = match response["$ref"].as_str() {
+                    Some(reference) => document.pointer(reference.strip_prefix('#').unwrap()).unwrap(),
+                    None => response,
+                };
                 assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{at} {status}");
                 assert_content(&document, &format!("{at} {status}"), status, response);
             }

@@ -46,6 +46,8 @@ async fn the_rules_of_this_server_hold() {
         (json!({"model": "other", "messages": messages}), 404, "model", "model_not_found"),
         (json!({"model": "", "messages": messages}), 404, "model", "model_not_found"),
         (json!({"model": null, "messages": messages}), 400, "model", "invalid_type"),
+        (json!({"messages": messages}), 400, "model", "missing_required_parameter"),
+        (json!({"model": "m", "n": 0}), 400, "n", "integer_below_min_value"),
         (json!({"model": ["m"], "messages": messages}), 400, "model", "invalid_type"),
         (json!({"model": "m", "stream": "yes", "messages": messages}), 400, "stream", "invalid_type"),
         (json!({"model": "m", "max_tokens": 2001}), 400, "max_tokens", "integer_above_max_value"),
@@ -65,10 +67,12 @@ async fn the_rules_of_this_server_hold() {
     for body in [json!({"model": "gpt-4o", "max_tokens": 2000}), json!({"model": "m", "stream": null, "n": null})] {
         rig.complete(&body).await.ok();
     }
-    rig.client.send(rig.completion(" {}")).await.ok();
-    assert_eq!(rig.fake.last().body, r#"{"model":"m"}"#);
-    rig.client.send(rig.completion(r#"{"messages":[]}"#)).await.ok();
-    assert_eq!(rig.fake.last().body, r#"{"model":"m","messages":[]}"#);
+    let calls = rig.fake.calls();
+    for body in [" {}", r#"{"messages":[]}"#] {
+        let error = failed(&rig.client.send(rig.completion(body)).await, 400);
+        assert_eq!((&error["param"], &error["code"]), (&json!("model"), &json!("missing_required_parameter")));
+    }
+    assert_eq!(rig.fake.calls(), calls);
 }
 
 #[tokio::test]
@@ -163,6 +167,6 @@ async fn the_demo_answers_too() {
     assert_eq!((&plain["object"], &plain["model"]), (&json!("chat.completion"), &json!("demo")));
     assert!(plain["choices"][0]["message"]["content"].as_str().unwrap().contains("Ahoy"), "{plain}");
     assert!(plain["usage"]["total_tokens"].as_u64().unwrap() > 0 && plain["created"].as_u64().unwrap() > 0);
-    let empty = client.post("/v1/chat/completions", &json!({"messages": []})).await;
+    let empty = client.post("/v1/chat/completions", &json!({"model": "gpt-4o", "messages": []})).await;
     assert_eq!(failed(&empty, 400)["param"], "messages");
 }

@@ -58,12 +58,14 @@ pub fn ask(body: Bytes, app: &App, owner: &Owner) -> Result<Asked, OpenAiError> 
     let (cap, max_tokens) = if newer >= older { (NEWER_CAP, newer) } else { (OLDER_CAP, older) };
     let stream = flag("stream", sketch.stream)?.unwrap_or(false);
     let choices = number("n", sketch.n)?.unwrap_or(1);
-    let named = sketch.model.map(|model| serde_json::from_str::<String>(model.get())).transpose();
-    let named = named.map_err(|_| OpenAiError::invalid("model", "invalid_type", "model must be a name."))?;
-    let wish = Wish { route: Route::Completions, model: named.as_deref(), max_tokens, choices };
+    if choices == 0 {
+        return Err(OpenAiError::invalid("n", "integer_below_min_value", "n must be 1 or more."));
+    }
+    let named = model(sketch.model)?;
+    let wish = Wish { route: Route::Completions, model: Some(&named), max_tokens, choices };
     let permit = app.metering.permit(owner, &wish).map_err(|reason| OpenAiError::not_allowed(&reason, cap))?;
     let order = match flag("store", sketch.store)? {
-        Some(true) => Some(order(&sketch, permit.model())?),
+        Some(true) => Some(order(&sketch, named)?),
         _ => None,
     };
     let ours = match sketch.store {
@@ -76,10 +78,9 @@ pub fn ask(body: Bytes, app: &App, owner: &Owner) -> Result<Asked, OpenAiError> 
         }
         _ => &[],
     };
-    let up = match () {
-        () if permit.vets_fields() => vetted(&body, &permit, ours)?,
-        () if named.is_none() => with_model(&without(&body, ours)?, permit.model()),
-        () => without(&body, ours)?,
+    let up = match permit.vets_fields() {
+        true => vetted(&body, &permit, ours)?,
+        false => without(&body, ours)?,
     };
     let choices = u32::try_from(choices).unwrap_or(u32::MAX);
     let model = permit.model().to_owned();
@@ -116,8 +117,14 @@ fn without(body: &Bytes, names: &[&str]) -> Result<Bytes, OpenAiError> {
     Ok(members.json("", names).into())
 }
 
+fn model(value: Option<&RawValue>) -> Result<String, OpenAiError> {
+    let model = value.ok_or_else(|| missing("model"))?;
+    serde_json::from_str(model.get())
+        .map_err(|_| OpenAiError::invalid("model", "invalid_type", "model must be a name."))
+}
+
 /// What is to be kept, held to what can be.
-fn order(sketch: &Sketch<'_>, model: &str) -> Result<Order, OpenAiError> {
+fn order(sketch: &Sketch<'_>, model: String) -> Result<Order, OpenAiError> {
     let messages = sketch.messages.ok_or_else(|| missing("messages"))?.get();
     let listed: Option<Vec<&RawValue>> = serde_json::from_str(messages).ok();
     if !listed.is_some_and(|listed| listed.iter().all(|message| message.get().starts_with('{'))) {
@@ -127,8 +134,8 @@ fn order(sketch: &Sketch<'_>, model: &str) -> Result<Order, OpenAiError> {
         let message = format!("Messages of more than {MOST_MESSAGES} bytes cannot be stored. Send them without store.");
         return Err(OpenAiError::invalid("messages", "too_large_to_store", message));
     }
-    let metadata = sketch.metadata.map(RawValue::get).unwrap_or("{}");
-    Ok(Order { model: model.to_owned(), messages: messages.to_owned(), metadata: metadata_of(metadata)? })
+    let metadata = metadata_of(sketch.metadata.map_or("null", RawValue::get))?;
+    Ok(Order { model, messages: messages.to_owned(), metadata })
 }
 
 /// Metadata, from a JSON value that may be null, as an object's text.
@@ -153,21 +160,13 @@ fn flag(name: &str, value: Option<&RawValue>) -> Result<Option<bool>, OpenAiErro
 fn number(name: &str, value: Option<&RawValue>) -> Result<Option<u64>, OpenAiError> {
     match value.map(RawValue::get) {
         None | Some("null") => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| {
-            OpenAiError::invalid(
-                name,
-                "invalid_type",
-                format!("{name} must be a number, without a fraction and not below 0."),
-            )
-        }),
+        Some(text) => {
+            if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+                let message = format!("{name} must be a number, without a fraction and not below 0.");
+                return Err(OpenAiError::invalid(name, "invalid_type", message));
+            }
+            // Those beyond 64 bits are all alike.
+            Ok(Some(text.parse().unwrap_or(u64::MAX)))
+        }
     }
-}
-
-/// The request with this model in front of what else it says.
-fn with_model(body: &Bytes, model: &str) -> Bytes {
-    let start = body.iter().position(|byte| *byte == b'{').map_or(0, |at| at + 1);
-    let rest = body.get(start..).unwrap_or_default();
-    let comma = if rest.trim_ascii_start().starts_with(b"}") { "" } else { "," };
-    let model = format!("{{\"model\":{}{comma}", serde_json::Value::from(model));
-    [model.as_bytes(), rest].concat().into()
 }

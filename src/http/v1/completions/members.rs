@@ -8,7 +8,6 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::domain::json::push_json_string;
-use crate::http::v1::error::OpenAiError;
 
 /// An object's members; their values are borrowed from the object's text.
 #[derive(Debug, Default)]
@@ -30,21 +29,6 @@ impl<'a> Members<'a> {
     #[must_use]
     pub fn text(&self, name: &str) -> Option<String> {
         serde_json::from_str(self.get(name)?.get()).ok()
-    }
-
-    /// Whether there is nothing but these members; a null is nothing.
-    ///
-    /// # Errors
-    /// When there is another, with its name.
-    pub fn only(&self, names: &[&str]) -> Result<(), OpenAiError> {
-        let is_known = |key: &str, value: &RawValue| names.contains(&key) || value.get() == "null";
-        match self.0.iter().find(|(key, value)| !is_known(key, value)) {
-            None => Ok(()),
-            Some((name, _)) => {
-                let name: String = name.chars().take(64).collect();
-                Err(OpenAiError::invalid(&name, "unknown_parameter", format!("Unknown parameter: '{name}'.")))
-            }
-        }
     }
 
     /// The object's text, its members without those of these names, behind `first`: whole members by commas, or nothing.

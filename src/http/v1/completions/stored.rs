@@ -21,9 +21,12 @@ use crate::http::body;
 use crate::http::error::ApiError;
 use crate::http::v1::answer;
 use crate::http::v1::caller::Caller;
-use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
+use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::missing;
 use crate::http::v1::page::{Page, PageQuery, list as page_of, no_such_place};
+use crate::http::v1::schemas::{
+    ChatCompletion, ChatCompletionList, ChatMessageList, DeletedChatCompletion, UpdateChatCompletion,
+};
 use crate::store::StoreError;
 use crate::store::documents::{Document, DocumentKind, DocumentsQuery};
 
@@ -78,21 +81,12 @@ impl Filter {
 /// The kept completions, oldest first unless `order` says otherwise.
 ///
 /// A page with much text may be shorter than `limit`: `has_more` says whether there are others.
-#[utoipa::path(get, path = "/v1/chat/completions", tag = "openai", operation_id = "list_chat_completions",
-    security((), ("key" = [])), params(
+#[utoipa::path(get, path = "/v1/chat/completions", tag = "openai", operation_id = "list_chat_completions", params(
         ("model" = Option<String>, Query, description = "Only those that this model made."),
         ("metadata" = Option<std::collections::HashMap<String, String>>, Query, style = DeepObject, explode,
             description = "Only those that have these pairs: `metadata[topic]=lighthouses`."),
-        ("after" = Option<String>, Query, description = "Only what comes behind the one with this id."),
-        ("limit" = Option<u16>, Query, description = "At most this many, 1 to 100; 20 where nothing is said.",
-            minimum = 1, maximum = 100),
-        ("order" = Option<String>, Query, description = "`asc`, oldest first, or `desc`."),
-    ), responses(
-        (status = 200, description = "The completions.", body = serde_json::Value,
-            example = json!({"object": "list", "data": [], "first_id": "", "last_id": "", "has_more": false})),
-        (status = "4XX", description = "A parameter is not right.", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+        PageQuery,
+    ), responses((status = 200, description = "The completions.", body = ChatCompletionList)))]
 pub async fn list(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,
@@ -152,13 +146,8 @@ async fn search(
 
 /// A kept completion.
 #[utoipa::path(get, path = "/v1/chat/completions/{completion_id}", tag = "openai", operation_id = "retrieve_chat_completion",
-    security((), ("key" = [])), params(("completion_id" = String, Path, description = "Its id.")), responses(
-        (status = 200, description = "The completion, with its metadata.", body = serde_json::Value,
-            example = json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1764000000, "model": "demo",
-                "metadata": {}, "choices": []})),
-        (status = "4XX", description = "There is none of this id.", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    params(("completion_id" = String, Path, description = "Its id.")),
+    responses((status = 200, description = "The completion, with its metadata.", body = ChatCompletion)))]
 pub async fn retrieve(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,
@@ -172,14 +161,8 @@ pub async fn retrieve(
 
 /// Replace a kept completion's metadata.
 #[utoipa::path(post, path = "/v1/chat/completions/{completion_id}", tag = "openai", operation_id = "update_chat_completion",
-    security((), ("key" = [])), params(("completion_id" = String, Path, description = "Its id.")),
-    request_body(content = serde_json::Value, example = json!({"metadata": {"topic": "lighthouses"}})), responses(
-        (status = 200, description = "The completion as it is now.", body = serde_json::Value,
-            example = json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1764000000, "model": "demo",
-                "metadata": {"topic": "lighthouses"}, "choices": []})),
-        (status = "4XX", description = "There is none of this id, or the request is not right.", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    params(("completion_id" = String, Path, description = "Its id.")), request_body = UpdateChatCompletion,
+    responses((status = 200, description = "The completion as it is now.", body = ChatCompletion)))]
 pub async fn update(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,
@@ -189,7 +172,6 @@ pub async fn update(
     let bytes = body::object(request, &app).await?;
     let asked: Members<'_> = serde_json::from_slice(&bytes).map_err(|error| body::explain(&error))?;
     let metadata = metadata_of(asked.get("metadata").ok_or_else(|| missing("metadata"))?.get())?;
-    asked.only(&["metadata"])?;
     let document = find(&app, &owner, id).await?;
     let stored = stored(&document)?;
     let members: Members<'_> = serde_json::from_str(stored.completion.get()).map_err(|_| unreadable())?;
@@ -203,13 +185,8 @@ pub async fn update(
 
 /// Delete a kept completion with its messages.
 #[utoipa::path(delete, path = "/v1/chat/completions/{completion_id}", tag = "openai",
-    operation_id = "delete_chat_completion", security((), ("key" = [])),
-    params(("completion_id" = String, Path, description = "Its id.")), responses(
-        (status = 200, description = "It is gone.", body = serde_json::Value,
-            example = json!({"id": "chatcmpl-1", "object": "chat.completion.deleted", "deleted": true})),
-        (status = "4XX", description = "There is none of this id.", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    operation_id = "delete_chat_completion", params(("completion_id" = String, Path, description = "Its id.")),
+    responses((status = 200, description = "It is gone.", body = DeletedChatCompletion)))]
 pub async fn delete(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,
@@ -224,18 +201,9 @@ pub async fn delete(
 
 /// The messages that a kept completion was asked; its answer is in itself.
 #[utoipa::path(get, path = "/v1/chat/completions/{completion_id}/messages", tag = "openai",
-    operation_id = "list_chat_completion_messages", security((), ("key" = [])), params(
-        ("completion_id" = String, Path, description = "Its id."),
-        ("after" = Option<String>, Query, description = "Only what comes behind the one with this id."),
-        ("limit" = Option<u16>, Query, description = "At most this many, 1 to 100; 20 where nothing is said.",
-            minimum = 1, maximum = 100),
-        ("order" = Option<String>, Query, description = "`asc`, as they were asked, or `desc`."),
-    ), responses(
-        (status = 200, description = "The messages.", body = serde_json::Value,
-            example = json!({"object": "list", "data": [], "first_id": "", "last_id": "", "has_more": false})),
-        (status = "4XX", description = "There is none of this id, or a parameter is not right.", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    operation_id = "list_chat_completion_messages",
+    params(("completion_id" = String, Path, description = "Its id."), PageQuery),
+    responses((status = 200, description = "The messages.", body = ChatMessageList)))]
 pub async fn messages(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,

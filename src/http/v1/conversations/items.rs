@@ -18,10 +18,11 @@ use crate::http::body;
 use crate::http::error::ApiError;
 use crate::http::v1::answer;
 use crate::http::v1::caller::Caller;
-use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
+use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, missing, wrong_type};
 use crate::http::v1::items::{self, InputItem};
 use crate::http::v1::page::{Page, PageQuery, no_such_place};
+use crate::http::v1::schemas::{Conversation, CreateItems, Item as ItemSchema, ItemList as ItemListSchema};
 use crate::store::conversations::{Added, ItemsPage, ItemsQuery, Removed};
 
 /// The most items that are added at once, as at OpenAI.
@@ -72,16 +73,8 @@ fn no_such_item() -> OpenAiError {
 
 /// Add up to 20 items.
 #[utoipa::path(post, path = "/v1/conversations/{conversation_id}/items", tag = "conversations", operation_id = "create_items",
-    security((), ("key" = [])), params(("conversation_id" = String, Path, description = "The conversation's id.")),
-    request_body(content = serde_json::Value, example = json!({"items": [{"role": "user", "content": "Hello!"}]})), responses(
-        (status = 200, description = "The items, with their ids.", body = serde_json::Value, example = json!({"object": "list",
-            "data": [{"id": "msg_1", "type": "message", "status": "completed", "role": "user",
-                "content": [{"type": "input_text", "text": "Hello!"}]}],
-            "first_id": "msg_1", "last_id": "msg_1", "has_more": false})),
-        (status = "4XX", description = "There is no such conversation, the request is not right, or a response is being \
-            made (`conversation_locked`, 409).", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    params(("conversation_id" = String, Path, description = "The conversation's id.")), request_body = CreateItems,
+    responses((status = 200, description = "The items, with their ids.", body = ItemListSchema)))]
 pub async fn create(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,
@@ -91,7 +84,6 @@ pub async fn create(
     let bytes = body::object(request, &app).await?;
     let mut fields = Fields::read(&bytes)?;
     let items = new_items(&app, fields.take("items").ok_or_else(|| missing("items"))?)?;
-    fields.end()?;
     let (place, _) = find(&app, &owner, &id).await?;
     match app.store.add_items(&place, items, app.clock.now_ms()).await.map_err(ApiError::from)? {
         Added::Added(items) => Ok(list(&items, false)),
@@ -104,15 +96,8 @@ pub async fn create(
 
 /// The items, newest first unless `order` says otherwise.
 #[utoipa::path(get, path = "/v1/conversations/{conversation_id}/items", tag = "conversations", operation_id = "list_items",
-    security((), ("key" = [])), params(("conversation_id" = String, Path, description = "The conversation's id."), PageQuery),
-    responses(
-        (status = 200, description = "The items.", body = serde_json::Value, example = json!({"object": "list",
-            "data": [{"id": "msg_1", "type": "message", "status": "completed", "role": "user",
-                "content": [{"type": "input_text", "text": "Hello!"}]}],
-            "first_id": "msg_1", "last_id": "msg_1", "has_more": false})),
-        (status = "4XX", description = "There is no such conversation, or a parameter is not right.", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    params(("conversation_id" = String, Path, description = "The conversation's id."), PageQuery),
+    responses((status = 200, description = "The items.", body = ItemListSchema)))]
 pub async fn list_all(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,
@@ -132,15 +117,10 @@ pub async fn list_all(
 
 /// One item.
 #[utoipa::path(get, path = "/v1/conversations/{conversation_id}/items/{item_id}", tag = "conversations",
-    operation_id = "retrieve_item", security((), ("key" = [])), params(
+    operation_id = "retrieve_item", params(
         ("conversation_id" = String, Path, description = "The conversation's id."),
         ("item_id" = String, Path, description = "The item's id."),
-    ), responses(
-        (status = 200, description = "The item.", body = serde_json::Value, example = json!({"id": "msg_1", "type": "message",
-            "status": "completed", "role": "user", "content": [{"type": "input_text", "text": "Hello!"}]})),
-        (status = "4XX", description = "There is no such conversation or item.", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    ), responses((status = 200, description = "The item.", body = ItemSchema)))]
 pub async fn retrieve(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,
@@ -154,15 +134,10 @@ pub async fn retrieve(
 
 /// Remove an item; gives the conversation.
 #[utoipa::path(delete, path = "/v1/conversations/{conversation_id}/items/{item_id}", tag = "conversations",
-    operation_id = "delete_item", security((), ("key" = [])), params(
+    operation_id = "delete_item", params(
         ("conversation_id" = String, Path, description = "The conversation's id."),
         ("item_id" = String, Path, description = "The item's id."),
-    ), responses(
-        (status = 200, description = "The conversation.", body = serde_json::Value,
-            example = json!({"id": "conv_1", "object": "conversation", "created_at": 1764000000, "metadata": {"topic": "lighthouses"}})),
-        (status = "4XX", description = "There is no such conversation or item.", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    ), responses((status = 200, description = "The conversation.", body = Conversation)))]
 pub async fn delete(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,

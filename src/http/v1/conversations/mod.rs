@@ -14,9 +14,10 @@ use self::items::new_items;
 use self::lookup::{find, no_conversation, shown};
 use super::answer;
 use super::caller::Caller;
-use super::error::{OpenAiError, OpenAiErrorBody};
+use super::error::OpenAiError;
 use super::fields::{Fields, missing};
 use super::page::{Page, PageQuery, list, no_such_place};
+use super::schemas::{Conversation, ConversationList, CreateConversation, DeletedConversation, UpdateConversation};
 use crate::domain::conversation::Place;
 use crate::domain::ids::ConversationId;
 use crate::domain::json::json_of;
@@ -28,13 +29,8 @@ use crate::store::conversations::{ConversationInfo, Created, NewConversation};
 
 /// Make a conversation, with up to 20 first items.
 #[utoipa::path(post, path = "/v1/conversations", tag = "conversations", operation_id = "create_conversation",
-    security((), ("key" = [])),
-    request_body(content = serde_json::Value, example = json!({"metadata": {"topic": "lighthouses"}})), responses(
-        (status = 200, description = "The conversation.", body = serde_json::Value,
-            example = json!({"id": "conv_1", "object": "conversation", "created_at": 1764000000, "metadata": {}})),
-        (status = "4XX", description = "The request is not right.", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    request_body = Option<CreateConversation>,
+    responses((status = 200, description = "The conversation.", body = Conversation)))]
 pub async fn create(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,
@@ -44,7 +40,6 @@ pub async fn create(
     let mut fields = Fields::read(&bytes)?;
     let metadata = fields.metadata()?.unwrap_or_default();
     let items = fields.take("items").map(|items| new_items(&app, items)).transpose()?.unwrap_or_default();
-    fields.end()?;
     let conversation = ConversationId::fresh(&*app.ids, &*app.clock);
     let info = ConversationInfo {
         id: conversation.clone(),
@@ -68,13 +63,11 @@ pub async fn create(
 
 /// The conversations, newest first; not those that only hold a chain of responses. OpenAI has no such call.
 #[utoipa::path(get, path = "/v1/conversations", tag = "conversations", operation_id = "list_conversations",
-    security((), ("key" = [])), params(PageQuery), responses(
-        (status = 200, description = "The conversations.", body = serde_json::Value, example = json!({"object": "list",
-            "data": [{"id": "conv_1", "object": "conversation", "created_at": 1764000000, "metadata": {}}],
-            "first_id": "conv_1", "last_id": "conv_1", "has_more": false})),
-        (status = "4XX", description = "A parameter is not right.", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    params(
+        ("limit" = Option<u16>, Query, description = "At most this many; 20 otherwise.", minimum = 1, maximum = 100),
+        ("order" = Option<String>, Query, description = "`desc`, which is the only one.", pattern = "^desc$"),
+        ("after" = Option<String>, Query, description = "Only those behind the one with this id.", min_length = 1),
+    ), responses((status = 200, description = "The conversations.", body = ConversationList)))]
 pub async fn list_all(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,
@@ -92,13 +85,8 @@ pub async fn list_all(
 
 /// One conversation, without its items.
 #[utoipa::path(get, path = "/v1/conversations/{conversation_id}", tag = "conversations",
-    operation_id = "retrieve_conversation", security((), ("key" = [])),
-    params(("conversation_id" = String, Path, description = "Its id.")), responses(
-        (status = 200, description = "The conversation.", body = serde_json::Value,
-            example = json!({"id": "conv_1", "object": "conversation", "created_at": 1764000000, "metadata": {"topic": "lighthouses"}})),
-        (status = "4XX", description = "There is none of this id.", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    operation_id = "retrieve_conversation", params(("conversation_id" = String, Path, description = "Its id.")),
+    responses((status = 200, description = "The conversation.", body = Conversation)))]
 pub async fn retrieve(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,
@@ -109,14 +97,9 @@ pub async fn retrieve(
 
 /// Replace a conversation's metadata.
 #[utoipa::path(post, path = "/v1/conversations/{conversation_id}", tag = "conversations",
-    operation_id = "update_conversation", security((), ("key" = [])),
-    params(("conversation_id" = String, Path, description = "Its id.")),
-    request_body(content = serde_json::Value, example = json!({"metadata": {"topic": "lighthouses"}})), responses(
-        (status = 200, description = "The conversation.", body = serde_json::Value,
-            example = json!({"id": "conv_1", "object": "conversation", "created_at": 1764000000, "metadata": {"topic": "lighthouses"}})),
-        (status = "4XX", description = "There is none of this id, or the request is not right.", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    operation_id = "update_conversation", params(("conversation_id" = String, Path, description = "Its id.")),
+    request_body = UpdateConversation,
+    responses((status = 200, description = "The conversation as it is now.", body = Conversation)))]
 pub async fn update(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,
@@ -126,7 +109,6 @@ pub async fn update(
     let bytes = body::object(request, &app).await?;
     let mut fields = Fields::read(&bytes)?;
     let metadata = json_of(&fields.metadata()?.ok_or_else(|| missing("metadata"))?);
-    fields.end()?;
     let (place, info) = find(&app, &owner, &id).await?;
     match app.store.set_metadata(&place, &metadata).await.map_err(ApiError::from)? {
         true => Ok(answer::json(&shown(&ConversationInfo { metadata, ..info }))),
@@ -136,13 +118,8 @@ pub async fn update(
 
 /// Delete a conversation with all that was said in it, and the responses made in it.
 #[utoipa::path(delete, path = "/v1/conversations/{conversation_id}", tag = "conversations",
-    operation_id = "delete_conversation", security((), ("key" = [])),
-    params(("conversation_id" = String, Path, description = "Its id.")), responses(
-        (status = 200, description = "It is gone.", body = serde_json::Value,
-            example = json!({"id": "conv_1", "object": "conversation.deleted", "deleted": true})),
-        (status = "4XX", description = "There is none of this id.", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    operation_id = "delete_conversation", params(("conversation_id" = String, Path, description = "Its id.")),
+    responses((status = 200, description = "It is gone.", body = DeletedConversation)))]
 pub async fn delete(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,

@@ -21,9 +21,10 @@ use crate::domain::turn::{Fault, Usage};
 use crate::http::app::App;
 use crate::http::v1::answer;
 use crate::http::v1::caller::Caller;
-use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
+use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, missing};
 use crate::http::v1::items;
+use crate::http::v1::schemas::{CompactResponse, CompactedResponse};
 use crate::http::v1::tokenizer::loaded;
 use crate::http::{body, fault};
 use crate::metering::{Call, ModelCall, Permit, Route, Wish};
@@ -31,15 +32,8 @@ use crate::metering::{Call, ModelCall, Permit, Route, Wish};
 /// Cut a long history down. The output goes into the next request in place of it: what the person said last, word for word,
 /// and an item of type `compaction`, which this server reads.
 #[utoipa::path(post, path = "/v1/responses/compact", tag = "responses", operation_id = "compact_response",
-    security((), ("key" = [])),
-    request_body(content = serde_json::Value, example = json!({"model": "demo", "input": "Hello!"})), responses(
-        (status = 200, description = "What is left, and what the summary cost.", body = serde_json::Value,
-            example = json!({"id": "resp_1", "object": "response.compaction", "created_at": 1764000000,
-                "output": [{"type": "compaction", "id": "cmp_1", "encrypted_content": "VGhleSBzcG9rZSBvZiBsaWdodGhvdXNlcy4="}],
-                "usage": {"input_tokens": 900, "output_tokens": 40, "total_tokens": 940}})),
-        (status = "4XX", description = "The request is not right.", body = OpenAiErrorBody),
-        (status = "5XX", description = "The model or this server failed.", body = OpenAiErrorBody),
-    ))]
+    request_body = CompactResponse,
+    responses((status = 200, description = "What is left, and what the summary cost.", body = CompactedResponse)))]
 pub async fn compact(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,
@@ -53,7 +47,6 @@ pub async fn compact(
     let permit = app.metering.permit(&owner, &wish)?;
     loaded(permit.model()).await?;
     fields.short_text("prompt_cache_key", 64)?;
-    fields.end()?;
     let turn = TurnId::fresh(&*app.ids, &*app.clock);
     let said = said(&stored_backing(&app, &owner), &continues, input, (&turn, permit.model())).await?;
     if said.is_empty() {

@@ -22,7 +22,8 @@ use self::request::Wanted;
 use self::stream::ResponseFeed;
 use super::answer;
 use super::caller::Caller;
-use super::error::{OpenAiError, OpenAiErrorBody};
+use super::error::OpenAiError;
+use super::schemas::{self, CreateResponse, ResponseEvents};
 use super::tokenizer::loaded;
 use crate::chain::backing::Backing;
 use crate::domain::conversation::Owner;
@@ -32,24 +33,19 @@ use crate::turn::scratch::ScratchSpace;
 
 /// Make a response, as OpenAI's Responses do: plain, as a stream of events, or in the background.
 ///
-/// It goes on from `previous_response_id`, or from a `conversation`, to which its input and output are added. Functions are
-/// the only tools; a parameter that cannot be honoured is a 400 that names it. A stored response (`store`, true by default)
-/// is made to its end when its client leaves, and can be read again from any event with `GET /v1/responses/{response_id}`.
+/// It goes on from `previous_response_id`, or from a `conversation`, to which its input and output are added. A parameter
+/// that would change the answer and cannot be honoured is a 400 that names it. Where another response is being made in the
+/// conversation, the answer is a 409 (`conversation_locked`). A stored response (`store`, true by default) is made to its end
+/// when its client leaves, and can be read again from any event with `GET /v1/responses/{response_id}`.
+///
+/// The same goes over a WebSocket: `GET /v1/responses` with its handshake opens one. Each text frame from the client is
+/// `{"type": "response.create", ...}` with the fields of this request; each frame from the server is one event, as a stream
+/// has them, or `{"type": "error", "status", "error"}`. Responses are made one after another. With `"store": false` they live
+/// with the socket.
 #[utoipa::path(post, path = "/v1/responses", tag = "responses", operation_id = "create_response",
-    security((), ("key" = [])),
-    request_body(content = serde_json::Value, description = "As OpenAI describes it.",
-        example = json!({"model": "demo", "input": "Hello!"})),
-    responses(
-        (status = 200, description = "The response; with `stream`, its events.", content(
-            (serde_json::Value = "application/json", example = json!({"id": "resp_1", "object": "response", "status": "completed", "created_at": 1764000000, "model": "demo",
-            "output": [{"type": "message", "id": "msg_1", "status": "completed", "role": "assistant",
-                "content": [{"type": "output_text", "text": "Hello!", "annotations": []}]}]})),
-            (String = "text/event-stream", example = "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0}\n\n"),
-        )),
-        (status = "4XX", description = "The request cannot be answered as it is; `conversation_locked` (409) where another \
-            response is being made in the conversation.", body = OpenAiErrorBody),
-        (status = "5XX", description = "The model or this server failed.", body = OpenAiErrorBody),
-    ))]
+    request_body = CreateResponse,
+    responses((status = 200, description = "The response; with `stream`, its events.",
+        content((schemas::Response = "application/json"), (ResponseEvents = "text/event-stream")))))]
 pub async fn create(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,

@@ -1,4 +1,5 @@
-//! What `POST /v1/responses` takes: every parameter is honoured, or refused by its name.
+//! What `POST /v1/responses` takes. Every parameter that would change the answer is honoured, or refused by its name; what
+//! this server does not know is read over.
 
 use serde_json::{Map, Value};
 
@@ -11,17 +12,6 @@ use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, missing, unsupported, wrong_type, wrong_value};
 use crate::http::v1::items::{self, InputItem};
 use crate::metering::{Metering, Permit, Route, Wish};
-
-/// What a response may be asked to include. What is not in this list is of tools that nobody has here.
-const INCLUDES: [&str; 7] = [
-    "reasoning.encrypted_content",
-    "message.input_image.image_url",
-    "file_search_call.results",
-    "web_search_call.results",
-    "web_search_call.action.sources",
-    "computer_call_output.output.image_url",
-    "code_interpreter_call.outputs",
-];
 
 /// The largest body that is counted where it arrives, in bytes; the slowest of this size takes 3 ms.
 const QUICK_BYTES: usize = 8 * 1024;
@@ -99,7 +89,7 @@ impl Wanted {
         options.number(&mut fields, "top_p", (0.0, 1.0), 1.0)?;
         options.number(&mut fields, "presence_penalty", (-2.0, 2.0), 0.0)?;
         options.number(&mut fields, "frequency_penalty", (-2.0, 2.0), 0.0)?;
-        options.short_text(&mut fields, "safety_identifier", 64)?;
+        options.short_text(&mut fields, "safety_identifier", 128)?;
         options.short_text(&mut fields, "prompt_cache_key", 64)?;
         options.user(&mut fields)?;
         let Options { sent, mut shown } = options;
@@ -107,20 +97,18 @@ impl Wanted {
         let mut show = |name: &str, value: Value| drop(shown.insert(name.to_owned(), value));
         show("instructions", instructions.clone().into());
         show("max_output_tokens", max_tokens.into());
-        show("max_tool_calls", fields.whole("max_tool_calls", 1, u32::MAX)?.into());
+        show("max_tool_calls", fields.at_least("max_tool_calls", 1)?.into());
         show("metadata", fields.metadata()?.unwrap_or_default().into());
         show("truncation", truncation.into());
         show("store", store.into());
         show("background", background.into());
-        show("service_tier", service_tier(&mut fields)?.into());
+        // There is one tier here, whichever was wished for.
+        fields.text("service_tier")?;
+        show("service_tier", "default".into());
         show("top_logprobs", 0.into());
         refuse_logprobs(&mut fields)?;
+        refuse_prompt(&mut fields)?;
         stream_options(&mut fields)?;
-        // They say how long a cache may live, and change no answer.
-        for harmless in ["prompt_cache_retention", "prompt_cache_options"] {
-            fields.take(harmless);
-        }
-        fields.end()?;
         Ok(Self {
             permit,
             instructions: instructions.unwrap_or_default(),
@@ -156,8 +144,22 @@ impl Basis {
     /// # Errors
     /// What is wrong, with the parameter's name.
     pub fn take(fields: &mut Fields) -> Result<Self, OpenAiError> {
+        let model = fields.required_text("model")?;
+        Self::of(Some(model), fields)
+    }
+
+    /// The same where the default model stands in for a missing one: nothing is asked of it.
+    ///
+    /// # Errors
+    /// What is wrong, with the parameter's name.
+    pub fn take_or_default(fields: &mut Fields) -> Result<Self, OpenAiError> {
+        let model = fields.text("model")?;
+        Self::of(model, fields)
+    }
+
+    fn of(model: Option<String>, fields: &mut Fields) -> Result<Self, OpenAiError> {
         Ok(Self {
-            model: fields.text("model")?,
+            model,
             instructions: fields.text("instructions")?,
             continues: continues(fields)?,
             input: fields.take("input").map(|input| items::read(input, "input")).transpose()?.unwrap_or_default(),
@@ -202,17 +204,6 @@ pub fn truncation(fields: &mut Fields) -> Result<&'static str, OpenAiError> {
     }
 }
 
-/// There is one upstream and one tier; a request for another one would be paid for and not be had.
-fn service_tier(fields: &mut Fields) -> Result<&'static str, OpenAiError> {
-    match fields.text("service_tier")?.as_deref() {
-        None | Some("auto" | "default") => Ok("default"),
-        Some("flex" | "priority" | "scale") => {
-            Err(unsupported("service_tier", "'service_tier' may be 'auto' or 'default' here."))
-        }
-        Some(_) => Err(wrong_value("service_tier", &["auto", "default"])),
-    }
-}
-
 fn refuse_logprobs(fields: &mut Fields) -> Result<(), OpenAiError> {
     const NO_LOGPROBS: &str = "This server has no log probabilities in responses; /v1/chat/completions passes them on.";
     if fields.whole("top_logprobs", 0, 20)?.is_some_and(|most| most > 0) {
@@ -221,18 +212,29 @@ fn refuse_logprobs(fields: &mut Fields) -> Result<(), OpenAiError> {
     for include in fields.list("include")?.unwrap_or_default() {
         match include.as_str() {
             Some("message.output_text.logprobs") => return Err(unsupported("include", NO_LOGPROBS)),
-            Some(name) if INCLUDES.contains(&name) => {}
-            Some(_) => return Err(wrong_value("include", &INCLUDES)),
+            // Of tools that this server does not have, or what it shows anyway.
+            Some(_) => {}
             None => return Err(wrong_type("include", "an array of strings", &include)),
         }
     }
     Ok(())
 }
 
-/// Obfuscation hides how long the pieces of a text are from who sees only their encryption. It may be left out, as here.
+/// A prompt that OpenAI keeps is not to be had here, and without it the answer would be another one.
+fn refuse_prompt(fields: &mut Fields) -> Result<(), OpenAiError> {
+    match fields.take("prompt") {
+        None => Ok(()),
+        Some(_) => {
+            Err(unsupported("prompt", "This server keeps no prompts: send the text as 'instructions' or 'input'."))
+        }
+    }
+}
+
+/// Obfuscation hides the lengths of the deltas from eavesdroppers who see only encrypted traffic. It may be left out, as
+/// here.
 fn stream_options(fields: &mut Fields) -> Result<(), OpenAiError> {
     let Some(options) = fields.take("stream_options") else { return Ok(()) };
     let mut options = Fields::of(options, "stream_options")?;
     options.flag("include_obfuscation")?;
-    options.end()
+    options.flag("include_usage").map(|_| ())
 }

@@ -27,8 +27,8 @@ use crate::http::fault;
 use crate::http::feed::Lead;
 use crate::http::sse::KEEP_ALIVE;
 use crate::http::v1::caller::Caller;
-use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
-use crate::http::v1::fields::{Fields, unsupported, wrong_value};
+use crate::http::v1::error::OpenAiError;
+use crate::http::v1::fields::{Fields, wrong_value};
 use crate::http::v1::tokenizer::loaded;
 use crate::tasks::InFlightRequest;
 use crate::turn::scratch::ScratchSpace;
@@ -39,18 +39,7 @@ const MOST_WAITING: usize = 8;
 /// How long a client may take to close its side of the socket when the server stops.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Open a WebSocket for responses.
-///
-/// Each text frame from the client is `{"type": "response.create", ...}` with the fields of `POST /v1/responses`, but for
-/// `stream`, `stream_options` and `background`; each frame from the server is one event, as a stream has them, or
-/// `{"type": "error", "status", "error"}`. Responses are made one after another. With `"store": false` the latest 16 of them,
-/// and no more than 8 MiB, live with the socket; going on from an older one is a `previous_response_not_found`.
-#[utoipa::path(get, path = "/v1/responses", tag = "responses", operation_id = "open_responses_socket",
-    security((), ("key" = [])), responses(
-        (status = 101, description = "The socket is open."),
-        (status = "4XX", description = "No key, a page of another site, or no handshake of a WebSocket.", body = OpenAiErrorBody),
-        (status = "5XX", description = "Too many sockets are open, or the server is stopping.", body = OpenAiErrorBody),
-    ))]
+/// Opens a WebSocket. A document of this kind cannot say what goes over it; `POST /v1/responses` tells in words.
 pub async fn open(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,
@@ -167,11 +156,6 @@ impl Talk {
         let mut fields = Fields::read(asked.as_bytes())?;
         if fields.text("type")?.as_deref() != Some("response.create") {
             return Err(wrong_value("type", &["response.create"]));
-        }
-        for name in ["stream", "stream_options", "background"] {
-            if fields.take(name).is_some() {
-                return Err(unsupported(name, format!("'{name}' has no meaning on a socket.")));
-            }
         }
         let wanted = Wanted { stream: true, ..Wanted::of(fields, &self.app.metering, &self.owner)? };
         loaded(wanted.permit.model()).await?;

@@ -20,12 +20,14 @@ use crate::domain::ids::TurnId;
 use crate::domain::output::Output;
 use crate::domain::turn::{TurnRecord, TurnStatus};
 use crate::http::app::App;
+use crate::http::digits;
 use crate::http::error::ApiError;
 use crate::http::v1::answer;
 use crate::http::v1::caller::Caller;
-use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
+use crate::http::v1::error::OpenAiError;
 use crate::http::v1::items;
 use crate::http::v1::page::{Page, PageQuery, list};
+use crate::http::v1::schemas::{self, DeletedResponse, ItemList, ResponseEvents};
 use crate::turn::cancel::Cancelled;
 use crate::turn::reader::Next;
 
@@ -47,19 +49,9 @@ pub struct RetrieveQuery {
 /// made, on any instance. The events of a response are kept for `RESUME_WINDOW` after its end; later there is only the whole,
 /// which `stream=true` without `starting_after` still gives as events.
 #[utoipa::path(get, path = "/v1/responses/{response_id}", tag = "responses", operation_id = "retrieve_response",
-    security((), ("key" = [])),
-    params(("response_id" = String, Path, description = "Its id.", example = "resp_0199f3a65a6e7c1b8d2f4a6b8c0d2e51"), RetrieveQuery),
-    responses(
-        (status = 200, description = "The response; with `stream`, its events.", content(
-            (serde_json::Value = "application/json", example = json!({"id": "resp_1", "object": "response", "status": "completed", "created_at": 1764000000, "model": "demo",
-            "output": [{"type": "message", "id": "msg_1", "status": "completed", "role": "assistant",
-                "content": [{"type": "output_text", "text": "Hello!", "annotations": []}]}]})),
-            (String = "text/event-stream", example = "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0}\n\n"),
-        )),
-        (status = "4XX", description = "There is none of this id, or its events are no longer kept (`events_expired`, 410).",
-            body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    params(("response_id" = String, Path, description = "Its id."), RetrieveQuery),
+    responses((status = 200, description = "The response; with `stream`, its events.",
+        content((schemas::Response = "application/json"), (ResponseEvents = "text/event-stream")))))]
 pub async fn retrieve(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,
@@ -67,23 +59,18 @@ pub async fn retrieve(
     query: Result<Query<RetrieveQuery>, QueryRejection>,
 ) -> Result<Response, OpenAiError> {
     let Query(query) = query.map_err(|_| bad_query("stream"))?;
-    let record = find(&app, &owner, &id).await?;
     let stream = match query.stream.as_deref() {
-        None | Some("false" | "0" | "") => false,
-        Some("true" | "1") => true,
+        None | Some("false") => false,
+        Some("true") => true,
         Some(_) => return Err(bad_query("stream")),
     };
-    if !stream {
-        return Ok(answer::written(object::of_record(&record)));
+    let after = query.starting_after.as_deref();
+    let after = after.map(|text| digits::read(text).ok_or_else(|| bad_query("starting_after"))).transpose()?;
+    let record = find(&app, &owner, &id).await?;
+    match stream {
+        true => resume(&app, &record, after).await,
+        false => Ok(answer::written(object::of_record(&record))),
     }
-    let digits = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let after = match query.starting_after.as_deref() {
-        None => None,
-        Some(text) => Some(
-            Some(text).filter(digits).and_then(|text| text.parse().ok()).ok_or_else(|| bad_query("starting_after"))?,
-        ),
-    };
-    resume(&app, &record, after).await
 }
 
 async fn resume(app: &App, record: &TurnRecord, after: Option<u64>) -> Result<Response, OpenAiError> {
@@ -130,12 +117,8 @@ fn told_anew(record: &TurnRecord) -> Vec<Arc<Numbered>> {
 
 /// Delete a response; what was said stays in its conversation, where it has one.
 #[utoipa::path(delete, path = "/v1/responses/{response_id}", tag = "responses", operation_id = "delete_response",
-    security((), ("key" = [])), params(("response_id" = String, Path, description = "Its id.")), responses(
-        (status = 200, description = "It is gone.", body = serde_json::Value,
-            example = json!({"id": "resp_1", "object": "response", "deleted": true})),
-        (status = "4XX", description = "There is none of this id.", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    params(("response_id" = String, Path, description = "Its id.")),
+    responses((status = 200, description = "It is gone.", body = DeletedResponse)))]
 pub async fn delete(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,
@@ -153,14 +136,8 @@ pub async fn delete(
 
 /// Stop a response; what was said of it is kept. One that is over is left as it is.
 #[utoipa::path(post, path = "/v1/responses/{response_id}/cancel", tag = "responses", operation_id = "cancel_response",
-    security((), ("key" = [])), params(("response_id" = String, Path, description = "Its id.")), responses(
-        (status = 200, description = "The response as it is now.", body = serde_json::Value,
-            example = json!({"id": "resp_1", "object": "response", "status": "cancelled", "created_at": 1764000000, "model": "demo",
-            "output": [{"type": "message", "id": "msg_1", "status": "incomplete", "role": "assistant",
-                "content": [{"type": "output_text", "text": "Hello!", "annotations": []}]}]})),
-        (status = "4XX", description = "There is none of this id.", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    params(("response_id" = String, Path, description = "Its id.")),
+    responses((status = 200, description = "The response as it is now.", body = schemas::Response)))]
 pub async fn cancel(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,
@@ -175,14 +152,8 @@ pub async fn cancel(
 
 /// What a response was asked: its own input, without what it went on from.
 #[utoipa::path(get, path = "/v1/responses/{response_id}/input_items", tag = "responses", operation_id = "list_input_items",
-    security((), ("key" = [])), params(("response_id" = String, Path, description = "Its id."), PageQuery), responses(
-        (status = 200, description = "The items, newest first unless `order` says otherwise.", body = serde_json::Value, example = json!({"object": "list",
-            "data": [{"id": "msg_1", "type": "message", "status": "completed", "role": "user",
-                "content": [{"type": "input_text", "text": "Hello!"}]}],
-            "first_id": "msg_1", "last_id": "msg_1", "has_more": false})),
-        (status = "4XX", description = "There is none of this id, or a parameter is not right.", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    params(("response_id" = String, Path, description = "Its id."), PageQuery),
+    responses((status = 200, description = "The items, newest first unless `order` says otherwise.", body = ItemList)))]
 pub async fn input_items(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,

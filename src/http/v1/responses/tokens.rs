@@ -22,21 +22,16 @@ use crate::http::app::App;
 use crate::http::body;
 use crate::http::v1::answer;
 use crate::http::v1::caller::Caller;
-use crate::http::v1::error::{OpenAiError, OpenAiErrorBody};
+use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::Fields;
 use crate::http::v1::items::InputItem;
+use crate::http::v1::schemas::{CountTokens, TokenCount};
 use crate::http::v1::tokenizer::loaded;
 use crate::metering::{Route, Wish};
 
 /// Count what a response would be made from: instructions, history, input, tools. By this server's own tokenizer, so about.
 #[utoipa::path(post, path = "/v1/responses/input_tokens", tag = "responses", operation_id = "count_input_tokens",
-    security((), ("key" = [])),
-    request_body(content = serde_json::Value, example = json!({"model": "demo", "input": "Hello!"})), responses(
-        (status = 200, description = "The count.", body = serde_json::Value,
-            example = json!({"object": "response.input_tokens", "input_tokens": 9})),
-        (status = "4XX", description = "The request is not right.", body = OpenAiErrorBody),
-        (status = "5XX", description = "This server failed.", body = OpenAiErrorBody),
-    ))]
+    request_body = CountTokens, responses((status = 200, description = "The count.", body = TokenCount)))]
 pub async fn count(
     State(app): State<Arc<App>>,
     Caller(owner): Caller,
@@ -44,7 +39,7 @@ pub async fn count(
 ) -> Result<Response, OpenAiError> {
     let bytes = body::object(request, &app).await?;
     let mut fields = Fields::read(&bytes)?;
-    let Basis { model, instructions, continues, input } = Basis::take(&mut fields)?;
+    let Basis { model, instructions, continues, input } = Basis::take_or_default(&mut fields)?;
     let wish = Wish { model: model.as_deref(), ..Wish::of(Route::Responses) };
     let permit = app.metering.permit(&owner, &wish)?;
     let model = permit.model();
@@ -54,9 +49,6 @@ pub async fn count(
     options.text(&mut fields)?;
     options.reasoning(&mut fields)?;
     truncation(&mut fields)?;
-    // How a person is spoken to is not counted by anybody.
-    fields.take("personality");
-    fields.end()?;
     let encoding = model::profile(model).encoding;
     let turn = TurnId::fresh(&*app.ids, &*app.clock);
     let said = said(&stored_backing(&app, &owner), &continues, input, (&turn, model)).await?;

@@ -27,11 +27,14 @@ impl Options {
 
     /// Takes `tools`, `tool_choice` and `parallel_tool_calls`.
     ///
+    /// Tools that OpenAI hosts are left out, unless `tool_choice` demands one: the model is free not to use them.
+    ///
     /// # Errors
-    /// What is wrong, or a tool that is no function.
+    /// What is wrong, or a tool that would have to be used and is not to be had.
     pub fn tools(&mut self, fields: &mut Fields) -> Result<(), OpenAiError> {
         let given = fields.list("tools")?.unwrap_or_default();
-        let tools: Vec<Tool> = given.into_iter().enumerate().map(Tool::read).collect::<Result<_, _>>()?;
+        let tools = given.into_iter().enumerate().map(Tool::read).filter_map(Result::transpose);
+        let tools: Vec<Tool> = tools.collect::<Result<_, _>>()?;
         let choice = fields.take("tool_choice");
         let (mode, allowed) =
             choice.as_ref().map(|choice| read_choice(choice, &tools)).transpose()?.unwrap_or_default();
@@ -69,15 +72,10 @@ impl Options {
             if let Some(format) = text.take("format") {
                 shown["format"] = self.format(Fields::of(format, "text.format")?)?;
             }
-            const LEVELS: [&str; 3] = ["low", "medium", "high"];
             if let Some(verbosity) = text.text("verbosity")? {
-                if !LEVELS.contains(&verbosity.as_str()) {
-                    return Err(wrong_value("text.verbosity", &LEVELS));
-                }
                 self.send("verbosity", verbosity.as_str());
                 shown["verbosity"] = verbosity.into();
             }
-            text.end()?;
         }
         self.show("text", shown);
         Ok(())
@@ -112,7 +110,6 @@ impl Options {
             }
             _ => return Err(wrong_value("text.format.type", &["text", "json_object", "json_schema"])),
         };
-        format.end()?;
         Ok(shown)
     }
 
@@ -121,27 +118,22 @@ impl Options {
     /// # Errors
     /// What is wrong.
     pub fn reasoning(&mut self, fields: &mut Fields) -> Result<(), OpenAiError> {
-        const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
-        const SUMMARIES: [&str; 3] = ["auto", "concise", "detailed"];
         let mut shown = json!({"effort": null, "summary": null});
         if let Some(reasoning) = fields.take("reasoning") {
             let mut reasoning = Fields::of(reasoning, "reasoning")?;
+            // Which efforts there are is the model's to say: there are new ones every year.
             if let Some(effort) = reasoning.text("effort")? {
-                if !EFFORTS.contains(&effort.as_str()) {
-                    return Err(wrong_value("reasoning.effort", &EFFORTS));
-                }
                 self.send("reasoning_effort", effort.as_str());
                 shown["effort"] = effort.into();
             }
             // The summary is what the upstream lets be seen; how long it is, is the upstream's to say.
-            let summary = reasoning.text("summary")?.or(reasoning.text("generate_summary")?);
-            if let Some(summary) = summary {
-                if !SUMMARIES.contains(&summary.as_str()) {
-                    return Err(wrong_value("reasoning.summary", &SUMMARIES));
-                }
+            let (summary, older) = (reasoning.text("summary")?, reasoning.text("generate_summary")?);
+            if let Some(summary) = summary.or(older) {
                 shown["summary"] = summary.into();
             }
-            reasoning.end()?;
+            if let Some(context) = reasoning.text("context")? {
+                shown["context"] = context.into();
+            }
         }
         self.show("reasoning", shown);
         Ok(())
@@ -199,14 +191,18 @@ struct Tool {
 }
 
 impl Tool {
-    fn read((place, tool): (usize, Value)) -> Result<Self, OpenAiError> {
+    /// `None` for a tool that OpenAI hosts.
+    fn read((place, tool): (usize, Value)) -> Result<Option<Self>, OpenAiError> {
         let at = format!("tools[{place}]");
         let mut fields = Fields::of(tool, &at)?;
-        let kind = fields.text("type")?.ok_or_else(|| missing(&format!("{at}.type")))?;
-        if kind != "function" {
-            let at = format!("{at}.type");
-            let message = format!("'{at}' is a tool that this server does not have: only 'function' is.");
-            return Err(unsupported(&at, message));
+        match fields.required_text("type")?.as_str() {
+            "function" => {}
+            "custom" | "namespace" => {
+                let at = format!("{at}.type");
+                let message = format!("'{at}' is a tool that this server does not have.");
+                return Err(unsupported(&at, message));
+            }
+            _ => return Ok(None),
         }
         let name = fields.text("name")?.ok_or_else(|| missing(&format!("{at}.name")))?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
@@ -232,7 +228,7 @@ impl Tool {
         }
         let shown = json!({"type": "function", "name": name, "description": description, "parameters": parameters,
             "strict": strict});
-        Ok(Self { name, sent: json!({"type": "function", "function": function}), shown })
+        Ok(Some(Self { name, sent: json!({"type": "function", "function": function}), shown }))
     }
 }
 
@@ -261,10 +257,13 @@ fn read_choice(choice: &Value, tools: &[Tool]) -> Result<Choice, OpenAiError> {
                 }
                 let list = object.get("tools").and_then(Value::as_array).ok_or_else(|| missing("tool_choice.tools"))?;
                 let name = |(place, tool): (usize, &Value)| {
+                    if tool["type"].as_str().is_some_and(|kind| kind != "function") {
+                        return None;
+                    }
                     let at = format!("tool_choice.tools[{place}].name");
-                    known(tool["name"].as_str().ok_or_else(|| missing(&at))?, &at)
+                    Some(tool["name"].as_str().ok_or_else(|| missing(&at)).and_then(|name| known(name, &at)))
                 };
-                let names = list.iter().enumerate().map(name).collect::<Result<Vec<_>, _>>()?;
+                let names = list.iter().enumerate().filter_map(name).collect::<Result<Vec<_>, _>>()?;
                 Ok((Some(mode.into()), Some(names)))
             }
             _ => Err(unsupported("tool_choice.type", "'tool_choice.type' is 'function' or 'allowed_tools' here.")),

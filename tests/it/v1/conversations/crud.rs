@@ -22,7 +22,9 @@ async fn a_conversation_is_made_described_and_deleted(ground: Ground) {
     let fake = FakeOpenAi::start().await;
     let pair = ground.two(|| over(&fake)).await;
     let (sdk, elsewhere) = (Sdk::new(&pair.one.url), Sdk::new(&pair.other().url));
-    for body in [json!({}), json!({"items": []}), json!({"items": null, "metadata": null}), json!({"metadata": {}})] {
+    let newer = json!({"newer_than_this_server": [1]});
+    let empty = [json!({}), json!({"items": []}), json!({"items": null, "metadata": null}), json!({"metadata": {}})];
+    for body in empty.into_iter().chain([newer]) {
         let made = sdk.post("/v1/conversations", &body).await.ok();
         check(Spec::OpenAi, "ConversationResource", &made);
         assert_eq!((&made["object"], &made["metadata"]), (&json!("conversation"), &json!({})));
@@ -141,7 +143,7 @@ async fn what_is_wrong_is_named_and_nothing_is_made(ground: Ground) {
         (json!({"items": many}), "items"),
         (json!({"items": ["canary"]}), "items[0]"),
         (json!({"items": [{"role": "user"}]}), "items[0].content"),
-        (json!({"items": [{"type": "canary_call"}]}), "items[0].type"),
+        (json!({"items": [{"type": "canary".repeat(11)}]}), "items[0].type"),
         (
             json!({"items": [{"role": "user", "content": "x"}, {"type": "item_reference", "id": "msg_1"}]}),
             "items[1].id",
@@ -150,7 +152,6 @@ async fn what_is_wrong_is_named_and_nothing_is_made(ground: Ground) {
         (json!({"metadata": {"canary": 7}}), "metadata"),
         (json!({"metadata": pairs}), "metadata"),
         (json!({"metadata": {"k".repeat(65): "canary"}}), "metadata"),
-        (json!({"whatever": "canary"}), "whatever"),
     ] {
         let answer = sdk.post("/v1/conversations", &body).await;
         let error = failed(&answer, if param == "items[1].id" { 404 } else { 400 });
@@ -158,12 +159,9 @@ async fn what_is_wrong_is_named_and_nothing_is_made(ground: Ground) {
     }
     assert_eq!(listed(&sdk, "").await["data"], json!([]));
     let made = sdk.conversation(json!([])).await;
-    for (body, param) in [
-        (json!({}), "metadata"),
-        (json!({"metadata": null}), "metadata"),
-        (json!({"metadata": []}), "metadata"),
-        (json!({"metadata": {}, "items": []}), "items"),
-    ] {
+    for (body, param) in
+        [(json!({}), "metadata"), (json!({"metadata": null}), "metadata"), (json!({"metadata": []}), "metadata")]
+    {
         let answer = sdk.post(&format!("/v1/conversations/{made}"), &body).await;
         assert_eq!(failed(&answer, 400)["param"], param, "{body}");
     }

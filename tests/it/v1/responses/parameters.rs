@@ -217,13 +217,120 @@ async fn nothing_else_is_sent_and_a_null_is_nothing() {
     assert_eq!(response, plain);
 }
 
+/// What changes no answer, or is newer than this server: it is read over, and a value of a list that grows is passed on.
 #[tokio::test]
-async fn without_a_model_the_servers_own_is_asked_and_the_answer_names_who_answered() {
+async fn what_this_server_does_not_know_is_no_reason_to_refuse() {
+    let rig = Rig::new().await;
+    let none: Option<Value> = None;
+    let mut plain = rig.respond(ask("Hi")).await;
+    for (given, asked, shown) in [
+        (json!({"client_metadata": {"a": "b"}, "access_programs": ["x"], "whatever": 7}), json!({}), json!({})),
+        (json!({"moderation": {"model": "x"}, "context_management": [{"type": "compaction"}]}), json!({}), json!({})),
+        (json!({"prompt_cache_retention": "24h", "prompt_cache_options": {"ttl": "1h"}}), json!({}), json!({})),
+        (json!({"service_tier": "priority"}), json!({"service_tier": none}), json!({"service_tier": "default"})),
+        (json!({"stream_options": {"include_usage": true, "newer": 1}}), json!({}), json!({})),
+        (json!({"include": ["something.newer"]}), json!({"include": none}), json!({})),
+        (
+            json!({"reasoning": {"effort": "xhigh", "context": "all_turns", "newer": 1}}),
+            json!({"reasoning_effort": "xhigh"}),
+            json!({"reasoning": {"effort": "xhigh", "summary": null, "context": "all_turns"}}),
+        ),
+        (
+            json!({"text": {"verbosity": "high", "newer": 1, "format": {"type": "text", "newer": 1}}}),
+            json!({"verbosity": "high", "response_format": none}),
+            json!({"text": {"format": {"type": "text"}, "verbosity": "high"}}),
+        ),
+        (json!({"max_tool_calls": 1e12}), json!({}), json!({})),
+        (json!({"tools": [{"type": "web_search"}, {"type": "newer"}]}), json!({"tools": none}), json!({"tools": []})),
+        (
+            json!({"tools": [{"type": "web_search"}, function("f")], "tool_choice": "required"}),
+            json!({"tools": [sent("f")], "tool_choice": "required"}),
+            json!({"tools": [function("f")]}),
+        ),
+        (
+            json!({"tools": [{"type": "web_search"}, function("f")],
+                "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "web_search"}]}}),
+            json!({"tools": none, "tool_choice": none}),
+            json!({"tools": [function("f")]}),
+        ),
+    ] {
+        let mut body = ask("Hi");
+        body.as_object_mut().unwrap().extend(given.as_object().unwrap().clone());
+        let response = rig.respond(body.clone()).await;
+        for (key, value) in asked.as_object().unwrap() {
+            assert_eq!(rig.fake.last().json[key], *value, "{key} of {given}");
+        }
+        for (key, value) in shown.as_object().unwrap() {
+            assert_eq!(response[key], *value, "{key} of {given}");
+        }
+        assert_eq!(rig.stream(body).await.last().unwrap()["type"], "response.completed", "{given}");
+        for own in ["id", "created_at", "completed_at", "output"] {
+            plain[own] = response[own].clone();
+        }
+        if shown == json!({}) && asked == json!({}) {
+            plain["max_tool_calls"] = response["max_tool_calls"].clone();
+            assert_eq!(response, plain, "{given}");
+        }
+    }
+}
+
+/// Of these there is no published list that has them.
+#[tokio::test]
+async fn values_that_are_newer_than_the_lists_of_them_are_passed_on() {
+    let rig = Rig::new().await;
+    let body = json!({"model": "m", "input": "Hi", "reasoning": {"effort": "newest"}, "text": {"verbosity": "highest"},
+        "safety_identifier": "s".repeat(128)});
+    let response = rig.post("/v1/responses", &body).await.ok();
+    let sent = rig.fake.last().json.clone();
+    assert_eq!(sent["safety_identifier"], "s".repeat(128));
+    assert_eq!((&sent["reasoning_effort"], &sent["verbosity"]), (&json!("newest"), &json!("highest")));
+    assert_eq!(
+        (&response["reasoning"]["effort"], &response["text"]["verbosity"]),
+        (&json!("newest"), &json!("highest"))
+    );
+}
+
+#[tokio::test]
+async fn an_image_that_is_not_to_be_made_smaller_is_one_in_high_detail() {
+    let rig = Rig::new().await;
+    let image =
+        |detail: &str| json!({"type": "input_image", "image_url": "data:image/png;base64,AA", "detail": detail});
+    for (detail, sent) in [("original", "high"), ("low", "low"), ("newer", "newer")] {
+        let response =
+            rig.respond(json!({"model": "m", "input": [{"role": "user", "content": [image(detail)]}]})).await;
+        assert_eq!(rig.fake.last().messages()[0]["content"][0]["image_url"]["detail"], sent);
+        let asked = rig.get(&format!("/v1/responses/{}/input_items", id(&response))).await.ok();
+        assert_eq!(asked["data"][0]["content"][0]["detail"], detail, "it is shown as it came");
+    }
+}
+
+/// The rest of the history says what came of them.
+#[tokio::test]
+async fn items_of_other_types_are_kept_and_shown_and_not_told() {
+    let rig = Rig::new().await;
+    let search = json!({"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}});
+    let input = json!([{"role": "user", "content": "Look it up."}, search, {"role": "assistant", "content": "Found."},
+        {"role": "user", "content": "Thanks."}]);
+    let response = rig.respond(json!({"model": "m", "input": input})).await;
+    assert_eq!(rig.told(), pairs(&[("user", "Look it up."), ("assistant", "Found."), ("user", "Thanks.")]));
+    let asked = rig.get(&format!("/v1/responses/{}/input_items?order=asc", id(&response))).await.ok();
+    let mut kept = asked["data"][1].clone();
+    assert_ne!(kept["id"], "ws_1");
+    kept["id"] = "ws_1".into();
+    assert_eq!(kept, search);
+    let conversation = rig.sdk().conversation(json!([search])).await;
+    let items = rig.sdk().items(&conversation).await;
+    assert_eq!((&items[0]["type"], &items[0]["action"]["query"]), (&json!("web_search_call"), &json!("q")));
+    let path = format!("/v1/conversations/{conversation}/items/{}", items[0]["id"].as_str().unwrap());
+    assert_eq!(rig.get(&path).await.ok(), items[0]);
+}
+
+#[tokio::test]
+async fn the_answer_names_who_answered() {
     let rig = Rig::new().await;
     rig.fake.push(Reply::text("Hi").model("its-own-name"));
-    let events = rig.stream(json!({"input": "Hi"})).await;
-    let asked = rig.fake.last().model().to_owned();
-    assert!(!asked.is_empty());
-    assert_eq!(events[0]["response"]["model"], asked.as_str());
+    let events = rig.stream(json!({"model": "m", "input": "Hi"})).await;
+    assert_eq!(rig.fake.last().model(), "m");
+    assert_eq!(events[0]["response"]["model"], "m");
     assert_eq!(events.last().unwrap()["response"]["model"], "its-own-name");
 }

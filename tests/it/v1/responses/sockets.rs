@@ -151,10 +151,9 @@ async fn what_is_no_request_gets_a_clear_frame_and_the_socket_stays() {
     for (text, param) in [
         ("not json", Value::Null),
         (r#"{"type":"session.update"}"#, json!("type")),
-        (r#"{"type":"response.create","input":"x","stream":true}"#, json!("stream")),
-        (r#"{"type":"response.create","input":"x","background":true}"#, json!("background")),
-        (r#"{"type":"response.create","input":"x","canary":1}"#, json!("canary")),
-        (r#"{"type":"response.create"}"#, json!("input")),
+        (r#"{"type":"response.create","input":"x"}"#, json!("model")),
+        (r#"{"type":"response.create","model":"m"}"#, json!("input")),
+        (r#"{"type":"response.create","model":"m","input":"x","stream":"yes"}"#, json!("stream")),
     ] {
         socket.say(text.to_owned()).await;
         let frame = socket.hear().await;
@@ -162,6 +161,22 @@ async fn what_is_no_request_gets_a_clear_frame_and_the_socket_stays() {
         assert_eq!(frame["error"]["param"], param, "{text}");
     }
     assert_eq!(socket.respond(json!({"model": "m", "input": "Hi"})).await["status"], "completed");
+}
+
+#[tokio::test]
+async fn fields_that_a_socket_has_no_use_for_are_taken() {
+    let rig = Rig::new().await;
+    let mut socket = socket_to(&rig).await;
+    for more in [
+        json!({"stream": true}),
+        json!({"stream": false, "stream_options": {"include_obfuscation": false}}),
+        json!({"background": true}),
+        json!({"client_metadata": {"a": "b"}}),
+    ] {
+        let mut body = json!({"model": "m", "input": "Hi"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        assert_eq!(socket.respond(body).await["status"], "completed", "{more}");
+    }
 }
 
 #[tokio::test]

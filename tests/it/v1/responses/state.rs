@@ -57,7 +57,6 @@ async fn what_cannot_be_counted_or_cut_down_says_why() {
             (json!({"model": 7}), 400, "model"),
             (json!({"input": 7}), 400, "input"),
             (json!({"input": ["canary"]}), 400, "input[0]"),
-            (json!({"canary_less": 1}), 400, "canary_less"),
             (json!({"previous_response_id": theirs["id"]}), 400, "previous_response_id"),
             (json!({"previous_response_id": "resp_0"}), 400, "previous_response_id"),
             (json!({"previous_response_id": "resp_0", "conversation": "conv_0"}), 400, "previous_response_id"),
@@ -65,13 +64,6 @@ async fn what_cannot_be_counted_or_cut_down_says_why() {
         ] {
             let mut body = ask("canary words");
             body.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());
-            if param.starts_with("canary") {
-                body["input"] = "Hi".into();
-                let answer = rig.post(path, &body).await;
-                assert_eq!(answer.status.as_u16(), 400);
-                assert_eq!(answer.json()["error"]["param"], param);
-                continue;
-            }
             let error = failed(&rig.post(path, &body).await, status);
             assert_eq!(error["param"], param, "{path}: {wrong}");
         }
