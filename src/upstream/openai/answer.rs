@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::faults::{cut, garbage};
-use super::refusal::{self, Told};
+use super::refusal::{self, UpstreamError};
 use super::sse::Event;
 use super::template::Template;
-use super::wire::{Choice, Completion, Said, ToolCall};
+use super::wire::{Choice, Completion, ToolCall, WireMessage};
 use crate::domain::delta::Delta;
 use crate::domain::reply::Piece;
 use crate::domain::turn::Fault;
@@ -47,7 +47,7 @@ impl Answer {
             return Ok(());
         }
         if event.name == "error" {
-            return Err(refusal::fault_in_answer(&Told::read(data.as_bytes())));
+            return Err(refusal::fault_in_answer(&UpstreamError::read(data.as_bytes())));
         }
         let chunk: Completion<'_> = serde_json::from_str(data).map_err(|_| garbage("an event that is no answer"))?;
         let before = pieces.len();
@@ -73,7 +73,7 @@ impl Answer {
 
     fn chunk(&mut self, chunk: &Completion<'_>, json: &str, pieces: &mut Vec<Piece>) -> Result<(), Fault> {
         if chunk.error.is_some() || (chunk.choices.is_none() && is_bare_error(json)) {
-            return Err(refusal::fault_in_answer(&Told::read(json.as_bytes())));
+            return Err(refusal::fault_in_answer(&UpstreamError::read(json.as_bytes())));
         }
         if !chunk.model.0.is_empty() && chunk.model.0 != self.model {
             self.model.clear();
@@ -97,7 +97,7 @@ impl Answer {
         match choice.finish_reason.0.as_ref() {
             "" => {}
             // OpenRouter's word for a provider that gave up.
-            "error" => return Err(refusal::fault_in_answer(&Told::default())),
+            "error" => return Err(refusal::fault_in_answer(&UpstreamError::default())),
             reason => {
                 self.finished = true;
                 pieces.push(Piece::Finish(reason.to_owned()));
@@ -106,7 +106,7 @@ impl Answer {
         Ok(())
     }
 
-    fn said(&mut self, said: &Said<'_>, pieces: &mut Vec<Piece>) {
+    fn said(&mut self, said: &WireMessage<'_>, pieces: &mut Vec<Piece>) {
         let thoughts = if said.reasoning_content.0.is_empty() { &said.reasoning.0 } else { &said.reasoning_content.0 };
         let mut say = |text: &str, delta: fn(String) -> Delta| {
             if !text.is_empty() {

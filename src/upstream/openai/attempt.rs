@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::faults::{cut, garbage, never_began};
 use super::fresh;
-use super::refusal::{self, Private, Told};
+use super::refusal::{self, Private, UpstreamError};
 use super::retry::{Again, asked_pause};
 use crate::domain::turn::{Fault, FaultKind};
 use crate::upstream::forward::Rejected;
@@ -86,7 +86,7 @@ pub(super) async fn refused(response: Response, deadline: Instant, private: Priv
     }
     let by = deadline.min(Instant::now() + ERROR_TIMEOUT);
     let body = read_at_most(response.into(), MAX_ERROR_BYTES, by).await.unwrap_or_default();
-    let told = Told::read(&body);
+    let told = UpstreamError::read(&body);
     let mut fault = refusal::fault(status, &told, private);
     fault.retry_after_ms = asked.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
     let again = match fault.kind {
@@ -204,7 +204,7 @@ pub(super) async fn read_at_most(body: reqwest::Body, most: usize, deadline: Ins
 
 /// What a response's body claims to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said {
+pub enum BodyKind {
     /// Server-sent events.
     Events,
     /// One JSON object.
@@ -215,16 +215,16 @@ pub enum Said {
 
 /// Reads the content type; one that is missing is taken for what was asked.
 #[must_use]
-pub fn content(headers: &HeaderMap, asked_stream: bool) -> Said {
+pub fn content(headers: &HeaderMap, asked_stream: bool) -> BodyKind {
     let Some(value) = headers.get(reqwest::header::CONTENT_TYPE) else {
-        return if asked_stream { Said::Events } else { Said::Json };
+        return if asked_stream { BodyKind::Events } else { BodyKind::Json };
     };
     let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if kind.eq_ignore_ascii_case("text/event-stream") {
-        Said::Events
+        BodyKind::Events
     } else if kind.eq_ignore_ascii_case("application/json") {
-        Said::Json
+        BodyKind::Json
     } else {
-        Said::Else
+        BodyKind::Else
     }
 }

@@ -8,7 +8,7 @@ use reqwest::{Method, Response};
 use tokio::time::Instant;
 
 use super::answer;
-use super::attempt::{self, Failed, Said};
+use super::attempt::{self, BodyKind, Failed};
 use super::client::{CHAT_COMPLETIONS, OpenAi, log_failure};
 use super::faults::garbage;
 use super::pieces::PieceReading;
@@ -45,13 +45,13 @@ impl OpenAi {
 
     async fn answer(&self, call: &Call, response: Response, deadline: Instant) -> Result<Pieces, Fault> {
         match attempt::content(response.headers(), call.stream) {
-            Said::Else => Err(garbage("neither JSON nor an event stream")),
-            Said::Json => {
+            BodyKind::Else => Err(garbage("neither JSON nor an event stream")),
+            BodyKind::Json => {
                 let body = attempt::whole_body(response.into(), deadline).await?;
                 let pieces = answer::whole(&body)?;
                 Ok(Box::pin(stream::iter([Ok(pieces)])))
             }
-            Said::Events => {
+            BodyKind::Events => {
                 let streamed = Streamed::new(response.into(), PieceReading::default(), self.deadlines(deadline));
                 Ok(Box::pin(streamed.begin().await?))
             }

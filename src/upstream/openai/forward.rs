@@ -12,11 +12,11 @@ use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep_until, timeout};
 use url::Url;
 
-use super::attempt::{self, Failed, MAX_ERROR_BYTES, Said, verdict_of};
+use super::attempt::{self, BodyKind, Failed, MAX_ERROR_BYTES, verdict_of};
 use super::client::{CHAT_COMPLETIONS, OpenAi, breaker_open, log_failure};
 use super::faults::{cut, garbage, stalled};
 use super::mend;
-use super::refusal::{self, Private, Prompt, Told};
+use super::refusal::{self, Private, Prompt, UpstreamError};
 use super::relay::Relay;
 use super::retry::asked_pause;
 use super::streamed::Streamed;
@@ -43,16 +43,16 @@ impl OpenAi {
 
     async fn completed(&self, ask: &Ask, response: Response, deadline: Instant) -> Result<Completed, Fault> {
         match (attempt::content(response.headers(), ask.stream), ask.stream) {
-            (Said::Json, false) => {
+            (BodyKind::Json, false) => {
                 let body = attempt::whole_body(response.into(), deadline).await?;
                 Ok(Completed::Plain(mend::plain(body)?))
             }
-            (Said::Events, true) => {
+            (BodyKind::Events, true) => {
                 let relay = Relay::new(ask.choices);
                 let streamed = Streamed::new(response.into(), relay, self.deadlines(deadline));
                 Ok(Completed::Events(Box::pin(streamed.begin().await?)))
             }
-            (Said::Json, true) => {
+            (BodyKind::Json, true) => {
                 // An error may come as one with status 200; an answer in one cannot be read by who waits for events.
                 let body = attempt::whole_body(response.into(), deadline).await?;
                 mend::plain(body).and(Err(garbage("a whole answer where a stream was asked for")))
@@ -160,7 +160,7 @@ impl OpenAi {
         let private = Private { key: None, prompt: Prompt::Unknown };
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let pause = asked_pause(header("retry-after-ms"), header(RETRY_AFTER.as_str()), self.clock.now_ms());
-        let mut fault = refusal::fault(status.as_u16(), &Told::default(), private);
+        let mut fault = refusal::fault(status.as_u16(), &UpstreamError::default(), private);
         fault.retry_after_ms = pause.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
         let failed = Failed { status: Some(status.as_u16()), ..Failed::from(fault) };
         log_failure(&failed, 1);

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::answer::is_bare_error;
 use super::faults::{cut, garbage};
-use super::refusal::{self, Told};
+use super::refusal::{self, UpstreamError};
 use super::wire::Text;
 use crate::domain::turn::Fault;
 
@@ -55,7 +55,7 @@ pub fn plain(body: Bytes) -> Result<Bytes, Fault> {
         false => garbage("an answer that is not JSON"),
     })?;
     if whole.error.is_some() || (whole.choices.is_none() && is_bare_error(text)) {
-        return Err(refusal::fault_in_answer(&Told::read(&body)));
+        return Err(refusal::fault_in_answer(&UpstreamError::read(&body)));
     }
     let choices = whole.choices.filter(|choices| !choices.is_empty());
     let choices = choices.ok_or_else(|| garbage("an answer with nothing in it"))?;
@@ -177,7 +177,7 @@ impl Course {
             return if self.done { Ok(None) } else { Err(garbage("an answer with nothing in it")) };
         }
         if name == "error" {
-            return Err(refusal::fault_in_answer(&Told::read(data)));
+            return Err(refusal::fault_in_answer(&UpstreamError::read(data)));
         }
         if self.begun.len() >= self.choices && is_ordinary(data) {
             return Ok(None);
@@ -191,7 +191,7 @@ impl Course {
         let text = std::str::from_utf8(data).map_err(|_| no_answer())?;
         let chunk: Chunk<'_> = serde_json::from_str(text).map_err(|_| no_answer())?;
         if chunk.error.is_some() || (chunk.choices.is_none() && is_bare_error(text)) {
-            return Err(refusal::fault_in_answer(&Told::read(data)));
+            return Err(refusal::fault_in_answer(&UpstreamError::read(data)));
         }
         let mut missing = Vec::new();
         for choice in chunk.choices.iter().flatten() {
@@ -205,7 +205,7 @@ impl Course {
             match choice.finish_reason.0.as_ref() {
                 "" => {}
                 // OpenRouter's word for a provider that gave up.
-                "error" => return Err(refusal::fault_in_answer(&Told::default())),
+                "error" => return Err(refusal::fault_in_answer(&UpstreamError::default())),
                 _ if self.finished.contains(&index) => {}
                 _ => self.finished.push(index),
             }

@@ -20,7 +20,7 @@ const ECHO_BYTES: usize = 16;
 
 /// An error as the upstream told it, in whichever of the usual shapes.
 #[derive(Default)]
-pub struct Told {
+pub struct UpstreamError {
     code: String,
     kind: String,
     param: String,
@@ -30,7 +30,7 @@ pub struct Told {
     tokens: Option<(u64, u64)>,
 }
 
-impl Told {
+impl UpstreamError {
     /// Reads an error's body. What is not JSON, or no error, tells nothing.
     #[must_use]
     pub fn read(body: &[u8]) -> Self {
@@ -121,7 +121,7 @@ impl Told {
 
 /// The kind of failure that `status` and what was told with it amount to.
 #[must_use]
-pub fn kind(status: u16, told: &Told) -> FaultKind {
+pub fn kind(status: u16, told: &UpstreamError) -> FaultKind {
     match status {
         500.. => match status {
             504 | 524 => FaultKind::UpstreamTimeout,
@@ -189,7 +189,7 @@ fn said<'a>(value: &'a Value, texts: &mut Vec<&'a str>) {
 
 /// The fault that `status` and what was told with it amount to.
 #[must_use]
-pub fn fault(status: u16, told: &Told, private: Private<'_>) -> Fault {
+pub fn fault(status: u16, told: &UpstreamError, private: Private<'_>) -> Fault {
     let kind = kind(status, told);
     let mut message = sentence(kind, status, told);
     if kind == FaultKind::UpstreamRefused
@@ -203,7 +203,7 @@ pub fn fault(status: u16, told: &Told, private: Private<'_>) -> Fault {
 
 /// The fault for an error that came inside an answer.
 #[must_use]
-pub fn fault_in_answer(told: &Told) -> Fault {
+pub fn fault_in_answer(told: &UpstreamError) -> Fault {
     let status = told.status().unwrap_or_else(|| told.likely_status());
     match kind(status, told) {
         kind @ FaultKind::UpstreamUnavailable => {
@@ -213,7 +213,7 @@ pub fn fault_in_answer(told: &Told) -> Fault {
     }
 }
 
-fn sentence(kind: FaultKind, status: u16, told: &Told) -> String {
+fn sentence(kind: FaultKind, status: u16, told: &UpstreamError) -> String {
     match kind {
         FaultKind::UpstreamRefusedKey => format!("the model's server refused this server's API key ({status})"),
         FaultKind::QuotaExhausted => "the account behind this server's API key has no credit left".to_owned(),
@@ -226,7 +226,7 @@ fn sentence(kind: FaultKind, status: u16, told: &Told) -> String {
     }
 }
 
-fn too_long(told: &Told) -> String {
+fn too_long(told: &UpstreamError) -> String {
     match told.tokens {
         Some((prompt, context)) => {
             format!("the conversation has {prompt} tokens and the model takes {context}")

@@ -204,10 +204,10 @@ pub struct Completion<'a> {
 pub struct Choice<'a> {
     /// What the text goes on with.
     #[serde(borrow)]
-    pub delta: Option<Said<'a>>,
+    pub delta: Option<WireMessage<'a>>,
     /// The whole text.
     #[serde(borrow)]
-    pub message: Option<Said<'a>>,
+    pub message: Option<WireMessage<'a>>,
     /// Why the model stopped; empty while it has not.
     #[serde(borrow)]
     pub finish_reason: Text<'a>,
@@ -216,7 +216,7 @@ pub struct Choice<'a> {
 /// What the model said. A refusal is said in a field of its own.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Said<'a> {
+pub struct WireMessage<'a> {
     /// The text.
     #[serde(borrow)]
     pub content: Text<'a>,

@@ -7,11 +7,11 @@ use crate::domain::item::Role;
 
 const NOTHING: Private<'static> = Private { key: None, prompt: Prompt::Messages(&[]) };
 
-fn told(value: &Value) -> Told {
-    Told::read(value.to_string().as_bytes())
+fn told(value: &Value) -> UpstreamError {
+    UpstreamError::read(value.to_string().as_bytes())
 }
 
-fn error(message: &str, kind: &str, code: &str) -> Told {
+fn error(message: &str, kind: &str, code: &str) -> UpstreamError {
     told(&json!({"error": {"message": message, "type": kind, "param": null, "code": code}}))
 }
 
@@ -22,7 +22,7 @@ fn passed_on(words: &str, private: Private<'_>) -> String {
 #[test]
 fn statuses_and_codes_decide_the_kind() {
     use FaultKind::*;
-    let none = || Told::read(b"<html>");
+    let none = || UpstreamError::read(b"<html>");
     let llama = json!({"error": {"code": 400, "message": "the request exceeds the available context size",
         "type": "exceed_context_size_error", "n_prompt_tokens": 9001, "n_ctx": 8192}});
     let vllm = |message: &str, kind: &str, code: u16| json!({"object": "error", "message": message, "type": kind, "code": code});
@@ -75,7 +75,7 @@ fn an_error_in_an_answer_keeps_its_kind() {
         (json!({"type": "invalid_request_error", "message": "no"}), UpstreamRefused),
     ];
     for (value, expected) in cases {
-        let fault = fault_in_answer(&Told::from_json(&json!({"error": value})));
+        let fault = fault_in_answer(&UpstreamError::from_json(&json!({"error": value})));
         assert_eq!(fault.kind, expected, "{value}");
         assert!(!fault.message.contains("sorry") && !fault.message.contains("no:"));
     }
@@ -129,13 +129,13 @@ fn only_plain_codes_are_logged() {
     assert_eq!(error("m", "t", "invalid_api_key").plain_code(), Some("invalid_api_key"));
     assert_eq!(error("m", "server_error", "sk-Canary").plain_code(), Some("server_error"));
     assert_eq!(error("m", "Bad Request", "no words").plain_code(), None);
-    assert_eq!(Told::read(b"").plain_code(), None);
+    assert_eq!(UpstreamError::read(b"").plain_code(), None);
 }
 
 #[test]
 fn any_json_can_be_read() {
     for body in ["null", "[]", "[[]]", "5", "\"x\"", "{}", r#"{"error":[]}"#, r#"{"error":{"code":{}}}"#] {
-        let told = Told::read(body.as_bytes());
+        let told = UpstreamError::read(body.as_bytes());
         assert_eq!(kind(500, &told), FaultKind::UpstreamUnavailable, "{body}");
     }
 }
