@@ -147,8 +147,9 @@ pub trait Conversations: Send + Sync + 'static {
     /// Removes an item; see the module on what stays.
     async fn remove_item(&self, place: &Place, item: &ItemId) -> Result<Removed, StoreError>;
 
-    /// Forgets a turn that has ended: its record, answer, events and idempotency key; its items stay in the conversation, unless that is
-    /// hidden and no other turn of it is known, in which case all of it goes. False where this owner has no such turn, or
-    /// it still runs.
+    /// Forgets a turn: its record, answer, events and idempotency key; its items stay in the conversation, unless that is
+    /// hidden and no other turn of it is known, in which case all of it goes. One that is running can store nothing more,
+    /// adds no items and is no longer in the way; a [`super::Notice::Cancel`] tells the server that runs it. False where
+    /// this owner has no such turn.
     async fn delete_turn(&self, owner: &Owner, turn: &TurnId) -> Result<bool, StoreError>;
 }

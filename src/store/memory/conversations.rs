@@ -6,7 +6,7 @@ use super::{ConversationRow, Memory, State};
 use crate::domain::conversation::{Conversation, Owner, Place};
 use crate::domain::ids::{ConversationId, ItemId, TurnId};
 use crate::domain::item::{Item, StoredItem};
-use crate::domain::turn::TurnStatus;
+use crate::domain::turn::{TurnRecord, TurnStatus};
 use crate::domain::window::Budget;
 use crate::store::conversations::{
     Added, ConversationInfo, Conversations, ConversationsPage, Created, ItemsPage, ItemsQuery, NewConversation, Removed,
@@ -200,17 +200,23 @@ impl Conversations for Memory {
         let now_ms = self.clock.now_ms();
         let mut state = self.state();
         let lives = state.session_lives(owner, now_ms);
-        let has_ended = |row: &mut super::TurnRow| row.record.status != TurnStatus::Running;
-        if !lives || !state.own_turn(owner, turn).is_some_and(has_ended) {
+        if !lives || state.own_turn(owner, turn).is_none() {
             return Ok(false);
         }
         let Some(gone) = state.turns.remove(turn) else { return Ok(false) };
         state.forget_keys_without_turn();
-        let place = gone.record.place;
+        let TurnRecord { place, status, .. } = gone.record;
+        if status == TurnStatus::Running
+            && let Some(row) = state.conversations.get_mut(&place.conversation)
+        {
+            row.head.running = None;
+        }
         let is_last = !state.turns.values().any(|row| row.record.place == place);
         if is_last && state.conversations.get(&place.conversation).is_some_and(|row| row.hidden) {
             state.conversations.remove(&place.conversation);
         }
+        drop(state);
+        self.notify(Notice::Cancel(turn.clone()));
         Ok(true)
     }
 }

@@ -21,6 +21,7 @@ impl Redis {
         let make = |again| {
             let mut call = SCRIPTS.delete_turn.call(&[base.session(), base.turns()], 256);
             call.arg(base.as_str()).arg(is_session(owner)).arg(turn.as_str()).arg(u8::from(again));
+            call.arg(&self.server).arg(&self.channel);
             Request::One(call)
         };
         let found = match self.connection.call(Again::Yes, make).await? {
@@ -28,6 +29,7 @@ impl Redis {
             found => codec::strings(found)?,
         };
         let [key, conversation] = found.as_slice() else { return Err(faults::unreadable()) };
+        self.notices.tell(Notice::Cancel(turn.clone()));
         let Owner::ApiKey(id) = owner else { return Ok(true) };
         let mut rest = Pipeline::with_capacity(4);
         self.forget_pointer(&mut rest, id, turn.as_str(), Some(key.as_bytes()).filter(|key| !key.is_empty()));

@@ -12,7 +12,6 @@ use super::turns::{running_turn, running_turn_id};
 use super::writer::Operation;
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::ids::TurnId;
-use crate::domain::turn::TurnStatus;
 use crate::store::Notice;
 
 /// The most conversations, documents, turns' events or keys that one step of a sweep removes, so that writes go on in between.
@@ -93,14 +92,16 @@ impl Operation for DeleteTurn {
         }
         let found = find(db, sql::TURN_STANDING, [self.turn.as_str()], |row| {
             let is_own = rows::parsed(row, 5, |owner| Some(rows::is_of(&self.owner, owner)))?;
-            let has_ended = rows::parsed(row, 2, TurnStatus::parse)? != TurnStatus::Running;
             let numbers: (i64, i64) = (row.get(0)?, row.get(1)?);
-            Ok((is_own && has_ended).then_some(numbers))
+            Ok(is_own.then_some(numbers))
         })?;
         let Some((turn, conversation)) = found.flatten() else {
             return Ok(false);
         };
         take_out_of_list(db, conversation, turn)?;
+        if running_turn(db, conversation)? == Some(turn) {
+            execute(db, sql::END_LEASE, [conversation])?;
+        }
         let tag = self.owner.tag();
         delete_turn(db, &tag, turn)?;
         let (newest, hidden): (Option<i64>, bool) = newest_turn(db, conversation)?;
@@ -108,6 +109,13 @@ impl Operation for DeleteTurn {
             delete(db, &tag, conversation, None)?;
         }
         Ok(true)
+    }
+
+    fn tell(&self, deleted: &bool, notices: &broadcast::Sender<Notice>) {
+        if *deleted {
+            // A turn that has ended heeds it no more.
+            let _ = notices.send(Notice::Cancel(self.turn.clone()));
+        }
     }
 }
 

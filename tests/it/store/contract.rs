@@ -126,6 +126,7 @@ macro_rules! contract {
                 take_a_key_over_to_remember_it,
                 that_are_forgotten_free_their_keys,
                 can_be_forgotten,
+                forgotten_while_they_run_are_gone_at_once,
                 forgotten_one_by_one_leave_the_others,
                 that_are_the_last_take_a_hidden_conversation_along,
             }

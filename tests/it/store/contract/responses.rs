@@ -6,7 +6,7 @@ use openai_backend::domain::output::{Answer, Output};
 use openai_backend::domain::turn::{TurnRecord, TurnStatus};
 use openai_backend::store::conversations::Added;
 use openai_backend::store::{
-    Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, IdempotencyKey, KeyRole,
+    Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, IdempotencyKey, KeyRole, Notice,
 };
 
 use super::conversations::assert_unknown;
@@ -192,13 +192,44 @@ pub async fn that_are_forgotten_free_their_keys(rig: &Rig) {
     }
 }
 
+pub async fn forgotten_while_they_run_are_gone_at_once(rig: &Rig) {
+    for who in rig.callers().await {
+        let owner = &who.place.owner;
+        let before = rig.turn(&who, "hi").await;
+        let begin = rig.begin_with_key(&who, "key", "body");
+        let fence = rig.started(&begin).await.fence;
+        rig.append_stored(rig.append(&begin, fence, texts(2, &["a"]))).await;
+        let mut notices = rig.store.notices();
+        assert!(rig.store.delete_turn(owner, &begin.turn).await.unwrap());
+        assert_eq!(notices.recv().await.unwrap(), Notice::Cancel(begin.turn.clone()));
+        assert!(!rig.peer.delete_turn(owner, &begin.turn).await.unwrap());
+        assert_eq!(rig.peer.turn(owner, &begin.turn).await.unwrap(), None);
+        assert_eq!(rig.peer.read_events(owner, &begin.turn, 0, 10).await.unwrap(), EventsPage::Unknown);
+        let append = rig.append(&begin, fence, texts(3, &["b"]));
+        assert_eq!(rig.store.append_events(append).await.unwrap(), Appended::Fenced);
+        assert_eq!(rig.store.finish_turn(rig.finish(&begin, fence, 3, "ab")).await.unwrap(), Finished::Fenced);
+        // It is not in the way of the next one, nor is its key.
+        let next = BeginTurn { expected_items: Some(2), ..rig.begin_with_key(&who, "key", "another body") };
+        let started = rig.started(&next).await;
+        assert_eq!(started.history.len(), 2);
+        assert_eq!(listed(rig, &who).await, Some(vec![next.turn.clone(), before.turn.clone()]));
+        rig.store.finish_turn(rig.finish(&next, started.fence, 2, "hi")).await.unwrap();
+        assert_eq!(listed(rig, &who).await, Some(vec![next.turn, before.turn]));
+
+        let hidden = who.elsewhere();
+        let only = BeginTurn { hidden: true, ..rig.begin(&hidden) };
+        rig.started(&only).await;
+        assert!(rig.store.delete_turn(owner, &only.turn).await.unwrap());
+        assert_eq!(rig.peer.conversation(&hidden.place).await.unwrap(), None);
+    }
+}
+
 pub async fn can_be_forgotten(rig: &Rig) {
     for who in rig.callers().await {
         let owner = &who.place.owner;
         let begin = rig.begin(&who);
         let fence = rig.started(&begin).await.fence;
         rig.append_stored(rig.append(&begin, fence, texts(2, &["h", "i"]))).await;
-        assert!(!rig.store.delete_turn(owner, &begin.turn).await.unwrap(), "while it runs");
         rig.append_stored(rig.append(&begin, fence, texts(4, &["!"]))).await;
         let finish = rig.finish(&begin, fence, 5, "hi!");
         let finish = FinishTurn { answer: Some(answer(&begin)), ..finish };

@@ -3,6 +3,7 @@
 mod basics;
 mod chains;
 mod chats;
+mod deleting;
 mod events;
 mod input;
 mod leaving;
