@@ -188,7 +188,7 @@ async function errors() {
     await refused("!500", InternalServerError, 502, "upstream_unavailable");
   }
   await raises(BadRequestError, () => ask("Ahoy", { temperature: 3 }), { status: 400, param: "temperature" });
-  await raises(BadRequestError, () => ask("Ahoy", { sink: true }), { status: 400, param: "sink" });
+  await raises(BadRequestError, () => ask("Ahoy", { top_p: 3 }), { status: 400, param: "top_p" });
   await raises(NotFoundError, () => responses.retrieve("resp_none"), { status: 404, type: "invalid_request_error" });
   const response = await ask("Ahoy");
   const other = client.withOptions({ apiKey: OTHER_KEY }).responses;

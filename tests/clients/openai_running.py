@@ -151,12 +151,13 @@ def bad_parameters():
     refused("temperature", **call, temperature=3)
     refused("max_output_tokens", **call, max_output_tokens=10_000_000)
     refused("metadata", **call, metadata={f"key{n}": "x" for n in range(17)})
-    error = raises(openai.BadRequestError, lambda: ask("Ahoy", tools=[{"type": "web_search"}]), 400)
-    holds(error.param.startswith("tools"), error.body)
-    refused("sink", **call, extra_body={"sink": True})
+    demanded = {"tools": [{"type": "web_search"}], "tool_choice": {"type": "web_search"}}
+    error = raises(openai.BadRequestError, lambda: ask("Ahoy", **demanded), 400)
+    holds(error.param.startswith("tool"), error.body)
+    refused("top_p", **call, top_p=3)
     refused("input", model=MODEL, input=7)
     refused("text.format.schema", **call, text={"format": {"type": "json_schema", "name": "x"}})
-    error = raises(openai.BadRequestError, lambda: ask([{"type": "wat"}]), 400)
+    error = raises(openai.BadRequestError, lambda: ask([{"type": "message"}]), 400)
     holds(error.param.startswith("input"), error.body)
     missing = {"code": "previous_response_not_found", "param": "previous_response_id"}
     raises(openai.BadRequestError, lambda: ask("Ahoy", previous_response_id="resp_none"), 400, **missing)

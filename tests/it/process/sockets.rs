@@ -37,7 +37,7 @@ async fn sockets_leave_room_for_plain_requests_where_open_files_are_few() {
         assert_eq!(browser.get("/health/ready").await.status.as_u16(), 200);
         browser.say("Hello").await.ok();
     }
-    assert_eq!(sockets[0].respond(json!({"input": "Hi"})).await["status"], "completed");
+    assert_eq!(sockets[0].respond(json!({"model": "m", "input": "Hi"})).await["status"], "completed");
     sockets.truncate(1);
     eventually("closed sockets leave room", async || Socket::open(&server.url, &[]).await.is_ok()).await;
     server.stop().await;
@@ -48,7 +48,7 @@ async fn an_idle_socket_is_told_and_holds_no_stop() {
     let mut server = Program::bare().start().await;
     let mut idle = Socket::open(&server.url, &[]).await.unwrap();
     let mut used = Socket::open(&server.url, &[]).await.unwrap();
-    used.respond(json!({"input": "Hi"})).await;
+    used.respond(json!({"model": "m", "input": "Hi"})).await;
     let since = Instant::now();
     server.signal("TERM");
     for socket in [&mut idle, &mut used] {

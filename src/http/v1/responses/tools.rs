@@ -40,7 +40,7 @@ impl Options {
             choice.as_ref().map(|choice| read_choice(choice, &tools)).transpose()?.unwrap_or_default();
         let parallel = fields.flag("parallel_tool_calls")?;
         self.show("tools", tools.iter().map(|tool| tool.shown.clone()).collect::<Vec<_>>());
-        self.show("tool_choice", choice.unwrap_or_else(|| "auto".into()));
+        self.show("tool_choice", choice.map_or_else(|| "auto".into(), in_force));
         self.show("parallel_tool_calls", parallel.unwrap_or(true));
         let offered = tools.iter().filter(|tool| allowed.as_ref().is_none_or(|names| names.contains(&tool.name)));
         let offered: Vec<Value> = offered.map(|tool| tool.sent.clone()).collect();
@@ -234,6 +234,19 @@ impl Tool {
 
 /// The choice as Chat Completions take it, and the names of the tools that may be called, where those are not all.
 type Choice = (Option<Value>, Option<Vec<String>>);
+
+/// A choice as the response shows it: without the hosted tools, which are not offered.
+fn in_force(mut choice: Value) -> Value {
+    if choice["type"] == "allowed_tools"
+        && let Some(tools) = choice.get_mut("tools").and_then(Value::as_array_mut)
+    {
+        tools.retain(|tool| tool["type"].as_str().is_none_or(|kind| kind == "function"));
+        for tool in tools.iter_mut().filter_map(Value::as_object_mut) {
+            tool.insert("type".to_owned(), "function".into());
+        }
+    }
+    choice
+}
 
 fn read_choice(choice: &Value, tools: &[Tool]) -> Result<Choice, OpenAiError> {
     const MODES: [&str; 3] = ["none", "auto", "required"];
