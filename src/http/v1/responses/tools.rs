@@ -264,10 +264,11 @@ fn read_choice(choice: &Value, tools: &[Tool]) -> Result<Choice, OpenAiError> {
                 Ok((Some(json!({"type": "function", "function": {"name": name}})), None))
             }
             Some("allowed_tools") => {
-                let mode = object.get("mode").and_then(Value::as_str).unwrap_or("auto");
-                if !["auto", "required"].contains(&mode) {
-                    return Err(wrong_value("tool_choice.mode", &["auto", "required"]));
-                }
+                let mode = match object.get("mode") {
+                    None | Some(Value::Null) => "auto",
+                    Some(Value::String(mode)) if ["auto", "required"].contains(&mode.as_str()) => mode,
+                    Some(_) => return Err(wrong_value("tool_choice.mode", &["auto", "required"])),
+                };
                 let list = object.get("tools").and_then(Value::as_array).ok_or_else(|| missing("tool_choice.tools"))?;
                 let name = |(place, tool): (usize, &Value)| {
                     if tool["type"].as_str().is_some_and(|kind| kind != "function") {
