@@ -129,7 +129,7 @@ pub const GROUPS: &[Group] = &[
             plain("MAX_CONNECTIONS", "10000", "Most connections at once, at most three quarters of them WebSockets"),
             plain("HEADER_TIMEOUT", "10s", "A connection whose request header takes longer is closed"),
             plain("BODY_TIMEOUT", "30s", "A request whose body takes longer is refused"),
-            plain("MAX_MODEL_CALLS", "256", "Most calls to the model at once"),
+            plain("MAX_MODEL_CALLS", "1024", "Most calls to the model at once"),
             plain("MAX_MODEL_CALLS_PER_VISITOR", "8", "Most calls to the model at once for one session"),
             plain("MAX_WAITING_TURNS", "16", "Most turns that wait for one conversation"),
             plain("MAX_TURN_WAIT", "30s", "Longest that a turn waits for its conversation"),
