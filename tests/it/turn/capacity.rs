@@ -31,7 +31,7 @@ async fn a_visitor_who_leaves_again_and_again_has_few_turns_at_once() {
     let answer = ada.post("/chat", &json!({"prompt": "Hello", "conversationId": "new"})).await;
     assert_eq!(answer.failed(429), "rate_limit_exceeded");
     assert_eq!(answer.header("retry-after"), Some("1"));
-    let answer = ada.post("/v1/responses", &json!({"input": "Hello"})).await;
+    let answer = ada.post("/v1/responses", &json!({"model": "m", "input": "Hello"})).await;
     assert_eq!((answer.status.as_u16(), answer.json()["error"]["code"].as_str()), (429, Some("rate_limit_exceeded")));
     assert_eq!(answer.header("retry-after"), Some("1"));
     let conversations = ada.get("/v1/conversations").await.ok();
