@@ -35,7 +35,7 @@ pub struct Parts {
 pub struct App {
     /// Begins, reads and stops turns.
     pub turns: Turns,
-    /// The same for turns that nobody keeps.
+    /// The same for turns that are not stored.
     pub scratch: Scratch,
     /// For what needs no turn: reading history, readiness.
     pub store: Arc<dyn Store>,

@@ -23,7 +23,7 @@ pub enum AtCapacity {
     Server,
 }
 
-/// The places for calls. Whoever waits for one gets it in order, before any that asks without waiting.
+/// The places for calls. A caller that waits for one gets it in order, before any that asks without waiting.
 pub(super) struct Places {
     limits: ModelCallLimits,
     server: Arc<Semaphore>,

@@ -32,7 +32,7 @@ pub struct Ask {
     pub idempotency: Option<IdempotencyKey>,
     /// What to do where the conversation is busy.
     pub on_busy: OnBusy,
-    /// Whether the turn ends, or does not even begin, where nobody waits for it any more.
+    /// Whether the turn ends, or does not even begin, once its client has left.
     pub drop_if_unheard: bool,
 }
 
@@ -54,7 +54,7 @@ pub struct Accepted {
     pub conversation: ConversationId,
     /// Reads it from its first event on.
     pub reader: Reader,
-    /// Where the turn ends when nobody hears it any more.
+    /// Where the turn ends when its client leaves.
     pub on_leave: Option<CancelOnLeave>,
 }
 

@@ -55,7 +55,7 @@ pub(super) async fn store_end(inner: &Inner, hub: &Hub, finish: FinishTurn, slot
         match inner.store.finish_turn(finish.clone()).await {
             Ok(Finished::Stored) => {
                 tracing::debug!(turn.id = %finish.turn, turn.status = finish.status.as_str(), "turn ended");
-                // Whoever is told the end may ask for the next turn at once, and is not to find this one in the way.
+                // A client that is told the end may ask for the next turn at once, and is not to find this one in the way.
                 drop(slot);
                 return hub.publish(finish.events);
             }

@@ -166,7 +166,7 @@ statements! {
     LEASES =
         "SELECT l.conversation, l.turn, coalesce(t.fence, 0), l.holder <> ?1 OR l.released OR t.id IS NULL, t.id \
          FROM leases l LEFT JOIN turns t ON t.number = l.turn ORDER BY l.turn";
-    /// Where nobody was faster.
+    /// Where no other write came first.
     PASS_LEASE_ON =
         "UPDATE leases SET holder = ?4, released = 0 WHERE conversation = ?1 AND turn = ?2 \
          AND coalesce((SELECT fence FROM turns WHERE number = ?2), 0) = ?3";

@@ -111,7 +111,7 @@ impl Writer {
         let worker = Worker { db, notices, counters: counters.clone(), owns_file, synced, commits_since_look: 0 };
         let running = Running(thread.clone());
         let run = move || {
-            // Dropped in the opposite order, also by a panic: whoever is told of the end finds the folder free.
+            // Dropped in the opposite order, also by a panic: a caller that is told of the end finds the folder free.
             let _running = running;
             let _lock = lock;
             worker.run(inbox);
@@ -163,7 +163,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         // The thread ends when the last sender is gone; a dead one takes the real one's place.
         self.queue = mpsc::channel(1).0;
-        // The folder's lock must be free when this returns, for whoever opens it next.
+        // The folder's lock must be free when this returns, for the next store that opens it.
         self.thread.wait_for_end(self.deadline);
     }
 }

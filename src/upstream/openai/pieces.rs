@@ -10,7 +10,7 @@ use super::streamed::{Reading, Stage};
 use crate::domain::reply::Piece;
 use crate::domain::turn::Fault;
 
-/// The most pieces in one batch: whoever takes them has other things to do, too.
+/// The most pieces in one batch: the task that takes them has other things to do, too.
 const MAX_BATCH: usize = 256;
 
 /// Pieces out of a response's body.
