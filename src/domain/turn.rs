@@ -132,6 +132,12 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// A defect of this server; the log says which.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self::new(FaultKind::Internal, "Internal server error.")
+    }
+
     /// A fault without a time to try again.
     #[must_use]
     pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {

@@ -45,7 +45,7 @@ impl Inner {
             return Ok(());
         };
         let remains = self.remains(&record).await?;
-        let fault = Fault::new(FaultKind::Internal, "The server made a mistake.");
+        let fault = Fault::internal();
         self.end_remains(&record, hub, remains, TurnStatus::Failed, Some(fault)).await;
         Ok(())
     }

@@ -109,7 +109,7 @@ async fn run(inner: &Inner, job: Job) {
 
 fn defect(turn: &TurnId) -> Fault {
     tracing::error!(turn.id = %turn, "a panic ended the model's answer");
-    Fault::new(FaultKind::Internal, "Internal server error.")
+    Fault::internal()
 }
 
 /// Tells that this is another attempt, before it costs anything; an outcome where there is to be none.
