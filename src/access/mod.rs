@@ -1,14 +1,18 @@
 //! Who asks: session cookies and API keys in, an [`Owner`] out. What a refusal looks like is each door's business.
 
+pub mod alive;
 pub mod keys;
 pub mod session;
+
+use std::sync::Arc;
 
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, header};
 
 use self::keys::cache::KeyCache;
-use crate::config::{ApiKeys, LOCAL};
+use crate::config::{ApiKeys, LOCAL, key_hash};
 use crate::domain::conversation::Owner;
+use crate::domain::ids::SessionKey;
 
 /// Why a request has no owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +31,65 @@ pub enum Denied {
     KeysUnavailable,
 }
 
+/// What let a request in.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Credential {
+    /// The cookie of a session.
+    Session(SessionKey),
+    /// A key of `API_KEYS`, which the process takes as long as it runs.
+    GivenKey {
+        /// Its owner's id.
+        name: String,
+    },
+    /// A key that the server made.
+    MadeKey {
+        /// Its owner's id. Several keys may be one owner's, and each ends by itself.
+        name: String,
+        /// Its SHA-256.
+        hash: [u8; 32],
+    },
+    /// None: the request comes from the server's own machine, and there are no keys.
+    Local,
+}
+
+impl Credential {
+    /// Whose it is.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        match self {
+            Self::Session(key) => Owner::Session(key.clone()),
+            Self::GivenKey { name } | Self::MadeKey { name, .. } => Owner::ApiKey(name.clone()),
+            Self::Local => Owner::ApiKey(LOCAL.to_owned()),
+        }
+    }
+}
+
+/// The keys that there are at one moment.
+pub(crate) struct KnownKeys<'a> {
+    given: &'a ApiKeys,
+    made: Arc<ApiKeys>,
+}
+
+impl KnownKeys<'_> {
+    /// Whether a request with this credential, which is no session, would be let in.
+    fn takes(&self, credential: &Credential) -> bool {
+        match credential {
+            Credential::MadeKey { hash, .. } => self.made.owner_of(hash).is_some(),
+            Credential::Local => self.given.is_empty() && self.made.is_empty(),
+            Credential::Session(_) | Credential::GivenKey { .. } => true,
+        }
+    }
+
+    /// Whether any key is left that is this owner's.
+    fn has_owner(&self, owner: &Owner) -> bool {
+        match owner {
+            Owner::ApiKey(id) if id == LOCAL => self.takes(&Credential::Local),
+            Owner::ApiKey(id) => self.given.has_owner(id) || self.made.has_owner(id),
+            Owner::Session(_) => true,
+        }
+    }
+}
+
 /// Which API keys the server takes.
 pub struct KeyAccess {
     /// The keys of `API_KEYS`, which need no store.
@@ -43,20 +106,26 @@ impl KeyAccess {
         Self { given, made, open }
     }
 
-    /// The owner of a request that shows `authorization`, the header's value. While there is no key at all, the value does
+    /// The keys that there are; `None` where they cannot be read.
+    async fn known(&self) -> Option<KnownKeys<'_>> {
+        Some(KnownKeys { given: &self.given, made: self.made.keys().await? })
+    }
+
+    /// What lets a request in that shows `authorization`, the header's value. While there is no key at all, the value does
     /// not matter.
     ///
     /// # Errors
     /// [`Denied`].
-    pub async fn with_key(&self, authorization: &[u8], headers: &HeaderMap) -> Result<Owner, Denied> {
+    pub async fn with_key(&self, authorization: &[u8], headers: &HeaderMap) -> Result<Credential, Denied> {
         let parts = authorization.split_at_checked(7);
         let key = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer ")).map(|(_, key)| key.trim_ascii());
-        if let Some(id) = key.and_then(|key| self.given.id_of(key)) {
-            return Ok(Owner::ApiKey(id.to_owned()));
+        let hash = key.map(key_hash);
+        if let Some(name) = hash.and_then(|hash| self.given.owner_of(&hash)) {
+            return Ok(Credential::GivenKey { name: name.to_owned() });
         }
         let made = self.made.keys().await.ok_or(Denied::KeysUnavailable)?;
-        if let Some(id) = key.and_then(|key| made.id_of(key)) {
-            return Ok(Owner::ApiKey(id.to_owned()));
+        if let Some((hash, name)) = hash.and_then(|hash| Some((hash, made.owner_of(&hash)?))) {
+            return Ok(Credential::MadeKey { name: name.to_owned(), hash });
         }
         if self.given.is_empty() && made.is_empty() {
             return self.unlocked(headers);
@@ -64,21 +133,21 @@ impl KeyAccess {
         Err(if parts.is_none() { Denied::NoKey } else { Denied::UnknownKey })
     }
 
-    /// The owner of a request that shows neither key nor session.
+    /// What lets a request in that shows neither key nor session.
     ///
     /// # Errors
     /// [`Denied`].
-    pub async fn without_key(&self, headers: &HeaderMap) -> Result<Owner, Denied> {
+    pub async fn without_key(&self, headers: &HeaderMap) -> Result<Credential, Denied> {
         if !self.given.is_empty() || !self.made.keys().await.ok_or(Denied::KeysUnavailable)?.is_empty() {
             return Err(Denied::NoKey);
         }
         self.unlocked(headers)
     }
 
-    /// The owner of a request while there is no key.
-    fn unlocked(&self, headers: &HeaderMap) -> Result<Owner, Denied> {
+    /// What lets a request in while there is no key.
+    fn unlocked(&self, headers: &HeaderMap) -> Result<Credential, Denied> {
         match self.open && is_for_this_machine(headers) {
-            true => Ok(Owner::ApiKey(LOCAL.to_owned())),
+            true => Ok(Credential::Local),
             false => Err(Denied::NoKeysYet),
         }
     }
@@ -112,8 +181,8 @@ mod tests {
         let open = access(true);
         let admitted = async |host: &'static str| {
             let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
-            let shown = open.with_key(b"Bearer anything", &headers).await.map(|owner| owner.tag()).ok();
-            let bare = open.without_key(&headers).await.map(|owner| owner.tag()).ok();
+            let shown = open.with_key(b"Bearer anything", &headers).await.map(|shown| shown.owner().tag()).ok();
+            let bare = open.without_key(&headers).await.map(|bare| bare.owner().tag()).ok();
             assert_eq!(shown, bare, "{host}");
             bare
         };

@@ -66,11 +66,23 @@ impl ApiKeys {
 
     /// The id of the key with this text, in a time that does not depend on how much of it is right.
     #[must_use]
+    #[cfg(any(test, feature = "testing"))]
     pub fn id_of(&self, text: &[u8]) -> Option<&str> {
-        let hash = key_hash(text);
+        self.owner_of(&key_hash(text))
+    }
+
+    /// Whether a key of this owner is among them.
+    #[must_use]
+    pub fn has_owner(&self, id: &str) -> bool {
+        self.0.iter().any(|key| key.id == id)
+    }
+
+    /// The id of the key with this hash, in a time that does not depend on how much of it is right.
+    #[must_use]
+    pub fn owner_of(&self, hash: &[u8; 32]) -> Option<&str> {
         let mut found = None;
         for key in &self.0 {
-            if bool::from(key.hash.ct_eq(&hash)) {
+            if bool::from(key.hash.ct_eq(hash)) {
                 found = Some(key.id.as_str());
             }
         }

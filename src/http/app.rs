@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::KeyAccess;
+use crate::access::alive::Watch;
 use crate::access::keys::cache::KeyCache;
 use crate::access::session::SessionCookies;
 use crate::config::{self, ChatConfig, Config};
@@ -44,7 +45,9 @@ pub struct App {
     /// Those requests, while they last.
     pub in_flight: InFlight,
     /// Who may use the SDK door.
-    pub keys: KeyAccess,
+    pub keys: Arc<KeyAccess>,
+    /// Tells what goes on for long when its owner ends.
+    pub watch: Watch,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
     /// Fresh ids and secrets.
@@ -76,11 +79,14 @@ impl App {
         let Parts { clock, ids, store, metering } = parts.clone();
         let limits = turn_limits(config);
         let session = &config.session;
+        let keys = KeyAccess::new(config.api_keys.clone(), KeyCache::new(store.clone()), config.is_open());
+        let keys = Arc::new(keys);
         Self {
             scratch: Scratch::new(metering.clone(), clock.clone(), ids.clone(), &limits, tasks.clone()),
             turns: Turns::new(store.clone(), metering.clone(), clock.clone(), &*ids, limits, tasks.clone()),
             in_flight: InFlight::default(),
-            keys: KeyAccess::new(config.api_keys.clone(), KeyCache::new(store.clone()), config.is_open()),
+            watch: Watch::new(store.clone(), clock.clone(), keys.clone()),
+            keys,
             sessions: SessionCookies::new(&session.secrets, session.max_age, session.same_site.into(), session.https),
             chat: config.chat.clone(),
             places,

@@ -164,9 +164,15 @@ impl<P: Projection> Feed<P> {
 
     /// These events, which were read already, and all that follow, as a stream.
     pub fn stream_from(mut self, first: &[Arc<Numbered>]) -> Response {
+        let (frames, is_last) = self.frames_of(first);
+        sse::respond(frames, (!is_last).then_some(self))
+    }
+
+    /// The frames of events that were read already, and whether they are the last.
+    pub fn frames_of(&mut self, events: &[Arc<Numbered>]) -> (String, bool) {
         let mut out = String::new();
-        let is_last = self.show_all(first, &mut out);
-        sse::respond(out, (!is_last).then_some(self))
+        let is_last = self.show_all(events, &mut out);
+        (out, is_last)
     }
 }
 

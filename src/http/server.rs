@@ -55,6 +55,10 @@ pub async fn run<AtOnce: Future<Output = ()>>(
     };
     let closing = service.closing.clone();
     tasks.spawn("notices", app.turns.clone().heed_notices());
+    let (running, ended) = (app.turns.clone(), app.turns.clone());
+    let watching =
+        app.watch.clone().run(closing.clone(), move || running.owners(), move |owner| ended.cancel_all_of(owner));
+    tasks.spawn("watch", watching);
     tasks.spawn("adopt", app.turns.clone().adopt_orphans());
     tasks.spawn("sweep", sweep(parts, tasks.stopping().clone()));
     tasks.spawn("accept", accept::accept(listener, places, service, tasks.clone()));

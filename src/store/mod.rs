@@ -386,6 +386,10 @@ pub trait Store: Conversations + Documents {
     /// at present, but can be read, a session that lives is left as it is, since what only reads is not to fail for that.
     async fn renew_session(&self, owner: &Owner, max_age_ms: i64, now_ms: i64) -> Result<bool, StoreError>;
 
+    /// When a session expires if it is not used, in milliseconds since the Unix epoch; `None` where the owner is no session, or
+    /// one that is unknown or expired. Renews nothing.
+    async fn session_expires_at(&self, owner: &Owner, now_ms: i64) -> Result<Option<i64>, StoreError>;
+
     /// Deletes an owner's session, conversations, turns, events, keys and documents. Nothing of it remains. Deleting what is not
     /// there is no error.
     async fn delete_owner(&self, owner: &Owner) -> Result<(), StoreError>;

@@ -218,6 +218,10 @@ impl Store for Redis {
         self.renew(owner, max_age_ms, now_ms).await
     }
 
+    async fn session_expires_at(&self, owner: &Owner, now_ms: i64) -> Result<Option<i64>, StoreError> {
+        self.session_expiry(owner, now_ms).await
+    }
+
     async fn delete_owner(&self, owner: &Owner) -> Result<(), StoreError> {
         self.forget(owner).await
     }

@@ -222,6 +222,11 @@ impl Store for Sqlite {
         Ok(expiry.flatten().is_some())
     }
 
+    async fn session_expires_at(&self, owner: &Owner, now_ms: i64) -> Result<Option<i64>, StoreError> {
+        let owner = owner.clone();
+        Ok(self.readers.read(move |db| session_expiry(db, &owner, now_ms)).await?.flatten())
+    }
+
     async fn delete_owner(&self, owner: &Owner) -> Result<(), StoreError> {
         self.writer.submit(DeleteOwner { owner: owner.clone() }).await
     }

@@ -157,6 +157,23 @@ impl Turns {
         }
     }
 
+    /// The owners of the turns that run here, each once.
+    #[must_use]
+    pub fn owners(&self) -> Vec<Owner> {
+        let mut owners: Vec<Owner> = Vec::new();
+        for hub in self.0.hubs.select(|_| true) {
+            if !owners.contains(&hub.place.owner) {
+                owners.push(hub.place.owner.clone());
+            }
+        }
+        owners
+    }
+
+    /// Cancels the turns of an owner that run here: what was shown of them is kept.
+    pub fn cancel_all_of(&self, owner: &Owner) {
+        self.0.hubs.select(|hub| hub.place.owner == *owner).iter().for_each(|hub| hub.stop(Stop::Cancelled));
+    }
+
     /// How many turns run here.
     #[must_use]
     pub fn running(&self) -> usize {

@@ -12,7 +12,7 @@ use crate::store::Store;
 
 /// How long a list counts without a look at the store. With the look itself, a key that was made or revoked is noticed
 /// within a second.
-const FRESH: Duration = Duration::from_millis(900);
+const FRESH: Duration = Duration::from_millis(700);
 
 /// How long a look at the store may take.
 const PATIENCE: Duration = Duration::from_secs(1);

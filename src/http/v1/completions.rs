@@ -23,9 +23,10 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use self::ask::{Asked, ask};
 use self::keep::Keeper;
 use super::answer;
-use super::caller::Caller;
+use super::caller::{LiveCaller, ended, while_alive};
 use super::error::OpenAiError;
 use super::schemas::{ChatCompletion, ChatCompletionChunks, CreateChatCompletion};
+use crate::access::alive::Alive;
 use crate::domain::turn::{Fault, FaultKind};
 use crate::http::app::App;
 use crate::http::{body, fault};
@@ -42,17 +43,20 @@ use crate::tasks::InFlightRequest;
         content((ChatCompletion = "application/json"), (ChatCompletionChunks = "text/event-stream")))))]
 pub async fn create(
     State(app): State<Arc<App>>,
-    Caller(owner): Caller,
+    LiveCaller { owner, alive }: LiveCaller,
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let in_flight = app.in_flight.enter();
     let Asked { ask, permit, order } = ask(body::object(request, &app).await?, &app, &owner)?;
     let keeper = order.map(|order| Keeper::new(app.clone(), owner, order));
-    let completed = in_flight.unless_stopped(permit.start()?.complete(ask)).await.ok_or_else(fault::stopping)??;
-    let kept = in_flight.unless_stopped(kept(completed, keeper)).await.ok_or_else(fault::stopping)?;
-    Ok(match kept? {
+    let answering = async {
+        let completed = permit.start()?.complete(ask).await?;
+        kept(completed, keeper).await
+    };
+    let answered = while_alive(&alive, in_flight.unless_stopped(answering)).await?;
+    Ok(match answered.ok_or_else(fault::stopping)?? {
         Completed::Plain(body) => answer::written(body),
-        Completed::Events(chunks) => events(chunks, in_flight),
+        Completed::Events(chunks) => events(chunks, in_flight, alive),
     })
 }
 
@@ -65,9 +69,9 @@ async fn kept(completed: Completed, keeper: Option<Keeper>) -> Result<Completed,
     })
 }
 
-fn events(chunks: Chunks, in_flight: InFlightRequest) -> Response {
-    let leaving = Box::pin(in_flight.stopped());
-    let body = Body::from_stream(Outgoing { chunks: Some(chunks), leaving, _in_flight: in_flight });
+fn events(chunks: Chunks, in_flight: InFlightRequest, alive: Alive) -> Response {
+    let (leaving, ending) = (Box::pin(in_flight.stopped()), Box::pin(alive.ended()));
+    let body = Body::from_stream(Outgoing { chunks: Some(chunks), leaving, ending, alive, _in_flight: in_flight });
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
@@ -80,14 +84,21 @@ fn events(chunks: Chunks, in_flight: InFlightRequest) -> Response {
 struct Outgoing {
     chunks: Option<Chunks>,
     leaving: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Resolves when the client's credential ends.
+    ending: Pin<Box<WaitForCancellationFutureOwned>>,
+    alive: Alive,
     _in_flight: InFlightRequest,
 }
 
 impl Outgoing {
     fn last(&mut self, fault: Fault) -> Poll<Option<Result<Bytes, Infallible>>> {
         tracing::warn!(upstream.fault = fault.kind.code(), "a completion failed after it had begun");
+        self.last_event(OpenAiError::from(fault))
+    }
+
+    fn last_event(&mut self, error: OpenAiError) -> Poll<Option<Result<Bytes, Infallible>>> {
         self.chunks = None;
-        Poll::Ready(Some(Ok(OpenAiError::from(fault).event().into())))
+        Poll::Ready(Some(Ok(error.event().into())))
     }
 }
 
@@ -97,6 +108,9 @@ impl Stream for Outgoing {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         let Some(chunks) = &mut this.chunks else { return Poll::Ready(None) };
+        if this.ending.as_mut().poll(cx).is_ready() {
+            return this.last_event(ended(this.alive.credential()));
+        }
         match chunks.as_mut().poll_next(cx) {
             Poll::Ready(Some(Ok(bytes))) => Poll::Ready(Some(Ok(bytes))),
             Poll::Ready(Some(Err(fault))) => this.last(fault),

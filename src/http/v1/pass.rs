@@ -7,13 +7,15 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use futures::StreamExt;
+use futures::stream::{self, PollNext};
 
-use super::caller::Caller;
+use super::caller::{LiveCaller, while_alive};
 use super::error::OpenAiError;
 use super::schemas::{
     CreateEmbeddings, CreateFile, CreateImages, CreateModeration, CreateSpeech, CreateTranscription, EditImage,
 };
 use super::upload::upload;
+use crate::domain::turn::{Fault, FaultKind};
 use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::fault;
@@ -40,10 +42,11 @@ const DOWN: [&str; 12] = [
 ];
 
 /// Passes any request on. The routes below are those that the document names.
-pub async fn any(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, OpenAiError> {
+pub async fn any(State(app): State<Arc<App>>, caller: LiveCaller, request: Request) -> Result<Response, OpenAiError> {
+    let LiveCaller { owner, alive } = caller;
     let path = request.uri().path().strip_prefix("/v1").unwrap_or_default();
     let route = Route::of_path(path).ok_or_else(|| ApiError::not_found("There is nothing at this address."))?;
-    let permit = app.metering.permit(&caller.0, &Wish::of(route))?;
+    let permit = app.metering.permit(&owner, &Wish::of(route))?;
     let in_flight = app.in_flight.enter();
     let (parts, body) = request.into_parts();
     let (body, upload, watched) = upload(body, app.max_upload_bytes, app.body_timeout)?;
@@ -56,14 +59,19 @@ pub async fn any(State(app): State<Arc<App>>, caller: Caller, request: Request) 
         body,
         upload,
     };
-    let passed = in_flight.unless_stopped(permit.start()?.pass(passage)).await.ok_or_else(fault::stopping)?;
+    let passing = in_flight.unless_stopped(permit.start()?.pass(passage));
+    let passed = while_alive(&alive, passing).await?.ok_or_else(fault::stopping)?;
     if let Some(failure) = watched.failure() {
         return Err(failure.into());
     }
     let Passed { status, headers, body } = passed?;
+    // A body that ends early, because its client's credential did, is not to look whole.
+    let cut = stream::once(alive.ended()).map(|()| Err(Fault::new(FaultKind::UpstreamCut, "the credential ended")));
+    let body = stream::select_with_strategy(body.map(Some).chain(stream::once(async { None })), cut.map(Some), first);
+    let body = body.take_while(|item| std::future::ready(item.is_some())).filter_map(std::future::ready);
     let mut response = Response::new(Body::from_stream(body.map(move |bytes| {
-        // Counted as long as it goes on.
-        let _ = &in_flight;
+        // Counted, and watched, as long as it goes on.
+        let _ = (&in_flight, &alive);
         bytes
     })));
     *response.status_mut() = status;
@@ -72,6 +80,11 @@ pub async fn any(State(app): State<Arc<App>>, caller: Caller, request: Request) 
     let policy = HeaderValue::from_static("default-src 'none'; sandbox");
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     Ok(response)
+}
+
+/// The end of the credential is looked for first.
+fn first(_: &mut ()) -> PollNext {
+    PollNext::Right
 }
 
 fn only(headers: &HeaderMap, keep: impl Fn(&str) -> bool) -> HeaderMap {
@@ -87,7 +100,7 @@ macro_rules! passed {
             $(request_body(content = $body, content_type = $kind),)?
             responses((status = "2XX", description = "As the model's server answers.", body = serde_json::Value,
                 content_type = "*/*", example = json!({}))))]
-        pub async fn $name(app: State<Arc<App>>, caller: Caller, request: Request) -> Result<Response, OpenAiError> {
+        pub async fn $name(app: State<Arc<App>>, caller: LiveCaller, request: Request) -> Result<Response, OpenAiError> {
             any(app, caller, request).await
         }
     };

@@ -214,6 +214,10 @@ impl Store for Memory {
         Ok(self.state().use_session(owner, SessionUse::Renew(max_age_ms), now_ms))
     }
 
+    async fn session_expires_at(&self, owner: &Owner, now_ms: i64) -> Result<Option<i64>, StoreError> {
+        Ok(self.state().sessions.get(owner).copied().filter(|until| *until > now_ms))
+    }
+
     async fn delete_owner(&self, owner: &Owner) -> Result<(), StoreError> {
         self.state().delete(owner);
         self.notify(Notice::OwnerGone(owner.tag()));

@@ -207,6 +207,13 @@ impl Redis {
         Ok(renewed > 0)
     }
 
+    /// When a session expires. Redis counts its time itself.
+    pub(super) async fn session_expiry(&self, owner: &Owner, now_ms: i64) -> Result<Option<i64>, StoreError> {
+        let Some(base) = self.keys.session_base(owner) else { return Ok(None) };
+        let left_ms = codec::number(&self.command(redis::cmd("PTTL").arg(base.session())).await?)?;
+        Ok((left_ms > 0).then(|| now_ms.saturating_add(left_ms)))
+    }
+
     /// A plain command that can be repeated.
     pub(super) async fn command(&self, cmd: &Cmd) -> Result<Value, StoreError> {
         self.connection.call(Again::Yes, |_| Request::One(cmd.clone())).await

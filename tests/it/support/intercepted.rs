@@ -34,6 +34,7 @@ pub enum Op {
     History,
     Window,
     RenewSession,
+    SessionExpiresAt,
     DeleteOwner,
     Sweep,
     Conversation,
@@ -155,6 +156,7 @@ intercept! {
         History: history(place: &Place, before: Option<u64>, limit: usize, now_ms: i64) -> Option<HistoryPage>;
         Window: window(place: &Place, budget: Budget) -> Vec<StoredItem>;
         RenewSession: renew_session(owner: &Owner, max_age_ms: i64, now_ms: i64) -> bool;
+        SessionExpiresAt: session_expires_at(owner: &Owner, now_ms: i64) -> Option<i64>;
         DeleteOwner: delete_owner(owner: &Owner) -> ();
         Sweep: sweep(now_ms: i64) -> u64;
     }

@@ -5,6 +5,7 @@ mod authority;
 mod canaries;
 mod completions;
 mod conversations;
+mod ended;
 mod errors;
 mod keys;
 mod models;

@@ -21,7 +21,7 @@ use axum::response::Response;
 use self::request::Wanted;
 use self::stream::ResponseFeed;
 use super::answer;
-use super::caller::Caller;
+use super::caller::{LiveCaller, while_alive};
 use super::error::OpenAiError;
 use super::schemas::{self, CreateResponse, ResponseEvents};
 use super::tokenizer::loaded;
@@ -48,7 +48,7 @@ use crate::turn::scratch::ScratchSpace;
         content((schemas::Response = "application/json"), (ResponseEvents = "text/event-stream")))))]
 pub async fn create(
     State(app): State<Arc<App>>,
-    Caller(owner): Caller,
+    LiveCaller { owner, alive }: LiveCaller,
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let headers = request.headers().clone();
@@ -56,8 +56,8 @@ pub async fn create(
     let (how, mut response) = begin(&app, &owner, &headers, &bytes).await?;
     match how {
         How::Background => Ok(answer::written(response.projection().queued())),
-        How::Whole => Ok(answer::written(response.whole().await?)),
-        How::Stream => response.stream(app.first_event_wait).await,
+        How::Whole => Ok(answer::written(while_alive(&alive, response.whole()).await??)),
+        How::Stream => stream::live(response, alive, app.first_event_wait).await,
     }
 }
 

@@ -18,6 +18,7 @@ use super::ask;
 use super::request::Wanted;
 use super::stream::{self, ResponseFeed};
 use super::{scratch_backing, stored_backing};
+use crate::access::alive::Alive;
 use crate::chain::start::Continues;
 use crate::domain::conversation::Owner;
 use crate::domain::turn::TurnStatus;
@@ -26,7 +27,7 @@ use crate::http::error::ApiError;
 use crate::http::fault;
 use crate::http::feed::Lead;
 use crate::http::sse::KEEP_ALIVE;
-use crate::http::v1::caller::Caller;
+use crate::http::v1::caller::{LiveCaller, ended};
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, wrong_value};
 use crate::http::v1::tokenizer::loaded;
@@ -42,7 +43,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Opens a WebSocket. A document of this kind cannot say what goes over it; `POST /v1/responses` tells in words.
 pub async fn open(
     State(app): State<Arc<App>>,
-    Caller(owner): Caller,
+    LiveCaller { owner, alive }: LiveCaller,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, OpenAiError> {
@@ -57,7 +58,7 @@ pub async fn open(
     Ok(upgrade.on_upgrade(move |socket| async move {
         let space = app.scratch.space();
         let talk = Talk { app, owner, space, socket, waiting: VecDeque::new() };
-        talk.go_on(in_flight).await;
+        talk.go_on(in_flight, &alive).await;
         drop(place);
     }))
 }
@@ -99,19 +100,24 @@ struct Talk {
 impl Talk {
     /// Makes responses until the client leaves or the server stops. A response that is being made then has the grace period
     /// to end.
-    async fn go_on(mut self, in_flight: InFlightRequest) {
-        // Why it ended, the server's state says.
-        let _ = in_flight.unless_stopped(self.answer_all()).await;
-        if self.app.ready.is_stopping() {
+    async fn go_on(mut self, in_flight: InFlightRequest, alive: &Alive) {
+        // Why it ended, the server's state says, unless the credential has.
+        let answering = alive.unless_ended(in_flight.unless_stopped(self.answer_all())).await;
+        let farewell = match answering {
+            None => Some((ended(alive.credential()), close_code::POLICY)),
+            Some(_) if self.app.ready.is_stopping() => Some((fault::stopping().into(), close_code::AWAY)),
+            Some(_) => None,
+        };
+        if let Some((error, code)) = farewell {
             // A client that does not hear it does not hold the stop.
-            let _ = tokio::time::timeout(FAREWELL, self.say_goodbye()).await;
+            let _ = tokio::time::timeout(FAREWELL, self.say_goodbye(&error, code)).await;
         }
     }
 
-    /// Says that the server stops, and closes the socket as the protocol wants it.
-    async fn say_goodbye(&mut self) -> Result<(), Gone> {
-        self.fail(&OpenAiError::from(fault::stopping())).await?;
-        let close = CloseFrame { code: close_code::AWAY, reason: "server_stopping".into() };
+    /// Says why the socket ends, and closes it as the protocol wants it.
+    async fn say_goodbye(&mut self, error: &OpenAiError, code: u16) -> Result<(), Gone> {
+        self.fail(error).await?;
+        let close = CloseFrame { code, reason: error.object().code.clone().unwrap_or_default().into() };
         self.socket.send(Message::Close(Some(close))).await.map_err(|_| Gone)?;
         while let Some(Ok(_)) = self.socket.recv().await {}
         Ok(())

@@ -13,6 +13,7 @@ use utoipa::IntoParams;
 use super::object::{self, Head};
 use super::stored_backing;
 use super::stream;
+use crate::access::alive::Alive;
 use crate::domain::conversation::Owner;
 use crate::domain::delta::Delta;
 use crate::domain::event::{End, Event, Numbered};
@@ -23,7 +24,7 @@ use crate::http::app::App;
 use crate::http::digits;
 use crate::http::error::ApiError;
 use crate::http::v1::answer;
-use crate::http::v1::caller::Caller;
+use crate::http::v1::caller::{Caller, LiveCaller};
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::items;
 use crate::http::v1::page::{Page, PageQuery, list};
@@ -54,7 +55,7 @@ pub struct RetrieveQuery {
         content((schemas::Response = "application/json"), (ResponseEvents = "text/event-stream")))))]
 pub async fn retrieve(
     State(app): State<Arc<App>>,
-    Caller(owner): Caller,
+    LiveCaller { owner, alive }: LiveCaller,
     Path(id): Path<String>,
     query: Result<Query<RetrieveQuery>, QueryRejection>,
 ) -> Result<Response, OpenAiError> {
@@ -68,12 +69,12 @@ pub async fn retrieve(
     let after = after.map(|text| digits::read(text).ok_or_else(|| bad_query("starting_after"))).transpose()?;
     let record = find(&app, &owner, &id).await?;
     match stream {
-        true => resume(&app, &record, after).await,
+        true => resume(&app, alive, &record, after).await,
         false => Ok(answer::written(object::of_record(&record))),
     }
 }
 
-async fn resume(app: &App, record: &TurnRecord, after: Option<u64>) -> Result<Response, OpenAiError> {
+async fn resume(app: &App, alive: Alive, record: &TurnRecord, after: Option<u64>) -> Result<Response, OpenAiError> {
     let mut reader = app.turns.read(&record.place.owner, &record.id, 0);
     let mut answer_id = record.request.answer_id.clone();
     let first = match reader.look().await {
@@ -86,7 +87,7 @@ async fn resume(app: &App, record: &TurnRecord, after: Option<u64>) -> Result<Re
         }
         Some(other) => return Err(other.into()),
     };
-    Ok(stream::stored(reader, Head::of(record), answer_id, after).stream_from(&first))
+    Ok(stream::live_from(stream::stored(reader, Head::of(record), answer_id, after), alive, &first))
 }
 
 /// The events that a response amounts to, in as few steps as it can be told in.

@@ -1,13 +1,20 @@
 //! A response as its reader sees it: whole, or event by event.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::Response;
+
 use super::ask::Asked;
 use super::events::Projector;
 use super::object::{Head, State};
+use crate::access::alive::Alive;
 use crate::domain::event::{End, Numbered};
 use crate::domain::ids::ItemId;
 use crate::domain::turn::{FaultKind, TurnStatus};
-use crate::http::feed::{Feed, Projection};
-use crate::http::sse::Frames;
+use crate::http::feed::{Feed, Lead, Projection};
+use crate::http::sse::{self, Frames};
+use crate::http::v1::caller::{ended, while_alive};
 use crate::http::v1::error::OpenAiError;
 use crate::turn::reader::{Next, Reader};
 use crate::turn::scratch::ScratchSpace;
@@ -63,6 +70,42 @@ impl Projection for ResponseProjection {
         match failure(end) {
             Some(error) => Err(error),
             None => Ok(self.head.object(&State::of(end))),
+        }
+    }
+}
+
+/// The answer as a stream, once something is said. It ends when the client's credential does.
+///
+/// # Errors
+/// What failed before that.
+pub async fn live(mut feed: ResponseFeed, alive: Alive, patience: Duration) -> Result<Response, OpenAiError> {
+    match while_alive(&alive, feed.lead::<String>(patience)).await? {
+        Lead::Failed(error) => Err(error),
+        Lead::Stream(first, is_last) => Ok(sse::respond(first, (!is_last).then_some(Live { feed, alive }))),
+    }
+}
+
+/// These events, which were read already, and all that follow, as a stream that ends when the client's credential does.
+pub fn live_from(mut feed: ResponseFeed, alive: Alive, first: &[Arc<Numbered>]) -> Response {
+    let (frames, is_last) = feed.frames_of(first);
+    sse::respond(frames, (!is_last).then_some(Live { feed, alive }))
+}
+
+struct Live {
+    feed: ResponseFeed,
+    alive: Alive,
+}
+
+impl sse::Source for Live {
+    async fn next(&mut self) -> (String, bool) {
+        match self.alive.unless_ended(Feed::next(&mut self.feed)).await {
+            Some(next) => next,
+            None => {
+                let number = self.feed.projection().projector.last_number();
+                let mut out = String::new();
+                out.add(None, "error", &error_event(&ended(self.alive.credential()), number));
+                (out, true)
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::store::rig::{AMPLE, Caller, DAY_MS, Rig};
 async fn assert_unknown(rig: &Rig, who: &Caller, turn: &BeginTurn) {
     let owner = &who.place.owner;
     assert_eq!(rig.history(who).await, None);
+    assert_eq!(rig.store.session_expires_at(owner, rig.now_ms()).await.unwrap(), None);
     assert_eq!(rig.store.turns(&who.place, 10).await.unwrap(), None);
     assert_eq!(rig.store.turn(owner, &turn.turn).await.unwrap(), None);
     assert_eq!(rig.store.read_events(owner, &turn.turn, 0, 10).await.unwrap(), EventsPage::Unknown);
@@ -56,6 +57,11 @@ pub async fn roll_with_every_use(rig: &Rig) {
     let page = rig.history(&who).await.unwrap();
     assert_eq!(page.items.len(), 4);
     assert_eq!(page.session_expires_at_ms, Some(now_ms + step));
+    let expires_at_ms = rig.store.session_expires_at(owner, rig.now_ms()).await.unwrap().unwrap();
+    assert!(
+        (rig.now_ms() - 1..=now_ms + step).contains(&expires_at_ms),
+        "{expires_at_ms} is asked about, and not renewed"
+    );
     assert_eq!(rig.store.turns(&who.place, 10).await.unwrap().unwrap().len(), 2);
     rig.pass(1.5).await;
     assert_unknown(rig, &who, &begin).await;
