@@ -126,27 +126,25 @@ impl Inner {
 
     async fn look_at_sessions(&self) {
         let now_ms = self.clock.now_ms();
-        let due: Vec<Owner> = {
+        let due: Vec<Credential> = {
             let watched = self.watched();
             let sessions = watched.iter().filter(|(credential, watched)| {
                 matches!(credential, Credential::Session(_)) && watched.look_at_ms <= now_ms
             });
-            sessions.map(|(credential, _)| credential.owner()).collect()
+            sessions.map(|(credential, _)| credential.clone()).collect()
         };
-        let looking = due.into_iter().map(|owner| async move {
-            let expiry = self.store.session_expires_at(&owner, now_ms).await;
-            (owner, expiry)
+        let looking = due.into_iter().map(|session| async move {
+            let expiry = self.store.session_expires_at(&session.owner(), now_ms).await;
+            (session, expiry)
         });
         let mut looking = futures::stream::iter(looking).buffer_unordered(AT_ONCE);
-        while let Some((owner, expiry)) = looking.next().await {
+        while let Some((session, expiry)) = looking.next().await {
+            let mut watched = self.watched();
+            let Some(found) = watched.get_mut(&session) else { continue };
             match expiry {
-                Ok(None) => self.end(|credential| credential.owner() == owner),
+                Ok(None) => found.ended.cancel(),
                 Ok(Some(expires_at_ms)) => {
-                    let again = expires_at_ms.min(now_ms.saturating_add(SESSION_AGAIN_MS));
-                    let mut watched = self.watched();
-                    if let Some((_, found)) = watched.iter_mut().find(|(credential, _)| credential.owner() == owner) {
-                        found.look_at_ms = again;
-                    }
+                    found.look_at_ms = expires_at_ms.min(now_ms.saturating_add(SESSION_AGAIN_MS));
                 }
                 Err(error) => tracing::debug!(%error, "a session cannot be looked at; trying again"),
             }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -91,6 +92,17 @@ pub fn ended(credential: &Credential) -> OpenAiError {
 /// Where the client's credential ends before.
 pub async fn while_alive<T>(alive: &Alive, work: impl Future<Output = T>) -> Result<T, OpenAiError> {
     alive.unless_ended(work).await.ok_or_else(|| ended(alive.credential()))
+}
+
+/// A request's body.
+///
+/// # Errors
+/// What `reading` fails with, and where the client's credential ends before the body is whole.
+pub async fn body_of(
+    alive: &Alive,
+    reading: impl Future<Output = Result<Bytes, ApiError>>,
+) -> Result<Bytes, OpenAiError> {
+    Ok(while_alive(alive, reading).await??)
 }
 
 /// A key decides where one is shown; then a browser's session; then whether the door stands open.

@@ -23,7 +23,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use self::ask::{Asked, ask};
 use self::keep::Keeper;
 use super::answer;
-use super::caller::{LiveCaller, ended, while_alive};
+use super::caller::{LiveCaller, body_of, ended, while_alive};
 use super::error::OpenAiError;
 use super::schemas::{ChatCompletion, ChatCompletionChunks, CreateChatCompletion};
 use crate::access::alive::Alive;
@@ -47,7 +47,7 @@ pub async fn create(
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let in_flight = app.in_flight.enter();
-    let Asked { ask, permit, order } = ask(body::object(request, &app).await?, &app, &owner)?;
+    let Asked { ask, permit, order } = ask(body_of(&alive, body::object(request, &app)).await?, &app, &owner)?;
     let keeper = order.map(|order| Keeper::new(app.clone(), owner, order));
     let answering = async {
         let completed = permit.start()?.complete(ask).await?;

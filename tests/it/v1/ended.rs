@@ -6,6 +6,7 @@ use std::time::Instant;
 use fake_openai::{Gate, Reply, Step};
 use openai_backend::access::keys::{self, Command};
 use openai_backend::config::key_hash;
+use openai_backend::domain::conversation::Owner;
 use openai_backend::store::sqlite::Sqlite;
 use openai_backend::store::{Store, StoreError};
 
@@ -13,6 +14,7 @@ use super::*;
 use crate::on_every_store;
 use crate::support::instance::Ground;
 use crate::support::intercepted::{Intercepted, Interceptor, Op};
+use crate::support::raw::Raw;
 use crate::support::socket::Socket;
 use crate::support::{SOON, eventually};
 
@@ -121,6 +123,34 @@ async fn a_revoked_key_ends_what_it_has_open_and_no_other(ground: Ground) {
     let path = format!("/v1/responses/{}", background["id"].as_str().unwrap());
     eventually("it completes", async || get(&second, &path).await.ok()["status"] == "completed").await;
     other.respond(json!({"model": "m", "input": "Hello"})).await;
+}
+
+async fn a_body_that_is_still_to_come_ends_with_its_key(ground: Ground) {
+    let fake = FakeOpenAi::start().await;
+    let instance = ground.start(setup(&fake)).await;
+    let store = beside(&ground).await;
+    let (key, _second) = (make_key(&*store, "web").await, make_key(&*store, "web").await);
+    let client = Client::new(&instance.url);
+    let models = async || client.send(client.request(Method::GET, "/v1/models").bearer_auth(&key)).await;
+    eventually("the key is taken", async || models().await.status != 401).await;
+    let mut sockets = Vec::new();
+    for path in ["chat/completions", "responses", "responses/compact", "conversations", "embeddings"] {
+        let mut socket = Raw::to(&instance.url).await;
+        let head = format!("POST /v1/{path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {key}\r\n");
+        let body = "content-type: application/json\r\ncontent-length: 100\r\nexpect: 100-continue\r\n\r\n";
+        socket.send(head + body).await;
+        assert_eq!(socket.answer().await.expect("an answer").status, 100, "{path}");
+        sockets.push((path, socket));
+    }
+    revoke(&*store, &key).await;
+    for (path, mut socket) in sockets {
+        let answer = socket.answer().await.expect("an answer");
+        assert!(answer.status == 401 && answer.body.contains("invalid_api_key"), "{path}: {answer:?}");
+    }
+    assert_eq!(
+        store.conversations(&Owner::ApiKey("web".to_owned()), None, 10).await.unwrap().unwrap().conversations,
+        []
+    );
 }
 
 async fn the_last_key_of_an_owner_takes_what_runs_with_it(ground: Ground) {
@@ -238,6 +268,7 @@ async fn a_store_that_is_away_ends_nothing(ground: Ground) {
 on_every_store! {
     a_store_that_is_away_ends_nothing,
     a_revoked_key_ends_what_it_has_open_and_no_other,
+    a_body_that_is_still_to_come_ends_with_its_key,
     the_last_key_of_an_owner_takes_what_runs_with_it,
     the_first_key_shuts_what_the_open_door_let_in,
     a_session_that_expires_ends_its_sockets,

@@ -20,7 +20,7 @@ use crate::http::app::App;
 use crate::http::body;
 use crate::http::error::ApiError;
 use crate::http::v1::answer;
-use crate::http::v1::caller::Caller;
+use crate::http::v1::caller::{Caller, LiveCaller, body_of};
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::missing;
 use crate::http::v1::page::{Page, PageQuery, list as page_of, no_such_place};
@@ -165,11 +165,11 @@ pub async fn retrieve(
     responses((status = 200, description = "The completion as it is now.", body = ChatCompletion)))]
 pub async fn update(
     State(app): State<Arc<App>>,
-    Caller(owner): Caller,
+    LiveCaller { owner, alive }: LiveCaller,
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, OpenAiError> {
-    let bytes = body::object(request, &app).await?;
+    let bytes = body_of(&alive, body::object(request, &app)).await?;
     let asked: Members<'_> = serde_json::from_slice(&bytes).map_err(|error| body::explain(&error))?;
     let metadata = metadata_of(asked.get("metadata").ok_or_else(|| missing("metadata"))?.get())?;
     let document = find(&app, &owner, id).await?;

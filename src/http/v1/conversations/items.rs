@@ -17,7 +17,7 @@ use crate::http::app::App;
 use crate::http::body;
 use crate::http::error::ApiError;
 use crate::http::v1::answer;
-use crate::http::v1::caller::Caller;
+use crate::http::v1::caller::{Caller, LiveCaller, body_of};
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, missing, wrong_type};
 use crate::http::v1::items::{self, InputItem};
@@ -77,11 +77,11 @@ fn no_such_item() -> OpenAiError {
     responses((status = 200, description = "The items, with their ids.", body = ItemListSchema)))]
 pub async fn create(
     State(app): State<Arc<App>>,
-    Caller(owner): Caller,
+    LiveCaller { owner, alive }: LiveCaller,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, OpenAiError> {
-    let bytes = body::object(request, &app).await?;
+    let bytes = body_of(&alive, body::object(request, &app)).await?;
     let mut fields = Fields::read(&bytes)?;
     let items = new_items(&app, fields.take("items").ok_or_else(|| missing("items"))?)?;
     let (place, _) = find(&app, &owner, &id).await?;

@@ -13,7 +13,7 @@ use serde_json::json;
 use self::items::new_items;
 use self::lookup::{find, no_conversation, shown};
 use super::answer;
-use super::caller::Caller;
+use super::caller::{Caller, LiveCaller, body_of};
 use super::error::OpenAiError;
 use super::fields::{Fields, missing};
 use super::page::{Page, PageQuery, list, no_such_place};
@@ -33,10 +33,10 @@ use crate::store::conversations::{ConversationInfo, Created, NewConversation};
     responses((status = 200, description = "The conversation.", body = Conversation)))]
 pub async fn create(
     State(app): State<Arc<App>>,
-    Caller(owner): Caller,
+    LiveCaller { owner, alive }: LiveCaller,
     request: Request,
 ) -> Result<Response, OpenAiError> {
-    let bytes = body::object_or_nothing(request, &app).await?;
+    let bytes = body_of(&alive, body::object_or_nothing(request, &app)).await?;
     let mut fields = Fields::read(&bytes)?;
     let metadata = fields.metadata()?.unwrap_or_default();
     let items = fields.take("items").map(|items| new_items(&app, items)).transpose()?.unwrap_or_default();
@@ -102,11 +102,11 @@ pub async fn retrieve(
     responses((status = 200, description = "The conversation as it is now.", body = Conversation)))]
 pub async fn update(
     State(app): State<Arc<App>>,
-    Caller(owner): Caller,
+    LiveCaller { owner, alive }: LiveCaller,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, OpenAiError> {
-    let bytes = body::object(request, &app).await?;
+    let bytes = body_of(&alive, body::object(request, &app)).await?;
     let mut fields = Fields::read(&bytes)?;
     let metadata = json_of(&fields.metadata()?.ok_or_else(|| missing("metadata"))?);
     let (place, info) = find(&app, &owner, &id).await?;

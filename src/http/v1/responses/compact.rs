@@ -20,7 +20,7 @@ use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::domain::turn::{Fault, Usage};
 use crate::http::app::App;
 use crate::http::v1::answer;
-use crate::http::v1::caller::Caller;
+use crate::http::v1::caller::{LiveCaller, body_of, while_alive};
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, missing};
 use crate::http::v1::items;
@@ -36,11 +36,11 @@ use crate::metering::{Call, ModelCall, Permit, Route, Wish};
     responses((status = 200, description = "What is left, and what the summary cost.", body = CompactedResponse)))]
 pub async fn compact(
     State(app): State<Arc<App>>,
-    Caller(owner): Caller,
+    LiveCaller { owner, alive }: LiveCaller,
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let in_flight = app.in_flight.enter();
-    let bytes = body::object(request, &app).await?;
+    let bytes = body_of(&alive, body::object(request, &app)).await?;
     let mut fields = Fields::read(&bytes)?;
     let Basis { model, instructions, continues, input } = Basis::take(&mut fields)?;
     let wish = Wish { model: model.as_deref(), ..Wish::of(Route::Responses) };
@@ -53,7 +53,8 @@ pub async fn compact(
         return Err(missing("input"));
     }
     let call = call(&permit, instructions, &said);
-    let told = in_flight.unless_stopped(summary(permit.start()?, call)).await.ok_or_else(fault::stopping)?;
+    let summing_up = in_flight.unless_stopped(summary(permit.start()?, call));
+    let told = while_alive(&alive, summing_up).await?.ok_or_else(fault::stopping)?;
     let (summary, usage) = told.map_err(OpenAiError::from)?;
     let mut output: Vec<Value> = compaction::kept(&said).into_iter().map(items::shown).collect();
     let id = ItemId::input_of(&turn, ItemKind::Compaction, output.len());

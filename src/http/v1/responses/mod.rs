@@ -21,7 +21,7 @@ use axum::response::Response;
 use self::request::Wanted;
 use self::stream::ResponseFeed;
 use super::answer;
-use super::caller::{LiveCaller, while_alive};
+use super::caller::{LiveCaller, body_of, while_alive};
 use super::error::OpenAiError;
 use super::schemas::{self, CreateResponse, ResponseEvents};
 use super::tokenizer::loaded;
@@ -52,7 +52,7 @@ pub async fn create(
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let headers = request.headers().clone();
-    let bytes = body::object(request, &app).await?;
+    let bytes = body_of(&alive, body::object(request, &app)).await?;
     let (how, mut response) = begin(&app, &owner, &headers, &bytes).await?;
     match how {
         How::Background => Ok(answer::written(response.projection().queued())),

@@ -21,7 +21,7 @@ use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::http::app::App;
 use crate::http::body;
 use crate::http::v1::answer;
-use crate::http::v1::caller::Caller;
+use crate::http::v1::caller::{LiveCaller, body_of};
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::Fields;
 use crate::http::v1::items::InputItem;
@@ -34,10 +34,10 @@ use crate::metering::{Route, Wish};
     request_body = CountTokens, responses((status = 200, description = "The count.", body = TokenCount)))]
 pub async fn count(
     State(app): State<Arc<App>>,
-    Caller(owner): Caller,
+    LiveCaller { owner, alive }: LiveCaller,
     request: Request,
 ) -> Result<Response, OpenAiError> {
-    let bytes = body::object(request, &app).await?;
+    let bytes = body_of(&alive, body::object(request, &app)).await?;
     let mut fields = Fields::read(&bytes)?;
     let Basis { model, instructions, continues, input } = Basis::take_or_default(&mut fields)?;
     let wish = Wish { model: model.as_deref(), ..Wish::of(Route::Responses) };
