@@ -77,6 +77,9 @@ async fn serve(config: &Config) -> Result<(), String> {
     let parts = parts(config).await?;
     let port = listener.local_addr().map_err(|error| error.to_string())?.port();
     print(&banner(config, &parts, port).await).map_err(|error| error.to_string())?;
+    if let Some(sentence) = open_door(config, &keys::list(&*parts.store).await) {
+        tracing::info!("{sentence}");
+    }
     server::run(config, parts, listener, shutdown).await
 }
 
@@ -164,7 +167,7 @@ pub async fn banner(config: &Config, parts: &Parts, port: u16) -> String {
         (true, "demo") => ("unset REDIS_URL for SQLite", "OPENAI_API_KEY or OPENAI_BASE_URL for a real one"),
         (true, _) => ("unset REDIS_URL for SQLite", "OPENAI_BASE_URL for another one"),
     };
-    let door = door(config, keys::list(&*parts.store).await);
+    let door = door(config, &keys::list(&*parts.store).await);
     let model = &config.chat.default_model;
     let mut out = format!("OpenAI Backend {} listens on {address}\n", env!("CARGO_PKG_VERSION"));
     for (name, value, hint) in [
@@ -181,7 +184,7 @@ pub async fn banner(config: &Config, parts: &Parts, port: u16) -> String {
 }
 
 /// Which requests `/v1` takes.
-fn door(config: &Config, made: Result<Vec<Key>, StoreError>) -> String {
+fn door(config: &Config, made: &Result<Vec<Key>, StoreError>) -> String {
     let Ok(made) = made else { return "its keys cannot be read at the moment".to_owned() };
     match config.api_keys.len() + made.len() {
         0 if config.is_open() => "open to this machine, without a key".to_owned(),
@@ -189,6 +192,18 @@ fn door(config: &Config, made: Result<Vec<Key>, StoreError>) -> String {
         1 => "with the key".to_owned(),
         many => format!("with one of {many} keys"),
     }
+}
+
+/// What opens `/v1`, where it takes requests without a key.
+fn open_door(config: &Config, made: &Result<Vec<Key>, StoreError>) -> Option<String> {
+    let is_open = config.is_open() && made.as_ref().is_ok_and(Vec::is_empty);
+    is_open.then(|| {
+        format!(
+            "/v1 is open to programs on this machine, without a key: there are no keys, HOST is {}, APP_ENV is development, \
+             and PRODUCTION_URL is not set. Requests that a proxy passes on need a key.",
+            config.host
+        )
+    })
 }
 
 /// Makes, lists or revokes keys, also while a server runs on the same store.
@@ -220,6 +235,9 @@ async fn check(config: &Config) -> Result<String, String> {
         "\nstore {} at {}: {store}\nupstream {} at {}: {upstream}\n",
         store_info.kind, store_info.location, upstream_info.kind, upstream_info.location
     );
+    let made = keys::list(&*parts.store).await;
+    let door = open_door(config, &made).unwrap_or_else(|| format!("/v1: {}", door(config, &made)));
+    let _ = writeln!(out, "{door}");
     parts.store.close().await;
     if sound { Ok(out) } else { Err(out) }
 }

@@ -14,6 +14,18 @@ use crate::config::{ApiKeys, LOCAL, key_hash};
 use crate::domain::conversation::Owner;
 use crate::domain::ids::SessionKey;
 
+/// The headers that proxies add, besides `X-Forwarded-*`.
+const FORWARDED: [&str; 8] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-host",
+    "cf-connecting-ip",
+    "true-client-ip",
+];
+
 /// Why a request has no owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
@@ -146,11 +158,16 @@ impl KeyAccess {
 
     /// What lets a request in while there is no key.
     fn unlocked(&self, headers: &HeaderMap) -> Result<Credential, Denied> {
-        match self.open && is_for_this_machine(headers) {
+        match self.open && is_for_this_machine(headers) && !is_forwarded(headers) {
             true => Ok(Credential::Local),
             false => Err(Denied::NoKeysYet),
         }
     }
+}
+
+/// Whether a proxy says that it passes the request on for another client. Its `Host` may be one that the proxy made up.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| FORWARDED.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-"))
 }
 
 /// A page whose name was made to point at this machine asks for that name; it must not be let in without a key.
@@ -186,6 +203,14 @@ mod tests {
             assert_eq!(shown, bare, "{host}");
             bare
         };
+        for name in ["Forwarded", "Via", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Anything", "CF-Connecting-IP"] {
+            let headers = HeaderMap::from_iter([
+                (header::HOST, HeaderValue::from_static("localhost")),
+                (name.parse().unwrap(), HeaderValue::from_static("127.0.0.1")),
+            ]);
+            assert!(open.without_key(&headers).await.is_err(), "{name}");
+            assert!(open.with_key(b"Bearer anything", &headers).await.is_err(), "{name}");
+        }
         for host in ["localhost", "LocalHost:3000", "127.0.0.1:3000", "127.9.9.9", "[::1]:3000", "app.localhost:1"] {
             assert_eq!(admitted(host).await.as_deref(), Some("k:local"), "{host}");
         }

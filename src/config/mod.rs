@@ -88,11 +88,15 @@ impl Config {
         }
     }
 
-    /// Whether the SDK door takes requests without a key while the store has none either: API_KEYS has
-    /// none, and other machines cannot reach it. With a public URL they can, through a proxy on this machine.
+    /// Whether the SDK door takes requests without a key while the store has none either: API_KEYS has none, and nothing
+    /// says that other machines reach it. In production they do, through a proxy on this machine, whose requests may
+    /// look like this machine's own.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.api_keys.is_empty() && self.host.is_loopback() && self.web.production_url.is_none()
+        self.api_keys.is_empty()
+            && self.app_env == AppEnv::Development
+            && self.host.is_loopback()
+            && self.web.production_url.is_none()
     }
 }
 

@@ -86,7 +86,7 @@ pub const GROUPS: &[Group] = &[
         title: "SDKs",
         settings: &[secret(
             "API_KEYS",
-            "Keys for /v1 besides those of `keys create`: name:key or key, comma-separated; without any, open on a loopback HOST only",
+            "Keys for /v1 besides those of `keys create`: name:key or key, comma-separated; without any, open in development on a loopback HOST only",
         )],
     },
     Group {

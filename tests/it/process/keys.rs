@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use fake_openai::FakeOpenAi;
 use reqwest::Method;
 
 use super::on_both_stores;
 use crate::support::client::Client;
 use crate::support::eventually;
+use crate::support::nginx::Nginx;
 use crate::support::process::{Ended, Program};
 
 /// More than the second within which a server notices, on a machine that is busy with other tests.
@@ -89,6 +91,49 @@ async fn a_server_that_runs_follows_what_is_done_beside_it() {
         );
         server.stop().await;
     }
+}
+
+/// Behind nginx's bare `proxy_pass`, a request from anywhere looks like one of this machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_production_the_door_is_never_open_without_a_key() {
+    let fake = FakeOpenAi::start().await;
+    let program = Program::towards(&fake.base_url()).set("APP_ENV", "production");
+    let server = program.start().await;
+    assert!(server.stdout().contains("shut: there are no keys"), "{}", server.stdout());
+    let nginx = Nginx::before(&server.url, "");
+    let elsewhere = Client::new(&nginx.url);
+    for client in [&elsewhere, &server.client()] {
+        assert_eq!(status(client, None).await, 401);
+        assert_eq!(status(client, Some("anything")).await, 401);
+    }
+    let (key, _) = create(&program, "web").await;
+    becomes(&elsewhere, Some(&key), 200).await;
+    assert_eq!(status(&elsewhere, None).await, 401);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_proxy_passes_on_finds_no_open_door_and_the_log_says_what_opens_it() {
+    let server = Program::bare().start().await;
+    assert_eq!(status(&server.client(), None).await, 200);
+    for line in [
+        "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+        "proxy_set_header X-Real-IP $remote_addr;",
+        "proxy_set_header Forwarded for=$remote_addr;",
+        "proxy_set_header Via $server_protocol;",
+        "proxy_set_header X-Forwarded-Proto $scheme;",
+    ] {
+        let nginx = Nginx::before(&server.url, line);
+        assert_eq!(status(&Client::new(&nginx.url), None).await, 401, "{line}");
+    }
+    let opens = ["open to programs on this machine", "no keys", "HOST", "APP_ENV is development", "PRODUCTION_URL"];
+    for word in opens {
+        assert!(server.stderr().contains(word), "{word}: {}", server.stderr());
+    }
+    let check = async |program: Program| program.run(&["--check"]).await.stdout;
+    let said = check(Program::bare()).await;
+    assert!(opens.iter().all(|word| said.contains(word)), "{said}");
+    let said = check(Program::bare().set("HOST", "::")).await;
+    assert!(said.contains("/v1: shut: there are no keys"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

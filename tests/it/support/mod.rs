@@ -7,6 +7,7 @@ pub mod documents;
 pub mod faulty;
 pub mod instance;
 pub mod intercepted;
+pub mod nginx;
 pub mod process;
 pub mod raw;
 pub mod redis_server;
