@@ -3,6 +3,7 @@
 mod accept;
 mod client_io;
 mod connection;
+mod exchange;
 mod linger;
 mod signals;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Listens, and takes connections in as far as there are places for them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client_io::ClientIo;
 use super::connection;
+use super::exchange::{Exchange, Served};
 use crate::config::Config;
 use crate::http::places::Places;
 use crate::tasks::Tasks;
@@ -79,8 +81,11 @@ pub(super) async fn accept(listener: TcpListener, places: Places, service: Servi
             tracing::debug!(%error, "a connection ended before it was served");
             continue;
         }
-        let io = ClientIo::new(stream, service.write_timeout, closing.clone(), place);
-        let served = connection::serve(io, service.router.clone(), service.header_timeout, closing.clone());
+        let (client, served) = stream.into_split();
+        let exchange = Arc::new(Exchange::default());
+        let io = ClientIo::new(Served(served), service.write_timeout, closing.clone(), place, exchange.clone());
+        let router = service.router.clone();
+        let served = connection::serve(io, client, exchange, router, service.header_timeout, closing.clone());
         tasks.spawn("connection", served);
     }
 }

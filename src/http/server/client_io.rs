@@ -3,12 +3,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
+use super::exchange::Exchange;
 use super::linger::Linger;
 use super::write_timeout::WriteTimeout;
 use crate::http::places::Place;
@@ -18,13 +20,27 @@ pub(super) struct ClientIo<T> {
     io: T,
     writing: WriteTimeout,
     linger: Linger,
+    exchange: Arc<Exchange>,
     _place: Place,
 }
 
 impl<T> ClientIo<T> {
     /// `write_timeout` is how long the client may take nothing. Once `closing` fires, closing waits for no client.
-    pub(super) fn new(io: T, write_timeout: Duration, closing: CancellationToken, place: Place) -> Self {
-        Self { io, writing: WriteTimeout::new(write_timeout), linger: Linger::new(closing), _place: place }
+    pub(super) fn new(
+        io: T,
+        write_timeout: Duration,
+        closing: CancellationToken,
+        place: Place,
+        exchange: Arc<Exchange>,
+    ) -> Self {
+        let (writing, linger) = (WriteTimeout::new(write_timeout), Linger::new(closing));
+        Self { io, writing, linger, exchange, _place: place }
+    }
+
+    /// What has become of a write.
+    fn judge<R>(&mut self, written: Poll<io::Result<R>>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
+        self.exchange.set_blocked(written.is_pending());
+        self.writing.judge(written, cx)
     }
 }
 
@@ -43,7 +59,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for ClientIo<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.writing.judge(written, cx)
+        self.judge(written, cx)
     }
 
     fn poll_write_vectored(
@@ -52,7 +68,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<T> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.writing.judge(written, cx)
+        self.judge(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

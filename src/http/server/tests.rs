@@ -1,6 +1,7 @@
 //! A connection's bytes on a clock of their own.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -19,7 +20,7 @@ async fn connection(room: usize) -> (ClientIo<DuplexStream>, DuplexStream, Cance
     let place = Places::new(&Config::new(&given).unwrap().limits, None).connection().await.unwrap();
     let closing = CancellationToken::new();
     let (ours, theirs) = duplex(room);
-    (ClientIo::new(ours, LIMIT, closing.clone(), place), theirs, closing)
+    (ClientIo::new(ours, LIMIT, closing.clone(), place, Arc::default()), theirs, closing)
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ mod early_answers;
 mod ended;
 mod errors;
 mod full;
+mod half_closed;
 mod limits;
 mod owners;
 mod panics;

@@ -49,6 +49,11 @@ impl Raw {
         self.socket.write_all(bytes.as_ref()).await.is_ok()
     }
 
+    /// Sends nothing more, and waits for what is still to come.
+    pub async fn half_close(&mut self) {
+        self.socket.shutdown().await.unwrap();
+    }
+
     /// A whole request with a body of this length.
     pub async fn request(&mut self, head: &str, body: impl AsRef<[u8]>) -> RawAnswer {
         let body = body.as_ref();
@@ -95,6 +100,13 @@ impl Raw {
         }
         answer.body = String::from_utf8(self.got.drain(..length).collect()).unwrap();
         Some(answer)
+    }
+
+    /// Takes in what comes until this has.
+    pub async fn until(&mut self, text: &str) {
+        while !String::from_utf8_lossy(&self.got).contains(text) {
+            assert!(self.fill().await, "the server closes before {text:?}");
+        }
     }
 
     /// Everything until the server closes.
