@@ -97,10 +97,11 @@ async fn stop(app: &App, tasks: &Tasks, closing: &CancellationToken, grace: Dura
 
 async fn sweep(parts: Parts, stopping: CancellationToken) {
     while stopping.run_until_cancelled(tokio::time::sleep(SWEEP_EVERY)).await.is_some() {
-        match parts.store.sweep(parts.clock.now_ms()).await {
+        let Some(swept) = stopping.run_until_cancelled(parts.store.sweep(parts.clock.now_ms())).await else { return };
+        match swept {
             Ok(0) => {}
             Ok(swept) => tracing::debug!(swept, "removed what had expired"),
-            Err(error) => tracing::warn!(%error, "expired things could not be removed; trying again later"),
+            Err(error) => tracing::warn!(%error, "what has expired could not be removed; the next sweep tries again"),
         }
     }
 }

@@ -87,10 +87,7 @@ impl Memory {
 
 impl State {
     fn session_lives(&self, owner: &Owner, now_ms: i64) -> bool {
-        match owner {
-            Owner::ApiKey(_) => true,
-            Owner::Session(_) => self.sessions.get(owner).is_some_and(|&until| until > now_ms),
-        }
+        lives(&self.sessions, owner, now_ms)
     }
 
     fn use_session(&mut self, owner: &Owner, session: SessionUse, now_ms: i64) -> bool {
@@ -204,6 +201,13 @@ impl State {
         self.turns.retain(|_, row| row.record.place.owner != *owner);
         self.keys.retain(|(of, _), _| of != owner);
         self.documents.forget(owner);
+    }
+}
+
+fn lives(sessions: &HashMap<Owner, i64>, owner: &Owner, now_ms: i64) -> bool {
+    match owner {
+        Owner::ApiKey(_) => true,
+        Owner::Session(_) => sessions.get(owner).is_some_and(|&until| until > now_ms),
     }
 }
 

@@ -358,8 +358,8 @@ pub trait Store: Conversations + Documents {
     /// Asks whoever runs the turn to cancel it.
     async fn request_cancel(&self, owner: &Owner, turn: &TurnId) -> Result<CancelRequest, StoreError>;
 
-    /// Takes over running turns whose lease has ended: each gets a new fence, the holder's lease, and one more attempt.
-    /// Each is given to one caller. In a store that only one process may use, a lease has ended when another instance
+    /// Takes over running turns whose lease has ended and whose owner has not: each gets a new fence, the holder's lease, and
+    /// one more attempt. Each is given to one caller. In a store that only one process may use, a lease has ended when another instance
     /// holds it, or the holder does and does not have the turn in hand.
     ///
     /// A record that cannot be read stands in the way of no other.
@@ -390,12 +390,13 @@ pub trait Store: Conversations + Documents {
     /// one that is unknown or expired. Renews nothing.
     async fn session_expires_at(&self, owner: &Owner, now_ms: i64) -> Result<Option<i64>, StoreError>;
 
-    /// Deletes an owner's session, conversations, turns, events, keys and documents. Nothing of it remains. Deleting what is not
+    /// Deletes an owner's session, conversations, turns, events, keys and documents. Nothing of it remains. All that a session
+    /// owns is unknown from the first step on, and what an interrupted deletion leaves, a sweep removes. Deleting what is not
     /// there is no error.
     async fn delete_owner(&self, owner: &Owner) -> Result<(), StoreError>;
 
-    /// Removes what has expired, a bounded amount at a time; gives how many things went. Stores that expire by
-    /// themselves do nothing.
+    /// Removes what has expired and what interrupted deletions have left, all of it, in bounded steps between which other
+    /// writes go on; gives how many things went. Stores that expire by themselves do nothing. May be dropped at any point.
     async fn sweep(&self, now_ms: i64) -> Result<u64, StoreError>;
 
     /// Resolves, with the reason, when this process can never use the store again, so that only another one could. A store

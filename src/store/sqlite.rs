@@ -7,13 +7,16 @@
 mod adopt;
 mod begin;
 mod conversations;
+mod deletion;
 mod documents;
 mod expiry;
 mod fail;
 mod files;
 mod items;
+mod lookups;
 mod readers;
 mod reads;
+mod removal;
 mod rows;
 mod schema;
 mod sessions;
@@ -31,11 +34,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
-use tokio::sync::broadcast;
+use tokio::sync::{Mutex, broadcast};
+use tokio::time::timeout;
 
 use self::adopt::{Adopt, Release};
 use self::begin::Begin;
-use self::expiry::{DeleteOwner, SweepEvents, SweepKeys, SweepSessions};
+use self::deletion::{DeleteOwner, RemoveDisowned, RemoveOwner};
+use self::expiry::{Sweep, SweepEvents, Walk};
 use self::fail::Fail;
 use self::readers::Readers;
 use self::sessions::{Renew, session_expiry};
@@ -58,9 +63,6 @@ const NOTICES: usize = 1_024;
 /// How long a call may take, from its place in the queue on.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// How many steps one sweep takes, so that it comes back in bounded time.
-const SWEEP_STEPS: usize = 64;
-
 /// A database in a folder whose turns are this process's alone.
 pub struct Sqlite {
     // Closed in this order: the writer goes last, and leaves one whole file behind.
@@ -69,6 +71,9 @@ pub struct Sqlite {
     clock: Arc<dyn Clock>,
     notices: broadcast::Sender<Notice>,
     database: PathBuf,
+    deadline: Duration,
+    /// Held for each step of a removal: no commit carries more than one of them.
+    removing: Mutex<()>,
 }
 
 /// How much a store has written since it was opened.
@@ -107,7 +112,31 @@ impl Sqlite {
         let notices = broadcast::channel(NOTICES).0;
         let writer = Writer::start(db, folder.lock, notices.clone(), deadline)?;
         let readers = Readers::new(folder.database.clone(), deadline);
-        Ok(Self { readers, writer, clock, notices, database: folder.database })
+        let removing = Mutex::default();
+        Ok(Self { readers, writer, clock, notices, database: folder.database, deadline, removing })
+    }
+
+    async fn removal_step<O: Operation>(&self, step: O) -> Result<O::Answer, StoreError> {
+        let step = async {
+            let _one_at_a_time = self.removing.lock().await;
+            self.writer.submit(step).await
+        };
+        timeout(self.deadline, step).await.unwrap_or_else(|_| Err(writer::no_answer_within(self.deadline)))
+    }
+
+    /// Removes the rows that a deletion has left, which are out of every reader's sight; `conversation` is what holds them.
+    async fn remove_disowned(&self, conversation: Option<i64>) {
+        let Some(conversation) = conversation else { return };
+        loop {
+            match self.removal_step(RemoveDisowned { conversation }).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "rows of what was deleted are left to the next sweep");
+                    return;
+                }
+            }
+        }
     }
 
     #[cfg(test)]
@@ -185,10 +214,10 @@ impl Store for Sqlite {
     }
 
     async fn adopt_turns(&self, adopt: AdoptTurns) -> Result<Adopted, StoreError> {
-        let holder = adopt.holder.clone();
-        match self.readers.read(move |db| adopt::orphans(db, &adopt)).await? {
+        let (holder, now_ms) = (adopt.holder.clone(), self.clock.now_ms());
+        match self.readers.read(move |db| adopt::orphans(db, &adopt, now_ms)).await? {
             none if none.is_empty() => Ok(Adopted::default()),
-            orphans => self.writer.submit(Adopt { holder, orphans }).await,
+            orphans => self.writer.submit(Adopt { holder, orphans, now_ms }).await,
         }
     }
 
@@ -228,21 +257,32 @@ impl Store for Sqlite {
     }
 
     async fn delete_owner(&self, owner: &Owner) -> Result<(), StoreError> {
-        self.writer.submit(DeleteOwner { owner: owner.clone() }).await
+        let mut is_done = self.writer.submit(DeleteOwner { owner: owner.clone() }).await?;
+        while !is_done {
+            is_done = match self.removal_step(RemoveOwner { owner: owner.clone() }).await {
+                Err(error) if matches!(owner, Owner::Session(_)) => {
+                    tracing::warn!(%error, "what a deleted session owned is left to the next sweep");
+                    true
+                }
+                step => step?,
+            };
+        }
+        Ok(())
     }
 
     async fn sweep(&self, now_ms: i64) -> Result<u64, StoreError> {
         let mut swept = 0;
-        for _ in 0..SWEEP_STEPS {
-            let step = self.writer.submit(SweepSessions { now_ms }).await?
-                + self.writer.submit(SweepKeys { now_ms }).await?
-                + self.writer.submit(SweepEvents { now_ms }).await?;
-            swept += step;
-            if step == 0 {
-                break;
+        loop {
+            match self.removal_step(Sweep { now_ms }).await? {
+                0 => break,
+                step => swept += step,
             }
         }
-        Ok(swept)
+        let mut walk = Walk::default();
+        while !walk.is_over {
+            walk = self.removal_step(SweepEvents { now_ms, walk }).await?;
+        }
+        Ok(swept + walk.removed)
     }
 
     async fn lost(&self) -> StoreError {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-use super::Memory;
+use super::{Memory, State, lives};
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::ids::TurnId;
 use crate::domain::item::StoredItem;
@@ -161,11 +161,12 @@ impl Store for Memory {
 
     async fn adopt_turns(&self, adopt: AdoptTurns) -> Result<Adopted, StoreError> {
         let now_ms = self.clock.now_ms();
-        let mut state = self.state();
-        let orphans = state
-            .turns
-            .values_mut()
-            .filter(|row| row.record.status == TurnStatus::Running && row.lease_until_ms <= now_ms);
+        let mut guard = self.state();
+        let State { sessions, turns, .. } = &mut *guard;
+        let orphans = turns.values_mut().filter(|row| {
+            let has_lost_its_server = row.record.status == TurnStatus::Running && row.lease_until_ms <= now_ms;
+            has_lost_its_server && lives(sessions, &row.record.place.owner, now_ms)
+        });
         let turns = orphans.take(adopt.limit).map(|row| {
             row.record.fence += 1;
             row.record.attempt += 1;

@@ -22,9 +22,10 @@ pub(super) struct Orphan {
     fence: i64,
 }
 
-/// The leases that have ended. This looks at every running turn, so it is a read, which holds up no writes.
-pub(super) fn orphans(db: &Connection, adopt: &AdoptTurns) -> Result<Vec<Orphan>, Fail> {
-    let found = all(db, sql::LEASES, [adopt.holder.as_str()], |row| {
+/// The leases that have ended, of owners that have not. This looks at every running turn, so it is a read, which holds up
+/// no writes.
+pub(super) fn orphans(db: &Connection, adopt: &AdoptTurns, now_ms: i64) -> Result<Vec<Orphan>, Fail> {
+    let found = all(db, sql::LEASES, params![adopt.holder.as_str(), now_ms], |row| {
         let orphan = Orphan { conversation: row.get(0)?, turn: row.get(1)?, fence: row.get(2)? };
         let has_ended: bool = row.get(3)?;
         let in_hand = || rows::parsed(row, 4, rows::stored_id).is_ok_and(|turn| (adopt.in_hand)(&turn));
@@ -37,6 +38,7 @@ pub(super) fn orphans(db: &Connection, adopt: &AdoptTurns) -> Result<Vec<Orphan>
 pub(super) struct Adopt {
     pub(super) holder: InstanceId,
     pub(super) orphans: Vec<Orphan>,
+    pub(super) now_ms: i64,
 }
 
 impl Operation for Adopt {
@@ -62,7 +64,8 @@ impl Adopt {
     /// False where it is no longer to be had.
     fn take(&self, db: &Connection, orphan: &Orphan) -> Result<bool, Fail> {
         let Orphan { conversation, turn, fence } = *orphan;
-        let passed_on = execute(db, sql::PASS_LEASE_ON, params![conversation, turn, fence, self.holder.as_str()])? > 0;
+        let params = params![conversation, turn, fence, self.holder.as_str(), self.now_ms];
+        let passed_on = execute(db, sql::PASS_LEASE_ON, params)? > 0;
         if passed_on {
             execute(db, sql::ADOPT_TURN, [turn])?;
         }

@@ -1,11 +1,11 @@
 //! Conversations apart from their turns: made, looked at, listed and described. Their items are in `items`, how they go is
-//! in `expiry`.
+//! in `deletion`.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 
 use super::Sqlite;
-use super::expiry::{DeleteConversation, DeleteTurn};
+use super::deletion::{DeleteConversation, DeleteTurn};
 use super::fail::Fail;
 use super::items::{AddItems, RemoveItem, Totals, item, page};
 use super::rows::{self, all, execute, find, find_value, int};
@@ -142,7 +142,9 @@ impl Conversations for Sqlite {
 
     async fn delete_conversation(&self, place: &Place) -> Result<bool, StoreError> {
         let (place, now_ms) = (place.clone(), self.clock.now_ms());
-        Ok(self.writer.submit(DeleteConversation { place, now_ms }).await?.is_some())
+        let deleted = self.writer.submit(DeleteConversation { place, now_ms }).await?;
+        self.remove_disowned(deleted.as_ref().and_then(|deleted| deleted.left)).await;
+        Ok(deleted.is_some())
     }
 
     async fn add_items(&self, place: &Place, items: Vec<Item>, now_ms: i64) -> Result<Added, StoreError> {
@@ -167,6 +169,8 @@ impl Conversations for Sqlite {
 
     async fn delete_turn(&self, owner: &Owner, turn: &TurnId) -> Result<bool, StoreError> {
         let (owner, turn, now_ms) = (owner.clone(), turn.clone(), self.clock.now_ms());
-        self.writer.submit(DeleteTurn { owner, turn, now_ms }).await
+        let deleted = self.writer.submit(DeleteTurn { owner, turn, now_ms }).await?;
+        self.remove_disowned(deleted.as_ref().and_then(|deleted| deleted.left)).await;
+        Ok(deleted.is_some())
     }
 }

@@ -3,11 +3,10 @@
 use rusqlite::{Connection, params};
 
 use super::fail::Fail;
-use super::reads::{OwnConversation, own_conversation};
+use super::lookups::{OwnConversation, own_conversation, running_turn_id};
 use super::rows::{self, all, execute, find, find_value, int, item_place, items_of, uint};
 use super::sessions::session_lives;
 use super::sql;
-use super::turns::running_turn_id;
 use super::writer::Operation;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ItemId, TurnId};

@@ -3,10 +3,10 @@
 use rusqlite::{Connection, params};
 
 use super::fail::Fail;
-use super::rows::{self, EVENTS_A_TURN, IMPLIED_EVENT, all, find, find_value, int, uint};
+use super::lookups::{own_conversation, previous_turn, running_turn};
+use super::rows::{self, EVENTS_A_TURN, IMPLIED_EVENT, all, find, int, uint};
 use super::sessions::{session_expiry, session_lives};
 use super::sql;
-use super::turns::running_turn;
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::event::{Event, Numbered};
 use crate::domain::ids::TurnId;
@@ -14,28 +14,6 @@ use crate::domain::item::StoredItem;
 use crate::domain::turn::{TurnRecord, TurnStatus};
 use crate::domain::window::Budget;
 use crate::store::{EventsPage, HistoryPage};
-
-/// A conversation's row, as far as it is needed.
-pub(super) struct OwnConversation {
-    pub(super) number: i64,
-    pub(super) item_count: u64,
-    pub(super) total_tokens: u64,
-    /// The last one that has ended.
-    pub(super) newest_turn: Option<i64>,
-}
-
-/// `None` where this owner has no such one; the session is not looked at.
-pub(super) fn own_conversation(db: &Connection, place: &Place) -> Result<Option<OwnConversation>, Fail> {
-    let params = params![place.conversation.as_str(), place.owner.tag()];
-    find(db, sql::OWN_CONVERSATION, params, |row| {
-        Ok(OwnConversation {
-            number: row.get(0)?,
-            item_count: uint(row.get(1)?),
-            total_tokens: uint(row.get(2)?),
-            newest_turn: row.get(3)?,
-        })
-    })
-}
 
 /// `history`.
 pub(super) fn history(
@@ -74,8 +52,8 @@ pub(super) fn turn(db: &Connection, owner: &Owner, turn: &TurnId, now_ms: i64) -
     if !session_lives(db, owner, now_ms)? {
         return Ok(None);
     }
-    let found = find(db, sql::TURN_BY_ID, [turn.as_str()], |row| rows::turn_row(db, row))?;
-    Ok(found.map(|row| row.record).filter(|record| record.place.owner == *owner))
+    let found = find(db, sql::OWN_TURN, params![turn.as_str(), owner.tag()], |row| rows::turn_row(db, row))?;
+    Ok(found.map(|row| row.record))
 }
 
 /// `turns`: the running one, then from each to the one before.
@@ -103,7 +81,7 @@ pub(super) fn turns(
             Ok(None) => return Err(Fail::Content("a conversation without one of its turns")),
             Err(fail) if fail.is_of_storage() => return Err(fail),
             // One that cannot be read does not hide the others.
-            Err(_) => next = find_value(db, sql::PREVIOUS_TURN, [number])?.flatten(),
+            Err(_) => next = previous_turn(db, number)?,
         }
     }
     Ok(Some(records))

@@ -196,6 +196,19 @@ pub(super) fn window(
     Ok(items)
 }
 
+/// A conversation that is to be removed.
+pub(super) struct Leftover {
+    pub(super) number: i64,
+    pub(super) newest_turn: Option<i64>,
+    /// The tag of the owner that has it or had it.
+    pub(super) owner: String,
+}
+
+/// A conversation out of `sql::DISOWNED_CONVERSATION`.
+pub(super) fn conversation_to_remove(row: &Row<'_>) -> Result<Leftover, Fail> {
+    Ok(Leftover { number: row.get(0)?, newest_turn: row.get(1)?, owner: row.get(2)? })
+}
+
 /// A turn, and what only this store knows of it.
 pub(super) struct TurnRow {
     /// The turn before it in its conversation.

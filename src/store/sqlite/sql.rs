@@ -31,6 +31,25 @@ macro_rules! owner_lives {
     };
 }
 
+/// That the owner of lease `l`'s conversation is no session, or one that has not ended at the time `$now`.
+macro_rules! lease_counts {
+    ($now:literal) => {
+        concat!(
+            "NOT EXISTS (SELECT 1 FROM conversations c LEFT JOIN sessions s ON s.key = substr(c.owner, 3) \
+             WHERE c.number = l.conversation AND c.owner GLOB 's:*' AND coalesce(s.expires_at_ms, 0) <= ",
+            $now,
+            ")"
+        )
+    };
+}
+
+/// That a conversation is deleted, though rows of it are left: an owner's tag never begins like this.
+macro_rules! is_disowned {
+    () => {
+        "owner >= '-' AND owner < '.'"
+    };
+}
+
 /// What `documents::document` reads.
 macro_rules! document_columns {
     () => {
@@ -58,10 +77,14 @@ statements! {
     SESSION_EXPIRY = "SELECT expires_at_ms FROM sessions WHERE key = ?1";
     EXPIRED_SESSION =
         "SELECT key FROM sessions WHERE expires_hour <= ?2 AND expires_at_ms <= ?1 LIMIT 1";
+    END_SESSION = "UPDATE sessions SET expires_at_ms = 0, expires_hour = 0 WHERE key = ?1";
     DELETE_SESSION = "DELETE FROM sessions WHERE key = ?1";
 
+    /// A key whose turn is deleted counts no longer.
     FIND_KEY =
-        "SELECT fingerprint, turn, conversation FROM idempotency_keys WHERE owner = ?1 AND key = ?2 AND until_ms > ?3";
+        "SELECT fingerprint, turn, conversation FROM idempotency_keys k WHERE owner = ?1 AND key = ?2 AND until_ms > ?3 \
+         AND EXISTS (SELECT 1 FROM turns t JOIN conversations c ON c.number = t.conversation \
+         WHERE t.id = k.turn AND c.owner = k.owner)";
     INSERT_KEY =
         "INSERT OR REPLACE INTO idempotency_keys (owner, key, fingerprint, turn, conversation, until_ms) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -69,7 +92,9 @@ statements! {
     DELETE_KEY_OF_TURN =
         "DELETE FROM idempotency_keys WHERE owner = ?1 AND (key, turn) = \
          (SELECT idempotency_key, id FROM turns WHERE number = ?2)";
-    DELETE_KEYS_OF = "DELETE FROM idempotency_keys WHERE owner = ?1";
+    DELETE_SOME_KEYS =
+        "DELETE FROM idempotency_keys WHERE (owner, key) IN \
+         (SELECT owner, key FROM idempotency_keys WHERE owner = ?1 LIMIT ?2)";
     DELETE_OLD_KEYS =
         "DELETE FROM idempotency_keys WHERE (owner, key) IN \
          (SELECT owner, key FROM idempotency_keys WHERE until_ms <= ?1 LIMIT ?2)";
@@ -90,6 +115,19 @@ statements! {
          VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7)";
     SET_METADATA = "UPDATE conversations SET metadata = ?3 WHERE id = ?1 AND owner = ?2";
     CONVERSATION_OF_OWNER = "SELECT number, newest_turn FROM conversations WHERE owner = ?1 LIMIT 1";
+    /// Takes a conversation from its owner, id and all, until its rows are removed. Its list begins at the turn that runs.
+    DISOWN_CONVERSATION =
+        "UPDATE conversations SET owner = '-' || owner, id = 'gone ' || number, metadata = '{}', \
+         newest_turn = coalesce((SELECT turn FROM leases WHERE conversation = ?1), newest_turn) WHERE number = ?1";
+    /// A place for a turn (`?1`, of owner `?2`) until its rows are removed.
+    INSERT_DISOWNED =
+        "INSERT INTO conversations (id, owner, version, item_count, total_tokens, newest_turn, created_at_ms, hidden) \
+         SELECT 'gone ' || id, '-' || ?2, 0, 0, 0, number, created_at_ms, 1 FROM turns WHERE number = ?1";
+    MOVE_TURN = "UPDATE turns SET conversation = ?2, previous = NULL WHERE number = ?1";
+    DISOWNED_CONVERSATION =
+        "SELECT number, newest_turn, substr(owner, 2) FROM conversations WHERE ", is_disowned!(), " AND number = ?1";
+    ANY_DISOWNED_CONVERSATION =
+        "SELECT number, newest_turn, substr(owner, 2) FROM conversations WHERE ", is_disowned!(), " LIMIT 1";
     GROW_CONVERSATION =
         "UPDATE conversations SET version = version + 1, item_count = ?2, total_tokens = ?3, newest_turn = ?4 \
          WHERE number = ?1";
@@ -119,14 +157,16 @@ statements! {
     ITEMS_END =
         "SELECT tokens_before + tokens FROM items WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC LIMIT 1";
     DELETE_ITEM = "DELETE FROM items WHERE place = ?1";
+    ITEM_SIZES = "SELECT place, octet_length(json) FROM items WHERE place BETWEEN ?1 AND ?2 ORDER BY place LIMIT ?3";
     DELETE_ITEMS = "DELETE FROM items WHERE place BETWEEN ?1 AND ?2";
 
     INSERT_TURN =
         "INSERT INTO turns (id, conversation, previous, status, attempt, fence, created_at_ms, request, idempotency_key) \
          VALUES (?1, ?2, ?3, 'running', 1, ?4, ?5, ?6, ?7)";
     TURN_ID = "SELECT id FROM turns WHERE number = ?1";
-    TURN_BY_ID =
-        "SELECT ", turn_columns!(), " FROM turns t JOIN conversations c ON c.number = t.conversation WHERE t.id = ?1";
+    OWN_TURN =
+        "SELECT ", turn_columns!(),
+        " FROM turns t JOIN conversations c ON c.number = t.conversation WHERE t.id = ?1 AND c.owner = ?2";
     TURN_BY_NUMBER =
         "SELECT ", turn_columns!(),
         " FROM turns t JOIN conversations c ON c.number = t.conversation WHERE t.number = ?1";
@@ -137,11 +177,11 @@ statements! {
     TURN_TO_APPEND_TO =
         "SELECT t.number, l.cancel_requested, l.released, l.conversation FROM turns t JOIN leases l ON l.conversation = t.conversation \
          WHERE t.id = ?1 AND t.fence = ?2 AND l.turn = t.number AND ", owner_lives!();
-    /// A turn of this fence, running or ended.
+    /// A turn of this fence, running or ended, that is not deleted.
     TURN_TO_FINISH =
         "SELECT t.number, t.status, c.number, c.item_count, c.total_tokens \
-         FROM turns t JOIN conversations c ON c.number = t.conversation WHERE t.id = ?1 AND t.fence = ?2 AND ",
-        owner_lives!();
+         FROM turns t JOIN conversations c ON c.number = t.conversation WHERE t.id = ?1 AND t.fence = ?2 \
+         AND NOT (", is_disowned!(), ") AND ", owner_lives!();
     END_TURN =
         "UPDATE turns SET status = ?2, ended_at_ms = ?3, last_event = ?4, events_until_ms = ?5, usage = ?6, fault = ?7, \
          answer = ?8, items_then = ?9 WHERE number = ?1";
@@ -156,6 +196,7 @@ statements! {
          WHERE number = ?1";
     SET_PREVIOUS_TURN = "UPDATE turns SET previous = ?2 WHERE number = ?1";
     PREVIOUS_TURN = "SELECT previous FROM turns WHERE number = ?1";
+    TURN_SIZE = "SELECT previous, octet_length(request) + ifnull(octet_length(answer), 0) FROM turns WHERE number = ?1";
     EVENTS_KEPT_UNTIL = "SELECT events_until_ms FROM turns WHERE number = ?1";
     DELETE_TURN = "DELETE FROM turns WHERE number = ?1";
 
@@ -165,11 +206,11 @@ statements! {
     /// As many rows as turns are running: the one scan.
     LEASES =
         "SELECT l.conversation, l.turn, coalesce(t.fence, 0), l.holder <> ?1 OR l.released OR t.id IS NULL, t.id \
-         FROM leases l LEFT JOIN turns t ON t.number = l.turn ORDER BY l.turn";
+         FROM leases l LEFT JOIN turns t ON t.number = l.turn WHERE ", lease_counts!("?2"), " ORDER BY l.turn";
     /// Where no other write came first.
     PASS_LEASE_ON =
-        "UPDATE leases SET holder = ?4, released = 0 WHERE conversation = ?1 AND turn = ?2 \
-         AND coalesce((SELECT fence FROM turns WHERE number = ?2), 0) = ?3";
+        "UPDATE leases AS l SET holder = ?4, released = 0 WHERE conversation = ?1 AND turn = ?2 \
+         AND coalesce((SELECT fence FROM turns WHERE number = ?2), 0) = ?3 AND ", lease_counts!("?5");
     RENEW_RELEASED_LEASE = "UPDATE leases SET released = 0 WHERE conversation = ?1";
     REQUEST_CANCEL = "UPDATE leases SET cancel_requested = 1 WHERE conversation = ?1 AND turn = ?2";
     RELEASE_LEASE =
@@ -182,6 +223,7 @@ statements! {
     EVENTS_AFTER = "SELECT place, json FROM events WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT ?3";
     LAST_EVENT = "SELECT place FROM events WHERE place BETWEEN ?1 AND ?2 ORDER BY place DESC LIMIT 1";
     FIRST_EVENT_FROM = "SELECT place FROM events WHERE place >= ?1 ORDER BY place LIMIT 1";
+    EVENT_SIZES = "SELECT place, octet_length(json) FROM events WHERE place BETWEEN ?1 AND ?2 ORDER BY place LIMIT ?3";
     DELETE_EVENTS = "DELETE FROM events WHERE place BETWEEN ?1 AND ?2";
 
     /// One that is there keeps its number and its time.
@@ -199,8 +241,8 @@ statements! {
         "SELECT ", document_columns!(),
         " FROM documents WHERE owner = ?1 AND kind = ?2 AND number < ?3 ORDER BY number DESC LIMIT ?4";
     DELETE_DOCUMENT = "DELETE FROM documents WHERE owner = ?1 AND kind = ?2 AND id = ?3";
-    DELETE_SOME_DOCUMENTS =
-        "DELETE FROM documents WHERE number IN (SELECT number FROM documents WHERE owner = ?1 LIMIT ?2)";
+    DOCUMENT_SIZES = "SELECT number, octet_length(json) FROM documents WHERE owner = ?1 LIMIT ?2";
+    DELETE_DOCUMENT_BY_NUMBER = "DELETE FROM documents WHERE number = ?1";
 
     BEAT = "UPDATE pulse SET beat = beat + 1";
     PULSE = "SELECT beat FROM pulse";

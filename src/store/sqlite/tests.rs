@@ -1,5 +1,7 @@
 //! What only this store promises, where it takes a hand inside to see it.
 
+mod removal;
+
 use std::pin::Pin;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};

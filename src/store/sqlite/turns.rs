@@ -5,7 +5,7 @@ use tokio::sync::broadcast;
 
 use super::fail::Fail;
 use super::items::Totals;
-use super::rows::{self, event_place, execute, find, find_value, int};
+use super::rows::{self, event_place, execute, find, int};
 use super::sessions::{key_of, session_lives};
 use super::sql;
 use super::writer::Operation;
@@ -183,14 +183,4 @@ impl Operation for Cancel {
             let _ = notices.send(Notice::Cancel(self.turn.clone()));
         }
     }
-}
-
-/// The turn that runs in a conversation.
-pub(super) fn running_turn(db: &Connection, conversation: i64) -> Result<Option<i64>, Fail> {
-    find_value(db, sql::LEASED_TURN, [conversation])
-}
-
-/// The same, by the id that others know it by.
-pub(super) fn running_turn_id(db: &Connection, conversation: i64) -> Result<Option<TurnId>, Fail> {
-    find(db, sql::LEASED_TURN_ID, [conversation], |row| rows::parsed(row, 0, rows::stored_id))
 }

@@ -49,6 +49,9 @@ pub(super) struct Counters {
     pub(super) commits: AtomicU64,
     /// Operations that were committed with them.
     pub(super) operations: AtomicU64,
+    /// The most rows that one transaction changed.
+    #[cfg(test)]
+    pub(super) most_rows: AtomicU64,
 }
 
 /// The way to the writing thread.
@@ -279,9 +282,13 @@ impl Worker {
     fn commit(&mut self, group: &mut [Box<dyn Waiting>]) -> Result<(), Fail> {
         self.set_synced(group.iter().any(|waiting| waiting.is_synced()))?;
         self.run_sql("BEGIN IMMEDIATE")?;
+        #[cfg(test)]
+        let changes = self.db.total_changes();
         for waiting in group {
             waiting.apply(&self.db)?;
         }
+        #[cfg(test)]
+        self.counters.most_rows.fetch_max(self.db.total_changes() - changes, Ordering::Relaxed);
         self.run_sql("COMMIT")
     }
 

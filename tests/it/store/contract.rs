@@ -89,6 +89,7 @@ macro_rules! contract {
                 of_expired_sessions_are_final,
                 between_two_writes_of_a_turn_fence_it,
                 leave_other_owners_alone,
+                leave_no_turn_to_take_over,
             }
             conversations {
                 are_made_with_items_and_metadata,

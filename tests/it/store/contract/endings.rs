@@ -124,6 +124,20 @@ pub async fn between_two_writes_of_a_turn_fence_it(rig: &Rig) {
     }
 }
 
+pub async fn leave_no_turn_to_take_over(rig: &Rig) {
+    let (gone, living) = (Caller::browser(), Caller::browser());
+    let mut begun = Vec::new();
+    for who in [&gone, &living] {
+        let begin = BeginTurn { lease_ms: rig.unit_ms(), ..rig.begin(who) };
+        rig.started(&begin).await;
+        begun.push(begin.turn);
+    }
+    assert!(rig.store.renew_session(&gone.place.owner, rig.unit_ms(), rig.now_ms()).await.unwrap());
+    rig.pass(1.5).await;
+    let adopted = Rig::adopted(&*rig.peer, &rig.stranger(), DAY_MS, 10).await;
+    assert_eq!(adopted.iter().map(|record| &record.id).collect::<Vec<_>>(), [&begun[1]]);
+}
+
 pub async fn leave_other_owners_alone(rig: &Rig) {
     let (gone, living, program) = (Caller::browser(), Caller::browser(), Caller::program());
     let mut running = Vec::new();

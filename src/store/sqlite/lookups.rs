@@ -1,0 +1,46 @@
+//! A conversation's row and its turns, as other operations look them up.
+
+use rusqlite::{Connection, params};
+
+use super::fail::Fail;
+use super::rows::{self, find, find_value, uint};
+use super::sql;
+use crate::domain::conversation::Place;
+use crate::domain::ids::TurnId;
+
+/// A conversation's row, as far as it is needed.
+pub(super) struct OwnConversation {
+    pub(super) number: i64,
+    pub(super) item_count: u64,
+    pub(super) total_tokens: u64,
+    /// The last one that has ended.
+    pub(super) newest_turn: Option<i64>,
+}
+
+/// `None` where this owner has no such one; the session is not looked at.
+pub(super) fn own_conversation(db: &Connection, place: &Place) -> Result<Option<OwnConversation>, Fail> {
+    let params = params![place.conversation.as_str(), place.owner.tag()];
+    find(db, sql::OWN_CONVERSATION, params, |row| {
+        Ok(OwnConversation {
+            number: row.get(0)?,
+            item_count: uint(row.get(1)?),
+            total_tokens: uint(row.get(2)?),
+            newest_turn: row.get(3)?,
+        })
+    })
+}
+
+/// The turn that runs in a conversation.
+pub(super) fn running_turn(db: &Connection, conversation: i64) -> Result<Option<i64>, Fail> {
+    find_value(db, sql::LEASED_TURN, [conversation])
+}
+
+/// The same, by the id that others know it by.
+pub(super) fn running_turn_id(db: &Connection, conversation: i64) -> Result<Option<TurnId>, Fail> {
+    find(db, sql::LEASED_TURN_ID, [conversation], |row| rows::parsed(row, 0, rows::stored_id))
+}
+
+/// The turn before `turn` in its conversation.
+pub(super) fn previous_turn(db: &Connection, turn: i64) -> Result<Option<i64>, Fail> {
+    Ok(find_value(db, sql::PREVIOUS_TURN, [turn])?.flatten())
+}
