@@ -200,7 +200,7 @@ fn open_door(config: &Config, made: &Result<Vec<Key>, StoreError>) -> Option<Str
     is_open.then(|| {
         format!(
             "/v1 is open to programs on this machine, without a key: there are no keys, HOST is {}, APP_ENV is development, \
-             and PRODUCTION_URL is not set. Requests that a proxy passes on need a key.",
+             and PRODUCTION_URL and TRUSTED_PROXIES are not set. Requests that a proxy passes on need a key.",
             config.host
         )
     })

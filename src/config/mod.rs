@@ -5,6 +5,7 @@ mod given;
 mod kept_secret;
 mod log_filter;
 mod models;
+mod networks;
 pub mod settings;
 mod shown;
 mod validate;
@@ -24,6 +25,7 @@ pub use api_keys::{ApiKeys, KEY_NAMES, LOCAL, is_key_name, key_hash};
 pub use given::Given;
 pub(crate) use log_filter::parse_filter;
 pub use models::AllowedModels;
+pub use networks::Networks;
 
 /// The least a session secret must have, in characters.
 pub const MIN_SECRET_CHARS: usize = 32;
@@ -97,6 +99,7 @@ impl Config {
             && self.app_env == AppEnv::Development
             && self.host.is_loopback()
             && self.web.production_url.is_none()
+            && self.web.trusted_proxies.is_empty()
     }
 }
 
@@ -202,6 +205,8 @@ pub struct SessionConfig {
     pub same_site: SameSite,
     /// Whether browsers reach this server over https, so that cookies are `Secure`.
     pub https: bool,
+    /// Whether a trusted proxy's word on the scheme makes a cookie `Secure`, too: COOKIE_SECURE says nothing.
+    pub follows_proxy: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,6 +224,8 @@ pub struct WebConfig {
     /// Origins as browsers write them: lower case, without a default port, without a slash at the end.
     pub cors_origins: Vec<String>,
     pub production_url: Option<Url>,
+    /// The proxies whose word on host, scheme and client counts.
+    pub trusted_proxies: Networks,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -118,6 +118,11 @@ pub const GROUPS: &[Group] = &[
                 "Comma list of origins that may call with credentials, such as http://localhost:5173",
             ),
             plain("PRODUCTION_URL", "", "Public URL of this server, for the API document and for https cookies"),
+            plain(
+                "TRUSTED_PROXIES",
+                "",
+                "Comma list of addresses and networks whose X-Forwarded-* or Forwarded headers count, such as 10.0.0.0/8",
+            ),
         ],
     },
     Group {

@@ -64,6 +64,7 @@ impl Config {
             "COOKIE_SECURE" => session.https.to_string(),
             "CORS_ORIGIN" => web.cors_origins.join(","),
             "PRODUCTION_URL" => return web.production_url.as_ref().map(Url::to_string),
+            "TRUSTED_PROXIES" => web.trusted_proxies.shown(),
             "MAX_PROMPT_CHARS" => chat.max_prompt_chars.to_string(),
             "MAX_BODY_BYTES" => limits.max_body_bytes.to_string(),
             "MAX_UPLOAD_BYTES" => limits.max_upload_bytes.to_string(),

@@ -91,6 +91,7 @@ fn every_setting_has_an_effect_that_shows() {
         ("COOKIE_SECURE", "true"),
         ("CORS_ORIGIN", "https://a.example.com,http://localhost:5173"),
         ("PRODUCTION_URL", "https://chat.example.com/"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,::1"),
         ("MAX_PROMPT_CHARS", "10"),
         ("MAX_BODY_BYTES", "2048"),
         ("MAX_UPLOAD_BYTES", "4096"),
@@ -279,6 +280,26 @@ fn origins_are_written_as_browsers_write_them() {
         let sentence = refusal([("CORS_ORIGIN", bad)]);
         assert!(sentence.starts_with("CORS_ORIGIN must be a comma list of origins"), "{sentence}");
     }
+}
+
+#[test]
+fn proxies_are_addresses_and_networks() {
+    let web = config([("TRUSTED_PROXIES", " 10.0.0.0/8,, ::1 ")]).unwrap().web;
+    assert!(web.trusted_proxies.contains("10.2.3.4".parse().unwrap()));
+    for bad in ["proxy.example.com", "10.0.0.0/64", "*", "127.0.0.1, x"] {
+        assert!(refusal([("TRUSTED_PROXIES", bad)]).starts_with("Each part of TRUSTED_PROXIES must be"), "{bad}");
+    }
+    assert!(config([]).unwrap().is_open());
+    for setting in [
+        ("TRUSTED_PROXIES", "10.0.0.1"),
+        ("PRODUCTION_URL", "http://box.lan"),
+        ("HOST", "0.0.0.0"),
+        ("API_KEYS", "canary-of-a-key-0123456789"),
+    ] {
+        assert!(!config([setting]).unwrap().is_open(), "{}", setting.0);
+    }
+    let production = [("APP_ENV", "production"), ("OPENAI_BASE_URL", "http://localhost:9/v1")];
+    assert!(!config(production).unwrap().is_open());
 }
 
 #[test]

@@ -9,8 +9,8 @@ use url::{Position, Url};
 
 use super::{
     AllowedModels, ApiKeys, AppEnv, ChatConfig, Config, ConfigError, Given, LogConfig, LogFormat, MIN_SECRET_CHARS,
-    ModelCallLimits, OPENAI_BASE_URL, OnCrash, Pace, SameSite, ServerLimits, SessionConfig, StoreConfig,
-    UpstreamConfig, UpstreamLimits, WebConfig, kept_secret, parse_filter,
+    ModelCallLimits, Networks, OPENAI_BASE_URL, OnCrash, Pace, SameSite, ServerLimits, SessionConfig, StoreConfig,
+    UpstreamConfig, UpstreamLimits, WebConfig, kept_secret, networks, parse_filter,
 };
 use crate::domain::model::OPENAI_CHAT_MODELS;
 
@@ -197,7 +197,9 @@ fn web(given: &Given) -> Result<WebConfig, ConfigError> {
     let mut seen = HashSet::new();
     let mut cors_origins = given.list("CORS_ORIGIN").map(origin).collect::<Result<Vec<_>, _>>()?;
     cors_origins.retain(|origin| seen.insert(origin.clone()));
-    Ok(WebConfig { cors_origins, production_url: given.http_url("PRODUCTION_URL")? })
+    let trusted_proxies = Networks::read(given.list("TRUSTED_PROXIES"))
+        .ok_or_else(|| refusal(format!("Each part of TRUSTED_PROXIES must be {}.", networks::FORM)))?;
+    Ok(WebConfig { cors_origins, production_url: given.http_url("PRODUCTION_URL")?, trusted_proxies })
 }
 
 /// As browsers write it, so that comparing is comparing text.
@@ -277,5 +279,5 @@ fn session(
         secrets.push(kept_secret::read_or_make(data_dir)?);
     }
     let secrets = secrets.into_iter().map(|secret| SecretSlice::from(secret.into_bytes())).collect();
-    Ok(SessionConfig { secrets, max_age, same_site, https })
+    Ok(SessionConfig { secrets, max_age, same_site, https, follows_proxy: secure.is_none() })
 }

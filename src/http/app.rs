@@ -13,6 +13,7 @@ use crate::config::{self, ChatConfig, Config};
 use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
 use crate::http::places::Places;
+use crate::http::site::Site;
 use crate::metering::Metering;
 use crate::store::Store;
 use crate::tasks::{InFlight, Tasks};
@@ -60,6 +61,8 @@ pub struct App {
     pub places: Places,
     /// The origins of pages that may use the server, besides its own as `Host` tells it.
     pub origins: Vec<String>,
+    /// What clients used to reach this server.
+    pub site: Arc<Site>,
     /// The largest body that is read, in bytes.
     pub max_body_bytes: usize,
     /// The largest body that is passed on, in bytes.
@@ -91,6 +94,7 @@ impl App {
             chat: config.chat.clone(),
             places,
             origins: config.own_origin().into_iter().chain(config.web.cors_origins.clone()).collect(),
+            site: Arc::new(Site::new(config)),
             max_upload_bytes: config.limits.max_upload_bytes,
             max_body_bytes: config.limits.max_body_bytes,
             body_timeout: config.limits.body_timeout,

@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
-use tower_http::csrf::{CsrfLayer, ProtectionError};
 
-use super::error::{ApiError, panicked};
-use super::{leftover_body, v1};
+use super::error::panicked;
+use super::{leftover_body, same_site, site, v1};
 use crate::config::Config;
 use crate::http::app::App;
 
@@ -33,10 +32,6 @@ const PREFLIGHT_AGE: std::time::Duration = std::time::Duration::from_secs(600);
 /// # Errors
 /// When an origin is none; the settings are validated before, so this is a defect.
 pub fn guarded(router: Router, app: &Arc<App>, config: &Config) -> Result<Router, String> {
-    let mut csrf = CsrfLayer::new();
-    for origin in &app.origins {
-        csrf = csrf.add_trusted_origin(origin).map_err(|error| error.to_string())?;
-    }
     let allowed: Result<Vec<HeaderValue>, _> =
         config.web.cors_origins.iter().map(|origin| HeaderValue::from_str(origin)).collect();
     let cors = CorsLayer::new()
@@ -49,19 +44,13 @@ pub fn guarded(router: Router, app: &Arc<App>, config: &Config) -> Result<Router
         .max_age(PREFLIGHT_AGE);
     Ok(router
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(csrf.with_rejection_response(cross_site))
+        .layer(middleware::from_fn_with_state(app.clone(), same_site::require))
         .layer(cors)
+        .layer(middleware::from_fn_with_state(app.site.clone(), site::mark_cookies))
         .layer(middleware::from_fn(v1::error::in_this_shape))
         .layer(middleware::map_response(strip_cors_headers))
         .layer(middleware::from_fn_with_state(app.clone(), mark))
         .layer(middleware::from_fn(leftover_body::read_rest)))
-}
-
-fn cross_site(_: ProtectionError) -> Response {
-    let text = "This request comes from another site, which is not allowed to make it.";
-    ApiError::new(StatusCode::FORBIDDEN, "cross_site", text)
-        .details("The operator can allow an origin with CORS_ORIGIN.")
-        .into_response()
 }
 
 /// Without an allowed origin, what else there is to say about CORS is said to nobody.

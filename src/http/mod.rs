@@ -12,6 +12,8 @@ pub mod leftover_body;
 pub mod ops;
 pub mod places;
 pub mod router;
+pub mod same_site;
 pub mod server;
+pub mod site;
 pub mod sse;
 pub mod v1;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client_io::ClientIo;
 use super::exchange::{Exchange, Served, Watched};
+use crate::http::site::Peer;
 
 /// The most bytes that a connection keeps of a request's header, and about the most of an answer that its client does not
 /// read.
@@ -28,7 +29,8 @@ pub(super) async fn serve(
 ) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(BUFFER).half_close(true);
-    let service = Watched { router, exchange: exchange.clone() };
+    let peer = client.peer_addr().ok().map(Peer);
+    let service = Watched { router, peer, exchange: exchange.clone() };
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
     let mut gone = std::pin::pin!(exchange.client_gone(client.as_ref()));
     let ended = tokio::select! {

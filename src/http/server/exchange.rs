@@ -25,6 +25,8 @@ use tokio::sync::Notify;
 use tower::ServiceExt;
 use tower::util::Oneshot;
 
+use crate::http::site::Peer;
+
 /// Clients of HTTP/1.1 read over interim responses; this is the one that all of them do.
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -117,6 +119,7 @@ impl AsyncWrite for Served {
 #[derive(Clone)]
 pub(super) struct Watched {
     pub(super) router: Router,
+    pub(super) peer: Option<Peer>,
     pub(super) exchange: Arc<Exchange>,
 }
 
@@ -128,7 +131,11 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Watched {
     fn call(&self, request: hyper::Request<Incoming>) -> Answering {
         // A client of HTTP/1.0 would take an interim response for its answer.
         self.exchange.is_unanswered.store(request.version() == Version::HTTP_11, Ordering::Relaxed);
-        let answer = self.router.clone().oneshot(request.map(Body::new));
+        let mut request = request.map(Body::new);
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
+        let answer = self.router.clone().oneshot(request);
         Answering { answer, exchange: self.exchange.clone() }
     }
 }

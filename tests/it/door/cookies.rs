@@ -67,6 +67,31 @@ async fn each_kind_of_site_gets_its_attributes() {
     }
 }
 
+#[tokio::test]
+async fn a_cookie_that_a_trusted_proxy_passes_on_over_https_is_secure() {
+    let proxy = ("TRUSTED_PROXIES", "127.0.0.1");
+    let cases: [(Settings, &str, bool); 5] = [
+        (&[proxy], "https", true),
+        (&[proxy], "http", false),
+        (&[("TRUSTED_PROXIES", "192.0.2.1")], "https", false),
+        (&[proxy, ("COOKIE_SECURE", "false")], "https", false),
+        (&[proxy, ("PRODUCTION_URL", "https://chat.example.com")], "http", true),
+    ];
+    for (settings, proto, is_secure) in cases {
+        let mut setup = Setup::default();
+        for (name, value) in settings {
+            setup = setup.set(name, value);
+        }
+        let server = setup.start().await;
+        let browser = server.client();
+        let said = browser.json("/chat", &json!({"prompt": "Hi"})).header("x-forwarded-proto", proto);
+        let said = browser.send(said).await;
+        assert_eq!(attributes(&said).iter().filter(|a| *a == "Secure").count(), usize::from(is_secure), "{settings:?}");
+        let cleared = browser.request(reqwest::Method::DELETE, "/chat").header("x-forwarded-proto", proto);
+        assert_eq!(attributes(&browser.send(cleared).await).contains(&"Secure".to_owned()), is_secure, "{settings:?}");
+    }
+}
+
 /// The history that a bare `Cookie` header opens, or `None` where the request is not even read.
 async fn history_of(server: &TestServer, cookie: &[u8]) -> Option<String> {
     let head = b"GET /chat HTTP/1.1\r\nhost: test\r\ncookie: ";

@@ -11,6 +11,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::client::Answer;
+use crate::support::nginx::Nginx;
 use crate::support::raw::{Raw, RawAnswer};
 use crate::support::scripted::Scripted;
 use crate::support::server::{Setup, TestServer};
@@ -102,6 +103,61 @@ async fn posts_pass_or_not_by_where_they_come_from() {
         assert_eq!(answer.header("set-cookie"), None, "{headers:?}");
     }
     assert_eq!(upstream.calls().len(), calls, "none of these reached the model");
+}
+
+/// From 127.0.0.1, as a proxy on this machine would be.
+async fn behind(setting: (&str, &str), headers: &[(&str, &str)]) -> RawAnswer {
+    let server = Setup::default().set(setting.0, setting.1).start().await;
+    post(&server, &[&[("host", "127.0.0.1:3000")], headers].concat()).await
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_says_which_host_the_page_asked_and_no_other_client_does() {
+    let page = ("origin", "http://box.lan");
+    let ways: [&[(&str, &str)]; 3] = [
+        &[("x-forwarded-host", "box.lan"), page],
+        &[("x-forwarded-host", "made-up.example, box.lan"), ("x-forwarded-for", "1.2.3.4, 203.0.113.7"), page],
+        &[("forwarded", "for=203.0.113.7;host=box.lan;proto=http"), page],
+    ];
+    for headers in ways {
+        for (trusted, status) in [("127.0.0.1", 200), ("10.0.0.0/8,127.0.0.0/8", 200), ("10.0.0.0/8", 403), ("", 403)] {
+            let answer = behind(("TRUSTED_PROXIES", trusted), headers).await;
+            assert_eq!(answer.status, status, "{trusted}, {headers:?}: {answer:?}");
+        }
+    }
+    for host in ["127.0.0.1:3000", "box.lan.evil.example", "", "evil@box.lan"] {
+        let answer = behind(("TRUSTED_PROXIES", "127.0.0.1"), &[("x-forwarded-host", host), page]).await;
+        assert_eq!(answer.status, 403, "{host}: {answer:?}");
+    }
+    assert_eq!(behind(("PRODUCTION_URL", "http://box.lan"), &[page]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_refusal_says_which_two_values_differ_and_what_mends_it() {
+    let page = ("origin", "http://box.lan");
+    let answer = behind(("TRUSTED_PROXIES", ""), &[page]).await;
+    assert_eq!((answer.status, answer.code().as_str()), (403, "cross_site"));
+    for word in ["http://box.lan", "127.0.0.1:3000", "PRODUCTION_URL", "TRUSTED_PROXIES", "CORS_ORIGIN"] {
+        assert!(answer.body.contains(word), "{word}: {}", answer.body);
+    }
+    let answer = behind(("TRUSTED_PROXIES", ""), &[page, ("sec-fetch-site", "cross-site")]).await;
+    assert!(answer.body.contains("http://box.lan") && answer.body.contains("CORS_ORIGIN"), "{}", answer.body);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_real_proxy_that_rewrites_the_host_a_page_works_once_the_proxy_is_trusted() {
+    let forwards = "proxy_set_header X-Forwarded-Host $http_host; proxy_set_header X-Forwarded-Proto https; \
+                    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;";
+    for (trusted, is_trusted) in [("127.0.0.1", true), ("192.0.2.0/24", false)] {
+        let server = Setup::default().set("TRUSTED_PROXIES", trusted).start().await;
+        let nginx = Nginx::before(&server.url, forwards);
+        let browser = server.client().at(&nginx.url);
+        let request = browser.json("/chat", &json!({"prompt": "Hello"})).header("host", "box.lan");
+        let answer = browser.send(request.header("origin", "https://box.lan")).await;
+        assert_eq!(answer.status.as_u16(), if is_trusted { 200 } else { 403 }, "{answer:?}");
+        let cookie = answer.header("set-cookie").unwrap_or_default();
+        assert_eq!(cookie.contains("; Secure"), is_trusted, "{cookie}");
+    }
 }
 
 #[tokio::test]

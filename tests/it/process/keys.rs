@@ -125,7 +125,14 @@ async fn what_a_proxy_passes_on_finds_no_open_door_and_the_log_says_what_opens_i
         let nginx = Nginx::before(&server.url, line);
         assert_eq!(status(&Client::new(&nginx.url), None).await, 401, "{line}");
     }
-    let opens = ["open to programs on this machine", "no keys", "HOST", "APP_ENV is development", "PRODUCTION_URL"];
+    let opens = [
+        "open to programs on this machine",
+        "no keys",
+        "HOST",
+        "APP_ENV is development",
+        "PRODUCTION_URL",
+        "TRUSTED_PROXIES",
+    ];
     for word in opens {
         assert!(server.stderr().contains(word), "{word}: {}", server.stderr());
     }
