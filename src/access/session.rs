@@ -54,20 +54,28 @@ impl Session {
 pub struct SessionCookies {
     /// The first signs, all verify.
     signers: Vec<Hmac<Sha256>>,
+    /// The cookie's name.
+    name: String,
     max_age: Duration,
     same_site: SameSite,
     secure: bool,
 }
 
 impl SessionCookies {
-    /// Cookies signed with the first of `secrets`, which must not be empty. `secure` where the site is https.
+    /// Cookies of this name, signed with the first of `secrets`, which must not be empty. `secure` where the site is https.
     #[must_use]
-    pub fn new(secrets: &[SecretSlice<u8>], max_age: Duration, same_site: SameSite, secure: bool) -> Self {
+    pub fn new(
+        secrets: &[SecretSlice<u8>],
+        name: String,
+        max_age: Duration,
+        same_site: SameSite,
+        secure: bool,
+    ) -> Self {
         let signer = |secret: &SecretSlice<u8>| {
             Hmac::<Sha256>::new_from_slice(secret.expose_secret()).expect("HMAC takes keys of every length")
         };
         let secure = secure || same_site == SameSite::None;
-        Self { signers: secrets.iter().map(signer).collect(), max_age, same_site, secure }
+        Self { signers: secrets.iter().map(signer).collect(), name, max_age, same_site, secure }
     }
 
     /// How long an unused session lives, in milliseconds.
@@ -76,19 +84,13 @@ impl SessionCookies {
         i64::try_from(self.max_age.as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// The cookie's name. The prefix makes browsers refuse one that was planted by a sibling domain or over plain http.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        if self.secure { "__Host-sessionId" } else { "sessionId" }
-    }
-
     /// The session in a request's cookies; `None` where there is none that this server signed.
     #[must_use]
     pub fn read(&self, headers: &HeaderMap) -> Option<Session> {
         // Other applications on the same host may set cookies that are not UTF-8; they must not hide ours.
         let lines = headers.get_all(header::COOKIE).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
         let values = lines.flat_map(Cookie::split_parse).filter_map(Result::ok);
-        values.filter(|cookie| cookie.name() == self.name()).find_map(|cookie| self.verify(cookie.value()))
+        values.filter(|cookie| cookie.name() == self.name).find_map(|cookie| self.verify(cookie.value()))
     }
 
     fn verify(&self, value: &str) -> Option<Session> {
@@ -120,7 +122,7 @@ impl SessionCookies {
 
     fn header(&self, value: String, max_age: Duration) -> HeaderValue {
         let seconds = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
-        let cookie = Cookie::build((self.name(), value))
+        let cookie = Cookie::build((self.name.as_str(), value))
             .http_only(true)
             .path("/")
             .max_age(cookie::time::Duration::seconds(seconds))

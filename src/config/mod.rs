@@ -202,6 +202,8 @@ pub struct SessionConfig {
     pub secrets: Vec<SecretSlice<u8>>,
     /// How long a session lasts without use.
     pub max_age: Duration,
+    /// A token of RFC 6265. Browsers take it with the attributes that the cookie has.
+    pub cookie_name: String,
     pub same_site: SameSite,
     /// Whether browsers reach this server over https, so that cookies are `Secure`.
     pub https: bool,

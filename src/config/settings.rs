@@ -106,6 +106,11 @@ pub const GROUPS: &[Group] = &[
                 "Signs cookies, 32 characters or more; a comma list rotates: the first signs, all verify",
             ),
             plain("SESSION_MAX_AGE", "30d", "A session and its history are deleted after this long without use"),
+            plain(
+                "COOKIE_NAME",
+                "",
+                "Name of the session cookie; where unset, sessionId, and __Host-sessionId over https",
+            ),
             plain("COOKIE_SAMESITE", "lax", "lax or strict; none for a front end on another site, over https"),
             plain(
                 "COOKIE_SECURE",

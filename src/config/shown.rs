@@ -56,6 +56,7 @@ impl Config {
                 many => format!("({many} are set)"),
             },
             "SESSION_MAX_AGE" => show_duration(session.max_age),
+            "COOKIE_NAME" => session.cookie_name.clone(),
             "COOKIE_SAMESITE" => match session.same_site {
                 SameSite::Lax => "lax".to_owned(),
                 SameSite::Strict => "strict".to_owned(),

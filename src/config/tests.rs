@@ -52,6 +52,7 @@ fn the_table_has_the_defaults_that_are_in_force() {
             "SESSION_SECRET" => assert_eq!(value, "(set)"),
             "DEFAULT_MODEL" => assert_eq!(value, "demo"),
             "ALLOWED_MODELS" => assert_eq!(value, "*"),
+            "COOKIE_NAME" => assert_eq!(value, "sessionId"),
             "COOKIE_SECURE" => assert_eq!(value, "false"),
             "REDIS_KEY_PREFIX" => assert_eq!(value, "", "not in force on SQLite"),
             _ => assert_eq!(value, setting.default, "{name}"),
@@ -87,6 +88,7 @@ fn every_setting_has_an_effect_that_shows() {
         ("REDIS_KEY_PREFIX", "chat:"),
         ("SESSION_SECRET", SECRET),
         ("SESSION_MAX_AGE", "12h"),
+        ("COOKIE_NAME", "chat"),
         ("COOKIE_SAMESITE", "strict"),
         ("COOKIE_SECURE", "true"),
         ("CORS_ORIGIN", "https://a.example.com,http://localhost:5173"),
@@ -279,6 +281,20 @@ fn origins_are_written_as_browsers_write_them() {
     ] {
         let sentence = refusal([("CORS_ORIGIN", bad)]);
         assert!(sentence.starts_with("CORS_ORIGIN must be a comma list of origins"), "{sentence}");
+    }
+}
+
+#[test]
+fn the_cookie_has_a_name_that_browsers_take() {
+    let name = |pairs: [(&str, &str); 2]| config(pairs).unwrap().session.cookie_name;
+    assert_eq!(name([("COOKIE_NAME", ""), ("COOKIE_SECURE", "true")]), "__Host-sessionId");
+    assert_eq!(name([("COOKIE_NAME", "chat_session"), ("COOKIE_SECURE", "true")]), "chat_session");
+    for prefixed in ["__Host-chat", "__SECURE-chat", "__Http-chat", "__Host-Http-chat"] {
+        assert_eq!(name([("COOKIE_NAME", prefixed), ("COOKIE_SAMESITE", "none")]), prefixed);
+        assert!(refusal([("COOKIE_NAME", prefixed)]).contains("over https only"), "{prefixed}");
+    }
+    for bad in ["a b", "a;b", "a=b", "a,b", "\"a\"", "sässion", "a/b", &"a".repeat(101)] {
+        assert!(refusal([("COOKIE_NAME", bad)]).starts_with("COOKIE_NAME must have"), "{bad}");
     }
 }
 

@@ -261,6 +261,7 @@ fn session(
     }
     let served_over_https = web.production_url.as_ref().is_some_and(|url| url.scheme() == "https");
     let https = secure.unwrap_or(served_over_https || same_site == SameSite::None);
+    let cookie_name = cookie_name(given, https)?;
 
     let mut secrets: Vec<String> = given.list("SESSION_SECRET").map(str::to_owned).collect();
     if secrets.is_empty() && app_env == AppEnv::Production {
@@ -279,5 +280,30 @@ fn session(
         secrets.push(kept_secret::read_or_make(data_dir)?);
     }
     let secrets = secrets.into_iter().map(|secret| SecretSlice::from(secret.into_bytes())).collect();
-    Ok(SessionConfig { secrets, max_age, same_site, https, follows_proxy: secure.is_none() })
+    Ok(SessionConfig { secrets, max_age, cookie_name, same_site, https, follows_proxy: secure.is_none() })
+}
+
+/// A name of the operator's own is used as it is. The prefix that ours has over https makes browsers refuse a cookie that
+/// was planted by a sibling domain or over plain http.
+fn cookie_name(given: &Given, https: bool) -> Result<String, ConfigError> {
+    let Some(name) = given.get("COOKIE_NAME") else {
+        return Ok(if https { "__Host-sessionId" } else { "sessionId" }.to_owned());
+    };
+    let is_token = |byte: u8| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&byte);
+    if name.len() > 100 || !name.bytes().all(is_token) {
+        return Err(refusal(
+            "COOKIE_NAME must have at most 100 letters, digits and other characters of a token, such as chat_session: no \
+             spaces, quotes, brackets or any of @,;:/?=.",
+        ));
+    }
+    // Browsers look at these in any case, and drop the cookie where it has not the attributes that they stand for.
+    let lower = name.to_ascii_lowercase();
+    let promises_https = ["__host-", "__secure-", "__http-"].iter().any(|prefix| lower.starts_with(prefix));
+    if promises_https && !https {
+        return Err(refusal(
+            "COOKIE_NAME begins with a prefix that browsers take over https only: set PRODUCTION_URL to an https URL, or \
+             COOKIE_SECURE to true, or choose another name.",
+        ));
+    }
+    Ok(name.to_owned())
 }

@@ -30,7 +30,7 @@ const PAGE: u16 = 1_000;
 
 /// Say something, and get the model's answer.
 ///
-/// The first request sets the cookie `sessionId` (`__Host-sessionId` on https sites); requests that send it back continue
+/// The first request sets the cookie of a session; requests that send it back continue
 /// the conversation. With `"stream": true`, or `Accept: text/event-stream`, the answer is Server-Sent Events, each with an
 /// `id:` that counts up from 1: `started` (the turn's and the conversation's ids), `delta` (`{"content": "..."}`), then
 /// `completed` (the same object as the plain answer), sent only after the turn is stored, or `error` (the same object as

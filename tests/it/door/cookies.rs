@@ -50,7 +50,9 @@ async fn each_kind_of_site_gets_its_attributes() {
     let max_age = format!("Max-Age={THIRTY_DAYS}");
     let always = ["HttpOnly", "Path=/"];
     let https = ("PRODUCTION_URL", "https://chat.example.com");
-    let cases: [(Settings, &str, &[&str]); 6] = [
+    let cases: [(Settings, &str, &[&str]); 8] = [
+        (&[("COOKIE_NAME", "chat.session")], "chat.session", &["SameSite=Lax"]),
+        (&[https, ("COOKIE_NAME", "__Secure-chat")], "__Secure-chat", &["SameSite=Lax", "Secure"]),
         (&[], "sessionId", &["SameSite=Lax"]),
         (&[("COOKIE_SAMESITE", "strict")], "sessionId", &["SameSite=Strict"]),
         (&[https], "__Host-sessionId", &["SameSite=Lax", "Secure"]),
@@ -64,6 +66,18 @@ async fn each_kind_of_site_gets_its_attributes() {
         assert_eq!(set, sorted(&[&always[..], special, &[&max_age]].concat()), "{settings:?}");
         // A browser takes a cookie away only by the attributes that it keeps it under.
         assert_eq!(cleared, sorted(&[&always[..], special, &["Max-Age=0"]].concat()), "{settings:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_found_under_the_name_of_the_setting_and_no_other() {
+    let server = Setup::default().set("COOKIE_NAME", "chat-session").start().await;
+    let (browser, name, value) = session(&server).await;
+    assert_eq!(name, "chat-session");
+    assert_eq!(browser.history().await.len(), 2);
+    for (name, is_found) in [("chat-session", true), ("sessionId", false), ("Chat-Session", false)] {
+        let history = history_of(&server, format!("{name}={value}").as_bytes()).await.unwrap();
+        assert_eq!(history != "[]", is_found, "{name}: {history}");
     }
 }
 
