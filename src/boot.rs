@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::keys::{self, CliOutput, Key};
+use crate::access::session_secret;
 use crate::cli::{self, Action, probe};
 use crate::config::{Config, Given, StoreConfig, UpstreamConfig};
 use crate::domain::clock::{Clock, SystemClock};
@@ -75,12 +76,23 @@ async fn serve(config: &Config) -> Result<(), String> {
     let listener = server::listen(config).await?;
     let shutdown = server::stop_signals()?;
     let parts = parts(config).await?;
+    let config = &with_session_secret(config, &parts).await?;
     let port = listener.local_addr().map_err(|error| error.to_string())?.port();
     print(&banner(config, &parts, port).await).map_err(|error| error.to_string())?;
     if let Some(sentence) = open_door(config, &keys::list(&*parts.store).await) {
         tracing::info!("{sentence}");
     }
     server::run(config, parts, listener, shutdown).await
+}
+
+/// The settings with the store's session secret, where they have none.
+async fn with_session_secret(config: &Config, parts: &Parts) -> Result<Config, String> {
+    let mut config = config.clone();
+    if config.session.secrets.is_empty() {
+        let secret = session_secret::read_or_make(&*parts.store, &*parts.ids, parts.clock.now_ms()).await;
+        config.session.secrets.push(secret.map_err(|error| format!("{error}. SESSION_SECRET sets another one."))?);
+    }
+    Ok(config)
 }
 
 fn print(text: &str) -> std::io::Result<()> {

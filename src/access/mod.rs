@@ -3,6 +3,7 @@
 pub mod alive;
 pub mod keys;
 pub mod session;
+pub mod session_secret;
 
 use std::sync::Arc;
 

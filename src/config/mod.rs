@@ -198,7 +198,7 @@ pub struct ChatConfig {
 
 #[derive(Debug, Clone)]
 pub struct SessionConfig {
-    /// At least one. The first signs, all verify.
+    /// The first signs, all verify. Empty where the store keeps the one that there is.
     pub secrets: Vec<SecretSlice<u8>>,
     /// How long a session lasts without use.
     pub max_age: Duration,

@@ -52,6 +52,7 @@ impl Config {
             "REDIS_URL" | "REDIS_USER" | "REDIS_PASSWORD" | "REDIS_KEY_PREFIX" => return self.shown_redis(name),
             "API_KEYS" => return self.shown_keys(),
             "SESSION_SECRET" => match session.secrets.len() {
+                0 => "(kept in the store)".to_owned(),
                 1 => SET.to_owned(),
                 many => format!("({many} are set)"),
             },

@@ -24,7 +24,7 @@ const OPENAI_DEFAULT_MODEL: &str = "gpt-3.5-turbo";
 const DEMO_MODEL: &str = "demo";
 
 impl Config {
-    /// Validates what was given. In development, a missing session secret is read from the data folder, or made there;
+    /// Validates what was given. In development on SQLite, a missing session secret is read from the data folder, or made there;
     /// nothing else is written.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl Config {
         let on_crash = given.choice("ON_CRASH", &[("rerun", OnCrash::Rerun), ("interrupt", OnCrash::Interrupt)])?;
         let log = log(given)?;
         // Last, because it may write a file: nothing is left behind by a start that another setting refuses.
-        let session = session(given, app_env, &web, &data_dir)?;
+        let session = session(given, app_env, &web, &store, &data_dir)?;
         Ok(Self {
             app_env,
             host,
@@ -250,6 +250,7 @@ fn session(
     given: &Given,
     app_env: AppEnv,
     web: &WebConfig,
+    store: &StoreConfig,
     data_dir: &std::path::Path,
 ) -> Result<SessionConfig, ConfigError> {
     let max_age = given.duration("SESSION_MAX_AGE", SECOND..=3_650 * DAY)?;
@@ -276,7 +277,8 @@ fn session(
              `openssl rand -hex 32` makes one."
         )));
     }
-    if secrets.is_empty() {
+    // Servers that share a store share its sessions, and so the secret that is in it.
+    if secrets.is_empty() && matches!(store, StoreConfig::Sqlite) {
         secrets.push(kept_secret::read_or_make(data_dir)?);
     }
     let secrets = secrets.into_iter().map(|secret| SecretSlice::from(secret.into_bytes())).collect();

@@ -45,6 +45,9 @@ pub async fn run<AtOnce: Future<Output = ()>>(
     listener: TcpListener,
     shutdown: impl Future<Output = AtOnce>,
 ) -> Result<(), String> {
+    if config.session.secrets.is_empty() {
+        return Err("There is no secret to sign session cookies with.".to_owned());
+    }
     let tasks = Tasks::default();
     let places = Places::new(&config.limits, accept::open_files());
     let app = Arc::new(App::new(config, &parts, places.clone(), &tasks));

@@ -12,6 +12,8 @@ pub enum DocumentKind {
     Completion,
     /// An API key of this server; see `keys`.
     ApiKey,
+    /// The operator's secret that signs session cookies; see `session_secret`.
+    SessionSecret,
 }
 
 impl DocumentKind {
@@ -21,6 +23,7 @@ impl DocumentKind {
         match self {
             Self::Completion => "completion",
             Self::ApiKey => "api_key",
+            Self::SessionSecret => "session_secret",
         }
     }
 }

@@ -72,6 +72,29 @@ async fn on_redis_the_start_up_lines_say_so_without_the_password() {
     assert!(!program.data().join("openai-backend.db").exists());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn development_servers_on_one_redis_share_their_sessions_and_the_secret_is_nowhere_to_be_seen() {
+    let redis = RedisServer::start();
+    let program = || Program::bare().set("REDIS_URL", &redis.url());
+    let (one, two) = (program(), program());
+    let (first, second) = tokio::join!(one.start(), two.start());
+    let browser = first.client();
+    browser.say("Hello").await.ok();
+    let cookie = browser.cookie();
+    let elsewhere = browser.at(&second.url);
+    elsewhere.say("And here").await.ok();
+    assert_eq!(elsewhere.cookie(), cookie, "it is the same session");
+    assert_eq!(browser.history().await.len(), 4);
+    assert!(!one.data().join("session-secret").exists() && !two.data().join("session-secret").exists());
+    first.stop().await;
+    let again = one.start().await;
+    assert_eq!(browser.at(&again.url).history().await.len(), 4);
+    let check = one.run(&["--check"]).await;
+    assert!(check.stdout.contains("SESSION_SECRET=(kept in the store)"), "{}", check.stdout);
+    let production = program().set("APP_ENV", "production").set("OPENAI_API_KEY", CANARY);
+    refused(&production.run(&[]).await, &["SESSION_SECRET"]);
+}
+
 #[tokio::test]
 async fn the_curl_commands_work_word_for_word_and_a_restart_goes_on_where_it_stopped() {
     for (store, program, _redis) in on_both_stores(Program::bare) {

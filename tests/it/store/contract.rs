@@ -132,6 +132,7 @@ macro_rules! contract {
                 that_are_the_last_take_a_hidden_conversation_along,
             }
             documents {
+                keep_one_session_secret_for_all_that_ask_at_once,
                 come_back_byte_for_byte,
                 put_again_keep_their_place_and_time,
                 come_in_pages_both_ways,

@@ -1,6 +1,10 @@
 //! Documents: put, read in the order in which they were put, deleted.
 
+use openai_backend::access::session_secret;
+use openai_backend::domain::conversation::Owner;
+use openai_backend::domain::ids::SystemIds;
 use openai_backend::store::documents::{Document, DocumentKind, DocumentsPage, DocumentsQuery};
+use secrecy::ExposeSecret as _;
 
 use crate::store::rig::{Caller, Rig};
 
@@ -26,6 +30,18 @@ async fn all(rig: &Rig, who: &Caller, kind: DocumentKind) -> Vec<Document> {
 
 fn no_page() -> Option<DocumentsPage> {
     Some(DocumentsPage { documents: vec![], has_more: false })
+}
+
+/// What the session secret depends on: of several that look at once, each on its own connection, all find the same one.
+pub async fn keep_one_session_secret_for_all_that_ask_at_once(rig: &Rig) {
+    let make = |store| async move { session_secret::read_or_make(store, &SystemIds, 1).await.unwrap() };
+    let stores = [&*rig.store, &*rig.peer].repeat(8);
+    let secrets = futures::future::join_all(stores.into_iter().map(make)).await;
+    let first = secrets[0].expose_secret();
+    assert!(first.len() == 32 && secrets.iter().all(|secret| secret.expose_secret() == first));
+    assert_eq!(make(&*rig.peer).await.expose_secret(), first);
+    let kept = rig.store.documents(&Owner::operator(), DocumentKind::SessionSecret, query(None, true, 100)).await;
+    assert_eq!(kept.unwrap().unwrap().documents.len(), 1, "what was made in vain is gone");
 }
 
 pub async fn come_back_byte_for_byte(rig: &Rig) {
