@@ -132,7 +132,7 @@ pub trait Conversations: Send + Sync + 'static {
 
     /// Deletes a conversation with its items, turns and events, and the idempotency keys that lead to these turns; false
     /// where this owner has no such one. A turn that is running in it can store nothing more; a
-    /// [`super::Notice::Cancel`] tells whoever runs it.
+    /// [`super::Notice::Cancel`] tells the server that runs it.
     async fn delete_conversation(&self, place: &Place) -> Result<bool, StoreError>;
 
     /// Adds items as the newest ones. What was added is durable when this answers.
@@ -149,7 +149,7 @@ pub trait Conversations: Send + Sync + 'static {
 
     /// Forgets a turn: its record, answer, events and idempotency key; its items stay in the conversation, unless that is
     /// hidden and no other turn of it is known, in which case all of it goes. One that is running can store nothing more,
-    /// adds no items and is no longer in the way; a [`super::Notice::Cancel`] tells the server that runs it. False where
+    /// adds no items and the conversation is free; a [`super::Notice::Cancel`] tells the server that runs it. False where
     /// this owner has no such turn.
     async fn delete_turn(&self, owner: &Owner, turn: &TurnId) -> Result<bool, StoreError>;
 }

@@ -80,7 +80,7 @@ impl Memory {
     }
 
     fn notify(&self, notice: Notice) {
-        // No receiver means that nobody waits.
+        // Without a receiver there is nothing to tell.
         let _ = self.notices.send(notice);
     }
 }

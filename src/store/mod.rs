@@ -2,8 +2,8 @@
 //!
 //! Every operation is atomic and coarse: one transaction, one script, one round trip. An operation that answers has
 //! happened for every later operation of any instance; one that fails may or may not have happened, and can be repeated.
-//! What a caller must expect (an unknown id, a busy conversation, a lost lease) is a value; [`StoreError`] is what nobody
-//! expects.
+//! What a caller must expect (an unknown id, a busy conversation, a lost lease) is a value; [`StoreError`] is for what it
+//! need not expect.
 //!
 //! Everything belongs to an [`Owner`]. An id that belongs to another owner is answered exactly like one that does not
 //! exist.
@@ -18,14 +18,14 @@ pub mod documents;
 pub mod memory;
 pub mod redis;
 pub mod sqlite;
-
-use std::sync::Arc;
+pub mod takeover;
 
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use self::conversations::Conversations;
 use self::documents::Documents;
+pub use self::takeover::{AdoptTurns, Adopted, Unreadable};
 use crate::domain::conversation::{Conversation, Owner, Place};
 use crate::domain::event::Numbered;
 use crate::domain::ids::{ConversationId, InstanceId, TurnId};
@@ -88,7 +88,7 @@ pub struct IdempotencyKey {
 pub enum KeyRole {
     /// Where a turn has this key, the request joins it.
     Join,
-    /// The turn gets this key, whoever had it before, so that a later request can join it.
+    /// The turn gets this key, also from another turn that has it, so that a later request can join it.
     Remember,
 }
 
@@ -133,7 +133,7 @@ pub enum Begun {
     Busy {
         /// That turn.
         running: TurnId,
-        /// Whether its lease has ended, so that it waits for somebody to take it over.
+        /// Whether its lease has ended, so that it waits for a server to take it over.
         orphaned: bool,
     },
     /// The idempotency key was used for this turn already, with the same body.
@@ -184,7 +184,7 @@ pub struct AppendEvents {
 pub enum Appended {
     /// Stored, and the lease renewed.
     Stored {
-        /// Somebody has asked for the turn to be cancelled.
+        /// Whether the turn is to be cancelled.
         cancel_requested: bool,
     },
     /// The turn is no longer this fence's to write: taken over, ended, or deleted; or its owner has ended. Nothing was
@@ -266,50 +266,11 @@ pub enum CancelRequest {
     Unknown,
 }
 
-/// Whether an instance has a turn in hand: it begins it, runs it or takes it over.
-pub type InHand = Arc<dyn Fn(&TurnId) -> bool + Send + Sync>;
-
-/// What [`Store::adopt_turns`] is told.
-#[derive(Clone)]
-pub struct AdoptTurns {
-    /// Who takes turns over.
-    pub holder: InstanceId,
-    /// How long the new leases last without being renewed, in milliseconds.
-    pub lease_ms: i64,
-    /// At most so many turns are taken over.
-    pub limit: usize,
-    /// What `holder` has in hand. A store that only one process may use has no clock end the leases of that process: it
-    /// asks this instead, once for each of them.
-    pub in_hand: InHand,
-}
-
-/// What [`Store::adopt_turns`] answers.
-#[derive(Debug, Default, PartialEq)]
-pub struct Adopted {
-    /// Turns that may run on.
-    pub turns: Vec<TurnRecord>,
-    /// Turns of which no more can be read than this; they are the holder's to end.
-    pub unreadable: Vec<Unreadable>,
-}
-
-/// A turn that was taken over and whose record this version cannot read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable {
-    /// Where it lives.
-    pub place: Place,
-    /// The turn.
-    pub turn: TurnId,
-    /// What writes to it must show.
-    pub fence: u64,
-    /// The number of its last event.
-    pub last_event: u64,
-}
-
-/// Something that an instance wants to know at once. Notices may be lost: whoever waits for one looks again by itself
-/// after a while.
+/// Something that an instance wants to know at once. Notices may be lost: a receiver that waits for one looks again by
+/// itself after a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// A turn that somebody reads on another instance has new events.
+    /// A turn that is being read on another instance has new events.
     Events(TurnId),
     /// Cancelling was asked for.
     Cancel(TurnId),
@@ -328,8 +289,8 @@ pub trait Store: Conversations + Documents {
     /// Answers when the store can read and write.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// Looks at the session, the idempotency key, the conversation, its items and its running turn; where nothing
-    /// stands in the way, stores the turn as running and loads what it needs.
+    /// Looks at the session, the idempotency key, the conversation, its items and its running turn; where all of them allow
+    /// it, stores the turn as running and loads what it needs.
     async fn begin_turn(&self, begin: BeginTurn) -> Result<Begun, StoreError>;
 
     /// Stores events of a running turn and renews its lease. Events that are stored already (the same numbers under
@@ -355,14 +316,14 @@ pub trait Store: Conversations + Documents {
     /// A conversation's newest turns that are not deleted, the one that began last first; `None` where this owner has no such conversation.
     async fn turns(&self, place: &Place, limit: usize) -> Result<Option<Vec<TurnRecord>>, StoreError>;
 
-    /// Asks whoever runs the turn to cancel it.
+    /// Asks the server that runs the turn to cancel it.
     async fn request_cancel(&self, owner: &Owner, turn: &TurnId) -> Result<CancelRequest, StoreError>;
 
     /// Takes over running turns whose lease has ended and whose owner has not: each gets a new fence, the holder's lease, and
     /// one more attempt. Each is given to one caller. In a store that only one process may use, a lease has ended when another instance
     /// holds it, or the holder does and does not have the turn in hand.
     ///
-    /// A record that cannot be read stands in the way of no other.
+    /// A record that cannot be read does not hinder the others.
     async fn adopt_turns(&self, adopt: AdoptTurns) -> Result<Adopted, StoreError>;
 
     /// Ends a running turn's lease now, so that another server can take it over. Until one has, an append under the same
@@ -396,7 +357,7 @@ pub trait Store: Conversations + Documents {
     async fn delete_owner(&self, owner: &Owner) -> Result<(), StoreError>;
 
     /// Removes what has expired and what interrupted deletions have left, all of it, in bounded steps between which other
-    /// writes go on; gives how many things went. Stores that expire by themselves do nothing. May be dropped at any point.
+    /// writes go on; gives how many things went. At time 0, nothing has expired. Stores that expire by themselves do nothing. May be dropped at any point.
     async fn sweep(&self, now_ms: i64) -> Result<u64, StoreError>;
 
     /// Resolves, with the reason, when this process can never use the store again, so that only another one could. A store

@@ -57,7 +57,7 @@ pub struct RedisSettings {
 /// See the module.
 pub struct Redis {
     keys: Keys,
-    /// The two keys that are everybody's.
+    /// The two keys that all owners share.
     leases: String,
     channel: String,
     connection: Connection,
@@ -91,7 +91,7 @@ impl Redis {
         Ok(store)
     }
 
-    /// Says what of the server's own settings would surprise somebody later.
+    /// Logs those of the server's own settings that may lose data later.
     async fn look_at_its_settings(&self) {
         // The user may lack the permission to ask.
         let Ok(Ok(info)) = self.command(&redis::cmd("INFO")).await.map(codec::bytes) else { return };

@@ -1,4 +1,4 @@
--- Asks whoever runs a turn to cancel it.
+-- Asks the server that runs a turn to cancel it.
 -- KEYS session, turns
 -- ARGV base, whether the owner is a session, turn, this server, channel
 

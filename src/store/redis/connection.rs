@@ -187,7 +187,7 @@ impl Connection {
     /// Waits for the calls under way, at most a deadline long, and lets go of the connection.
     pub(super) async fn close(&self) {
         let idle = self.room.acquire_many(ROOM_KIB);
-        // Whatever is still under way then ends by its own deadline.
+        // Calls that are still under way then end by their own deadlines.
         let _ = timeout(self.deadline, idle).await;
         self.keeper.abort();
         self.link.send_replace(Link::Closed);

@@ -83,7 +83,7 @@ impl Redis {
     }
 
     /// Takes a conversation that is gone out of what leads to it from its API key. The ids of conversations that are made
-    /// are fresh, so nobody makes this one anew meanwhile.
+    /// are fresh, so no request makes this one anew meanwhile.
     pub(super) fn delist(&self, rest: &mut Pipeline, place: &Place) {
         let lists = self.keys.lists_base(&place.owner);
         rest.cmd("ZREM").arg(lists.list()).arg(place.conversation.as_str());

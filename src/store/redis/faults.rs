@@ -1,4 +1,4 @@
-//! What the client's and the server's errors mean for whoever called. Their own words are passed on only where they
+//! What the client's and the server's errors mean for the caller. Their own words are passed on only where they
 //! cannot hold keys, credentials or message text.
 
 use std::error::Error as _;

@@ -1,6 +1,6 @@
 -- An item by its id: a part of add.lua, read_item.lua, read_items.lua and remove_item.lua.
 -- The list is walked back, since what is asked for is mostly new. One call looks at a few thousand items or megabytes, and
--- no more, so that others need not wait for a long list; whoever called goes on from where it stopped.
+-- no more, so that others need not wait for a long list; the caller goes on from where it stopped.
 
 -- Gives the item's number and its entry; or nothing twice, and the number to go on from (0 where all were looked at).
 local function find(items, id, from)

@@ -37,7 +37,7 @@ for start = from, #ARGV, 1000 do
   redis.call('RPUSH', events, unpack(ARGV, start, math.min(start + 999, #ARGV)))
 end
 redis.call('PEXPIRE', events, ARGV[5])
--- Only where somebody on another server has looked; the notice costs every server something.
+-- Only where another server has looked; the notice costs every server something.
 if found[6] or found[7] then
   redis.call('PUBLISH', ARGV[7], ARGV[6] .. ' f ' .. turn .. ' ' .. ARGV[2])
 end

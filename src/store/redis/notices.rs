@@ -56,7 +56,7 @@ impl Notices {
 
     /// Tells this process's own receivers.
     pub(super) fn tell(&self, notice: Notice) {
-        // No receiver means that nobody waits.
+        // Without a receiver there is nothing to tell.
         let _ = self.sender.send(notice);
     }
 

@@ -14,7 +14,7 @@ if found[2] then
   return 'E' .. string.match(found[2], '^%d+ %d+ %d+ (%S+)') .. '\n' .. table.concat(page, '\n')
 end
 
--- While somebody reads on another server, each write is told to it. Where memory is full it is not, and readers look
+-- While it is read on another server, each write is told to it. Where memory is full it is not, and readers look
 -- by themselves.
 local head = ARGV[1] .. ':c:' .. string.match(found[1], '^%S+')
 local state = redis.call('HMGET', head, 'by', 'watch')

@@ -2,7 +2,7 @@
 //!
 //! The index of leases lies in a slot of its own, so it can say only where to look: an entry may be too early, or left
 //! over. Whether a turn is to be had is decided in the turn's own slot, by one script. After each look the entry is set
-//! right; an entry carries the fence that it was made for, so that nobody removes a successor's.
+//! right; an entry carries the fence that it was made for, so that no server removes a successor's.
 
 use redis::{Pipeline, Value};
 

@@ -105,8 +105,8 @@ impl Redis {
         call
     }
 
-    /// The turn was not begun, so nobody needs to look for it; and where another one stands in the way that nobody
-    /// runs, it is made sure that it is found. Failing is harmless: what says where to look is checked before use.
+    /// The turn was not begun, so no server needs to look for it; and where another turn, which no server runs, has the
+    /// conversation, it is made sure that it is found. Failing is harmless: what says where to look is checked before use.
     async fn take_back(&self, begin: &BeginTurn, lease: &str, answer: &str) {
         let made_nothing = begin.create_conversation && self.is_missing(&begin.place).await;
         let make = |_| {
@@ -124,7 +124,7 @@ impl Redis {
             Request::All(pipeline)
         };
         if let Err(error) = self.connection.call(Again::Yes, make).await {
-            tracing::debug!(%error, "an entry in the index of leases stays until somebody looks at it");
+            tracing::debug!(%error, "an entry in the index of leases stays until it is looked at");
         }
     }
 
@@ -156,7 +156,7 @@ impl Redis {
         let make = |_| {
             let mut pipeline = Pipeline::with_capacity(2);
             pipeline.add_command(self.finish_call(&finish, &base));
-            // The entry is this fence's own: whoever has taken the turn over has another one.
+            // The entry is this fence's own: a server that has taken the turn over has another one.
             pipeline.cmd("ZREM").arg(&self.leases).arg(&lease);
             Request::Among(pipeline, 0)
         };

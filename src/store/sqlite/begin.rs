@@ -1,4 +1,4 @@
-//! `begin_turn`: one look at everything that could stand in the way, then the turn's rows.
+//! `begin_turn`: all that could forbid the turn is looked at, then its rows are written.
 
 use rusqlite::{Connection, Row, params};
 
@@ -98,7 +98,7 @@ impl Begin {
         Ok(Found { number: db.last_insert_rowid(), newest_turn: None, head, lease: None })
     }
 
-    /// Whoever holds it under another name was a process that had the file before this one.
+    /// A holder of another name was a process that had the file before this one.
     fn is_orphaned(&self, row: &Row<'_>) -> Result<bool, Fail> {
         let is_own = rows::parsed(row, 8, |holder| Some(holder == self.begin.holder.as_str()))?;
         Ok(!is_own || row.get(9)?)

@@ -136,7 +136,7 @@ impl Operation for DeleteTurn {
     }
 
     fn tell(&self, deleted: &Self::Answer, notices: &broadcast::Sender<Notice>) {
-        // A turn that has ended heeds it no more.
+        // Where the turn has ended, this has no effect.
         tell_running(deleted.as_ref(), notices);
     }
 }

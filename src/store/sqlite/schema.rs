@@ -17,7 +17,7 @@ const MIGRATIONS: &[&str] = &[
 ];
 
 /// How long to wait for a `sqlite3` shell, or for a process that puts a document beside the server; no other server has
-/// the file. Less than a call may take, so that its error says what was in the way.
+/// the file. Less than a call may take, so that its error names the cause.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// More than there are statements, so that each is compiled once per connection.
@@ -67,7 +67,7 @@ fn open(path: &Path, mode: OpenFlags, cache_kib: i32) -> Result<Connection, Fail
             return Err(Fail::Content("this file system cannot hold a write-ahead log"));
         }
         db.pragma_update(None, "synchronous", "normal")?;
-        // The writer does it after the answers are out, instead of while somebody waits for one.
+        // The writer does it after the answers are out, instead of while a caller waits for one.
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
         // What is deleted is overwritten: a deleted conversation is not to be found in the file.
         db.pragma_update(None, "secure_delete", true)?;

@@ -1,5 +1,5 @@
 //! The one thread that writes. It takes all that has queued and commits it as one transaction, so that the cost of a
-//! commit, and of its sync to the disk, is shared by everybody who waits for it.
+//! commit, and of its sync to the disk, is shared by all callers that wait for it.
 
 use std::fs::File;
 use std::slice;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::fail::Fail;
 use crate::store::{Notice, StoreError};
 
-/// How many operations may wait; whoever comes then waits for a place in the queue.
+/// How many operations may wait; later callers wait for a place in the queue.
 const QUEUE: usize = 1_024;
 
 /// The most operations that one commit carries: the last of them should not wait long for the first.
@@ -38,7 +38,7 @@ pub(super) trait Operation: Send + 'static {
     /// Does it. It may be rolled back and done again, so it changes nothing but `db`.
     fn apply(&self, db: &Connection) -> Result<Self::Answer, Fail>;
 
-    /// Tells who may be waiting for it, once it is committed.
+    /// Sends the notices about it, once it is committed.
     fn tell(&self, _answer: &Self::Answer, _notices: &broadcast::Sender<Notice>) {}
 }
 
@@ -179,7 +179,7 @@ pub(super) fn no_answer_within(deadline: Duration) -> StoreError {
     StoreError::Unavailable(format!("SQLite did not answer within {} ms", deadline.as_millis()))
 }
 
-/// An operation and whoever waits for its answer.
+/// An operation and the caller that waits for its answer.
 trait Waiting: Send {
     fn is_synced(&self) -> bool;
     fn apply(&mut self, db: &Connection) -> Result<(), Fail>;
@@ -196,7 +196,7 @@ struct Caller<O: Operation> {
 impl<O: Operation> Caller<O> {
     fn reply(&mut self, answer: Result<O::Answer, StoreError>) {
         if let Some(reply) = self.reply.take() {
-            // Who no longer waits needs no answer.
+            // The caller may have stopped waiting.
             let _ = reply.send(answer);
         }
     }

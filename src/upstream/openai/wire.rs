@@ -1,182 +1,21 @@
-//! The JSON of Chat Completions: what is sent, and what is looked at in the answers.
+//! The JSON of Chat Completions: what is looked at in the answers. What is sent is in `request`.
 //!
 //! Compatible servers leave keys out, send null where OpenAI sends an object, and numbers as floats. So each field here
 //! takes whatever comes, and what has no meaning counts as absent; only what is no JSON object at all is an error.
 //! Texts are borrowed from the bytes that brought them wherever they hold no escapes.
 
+mod request;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use bytes::Bytes;
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::domain::dialogue::{FunctionCall, Part, PromptMessage};
-use crate::domain::json::push_json_string;
-use crate::domain::model;
+pub use self::request::request;
 use crate::domain::turn::Usage;
-use crate::upstream::Call;
-
-#[derive(Serialize)]
-struct ChatRequest<'a> {
-    model: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    temperature: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_tokens: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_completion_tokens: Option<u32>,
-    stream: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stream_options: Option<StreamOptions>,
-}
-
-#[derive(Serialize)]
-struct StreamOptions {
-    include_usage: bool,
-}
-
-/// Adds `messages` to an object that is whole but for them. They are nearly all of a body, and written much faster like
-/// this than through a serializer.
-fn push_messages(object: &mut String, messages: &[PromptMessage]) {
-    object.pop();
-    object.push_str(r#","messages":["#);
-    for (number, message) in messages.iter().enumerate() {
-        object.push_str(if number == 0 { "" } else { "," });
-        push_message(object, message);
-    }
-    object.push_str("]}");
-}
-
-fn push_message(out: &mut String, message: &PromptMessage) {
-    match message {
-        PromptMessage::Text { role, text } => {
-            push_all(out, &[r#"{"role":""#, role.as_str(), r#"","content":"#]);
-            push_json_string(out, text);
-        }
-        PromptMessage::Parts { role, parts } => {
-            push_all(out, &[r#"{"role":""#, role.as_str(), r#"","content":["#]);
-            for (number, part) in parts.iter().enumerate() {
-                out.push_str(if number == 0 { "" } else { "," });
-                push_part(out, part);
-            }
-            out.push(']');
-        }
-        PromptMessage::Calls { text, calls } => {
-            out.push_str(r#"{"role":"assistant","content":"#);
-            match text.is_empty() {
-                true => out.push_str("null"),
-                false => push_json_string(out, text),
-            }
-            out.push_str(r#","tool_calls":["#);
-            for (number, FunctionCall { call_id, name, arguments }) in calls.iter().enumerate() {
-                out.push_str(if number == 0 { "" } else { "," });
-                push_fields(out, &[(r#"{"id":"#, call_id), (r#","type":"function","function":{"name":"#, name)]);
-                push_fields(out, &[(r#","arguments":"#, arguments)]);
-                out.push_str("}}");
-            }
-            out.push(']');
-        }
-        PromptMessage::Output { call_id, text } => {
-            push_fields(out, &[(r#"{"role":"tool","tool_call_id":"#, call_id), (r#","content":"#, text)]);
-        }
-    }
-    out.push('}');
-}
-
-fn push_part(out: &mut String, part: &Part) {
-    match part {
-        Part::Text(text) => push_fields(out, &[(r#"{"type":"text","text":"#, text)]),
-        Part::Image { url, detail } => {
-            push_fields(out, &[(r#"{"type":"image_url","image_url":{"url":"#, url)]);
-            // Chat Completions have no word for an image that is not made smaller.
-            let detail = detail.as_deref().map(|detail| if detail == "original" { "high" } else { detail });
-            detail.iter().for_each(|detail| push_fields(out, &[(r#","detail":"#, detail)]));
-            out.push('}');
-        }
-        Part::File { file_id, file_data, filename } => {
-            let fields = [(r#""file_id":"#, file_id), (r#""file_data":"#, file_data), (r#""filename":"#, filename)];
-            let fields = fields.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?)));
-            out.push_str(r#"{"type":"file","file":{"#);
-            for (number, field) in fields.enumerate() {
-                out.push_str(if number == 0 { "" } else { "," });
-                push_fields(out, &[field]);
-            }
-            out.push('}');
-        }
-    }
-    out.push('}');
-}
-
-fn push_all(out: &mut String, pieces: &[&str]) {
-    pieces.iter().for_each(|piece| out.push_str(piece));
-}
-
-/// Adds texts as JSON strings, each after what is to stand before it.
-fn push_fields(out: &mut String, fields: &[(&str, &str)]) {
-    for (before, text) in fields {
-        out.push_str(before);
-        push_json_string(out, text);
-    }
-}
-
-/// Adds the fields of another object, given as text, to an object that is whole.
-fn push_options(object: &mut String, options: &str) {
-    let fields = options.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim();
-    if !fields.is_empty() {
-        object.pop();
-        object.push(',');
-        object.push_str(fields);
-        object.push('}');
-    }
-}
-
-/// The body of a call, in the words that its model takes.
-///
-/// # Errors
-/// When a number in it is none that JSON has.
-pub fn request(call: &Call) -> Result<Bytes, serde_json::Error> {
-    let profile = model::profile(&call.model);
-    let (older, newer) = match profile.max_completion_tokens {
-        true => (None, Some(call.max_tokens)),
-        false => (Some(call.max_tokens), None),
-    };
-    let request = ChatRequest {
-        model: &call.model,
-        temperature: call.temperature.filter(|_| profile.temperature),
-        max_tokens: older,
-        max_completion_tokens: newer,
-        stream: call.stream,
-        stream_options: call.stream.then_some(StreamOptions { include_usage: true }),
-    };
-    let texts: usize = call.messages.iter().map(size_of).sum();
-    let mut body = serde_json::to_string(&request)?;
-    call.options.iter().for_each(|options| push_options(&mut body, options));
-    body.reserve(texts + texts / 8);
-    push_messages(&mut body, &call.messages);
-    Ok(body.into())
-}
-
-/// About how many bytes of JSON a message takes.
-fn size_of(message: &PromptMessage) -> usize {
-    const KEYS: usize = 40;
-    let texts: usize = match message {
-        PromptMessage::Text { text, .. } | PromptMessage::Output { text, .. } => text.len(),
-        PromptMessage::Calls { text, calls } => {
-            text.len() + calls.iter().map(|call| call.name.len() + call.arguments.len() + 2 * KEYS).sum::<usize>()
-        }
-        PromptMessage::Parts { parts, .. } => {
-            let size = |part: &Part| match part {
-                Part::Text(text) | Part::Image { url: text, .. } => text.len() + KEYS,
-                Part::File { file_data, .. } => file_data.as_ref().map_or(0, String::len) + 2 * KEYS,
-            };
-            parts.iter().map(size).sum()
-        }
-    };
-    texts + KEYS
-}
 
 /// A whole answer, or one chunk of a streamed one.
 #[derive(Debug, Default, Deserialize)]

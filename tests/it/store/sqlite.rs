@@ -14,8 +14,9 @@ use futures::future::BoxFuture;
 use openai_backend::domain::clock::ManualClock;
 use openai_backend::domain::turn::TurnStatus;
 use openai_backend::store::sqlite::Sqlite;
+use openai_backend::store::takeover::InHand;
 use openai_backend::store::{
-    AdoptTurns, Adopted, Appended, BeginTurn, Begun, FinishTurn, Finished, InHand, Store, StoreError, Unreadable,
+    AdoptTurns, Adopted, Appended, BeginTurn, Begun, FinishTurn, Finished, Store, StoreError, Unreadable,
 };
 
 use super::rig::{Caller, DAY_MS, EPOCH_MS, Rig, Time, adopt, texts};

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::dialogue::{FunctionCall, Part, PromptMessage};
 use crate::domain::item::Role;
+use crate::upstream::Call;
 
 fn call(model: &str) -> Call {
     let message = |role, text: &str| PromptMessage::new(role, text);
