@@ -12,7 +12,8 @@ use crate::access::keys::{self, CliOutput, Key};
 use crate::access::session_secret;
 use crate::cli::{self, Action, probe};
 use crate::config::{Config, Given, StoreConfig, UpstreamConfig};
-use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::clock::steady::SteadyClock;
+use crate::domain::clock::{Clock, Elapsed, SystemClock};
 use crate::domain::ids::{Ids, SystemIds};
 use crate::domain::model;
 use crate::http::app::Parts;
@@ -114,7 +115,7 @@ pub async fn parts(config: &Config) -> Result<Parts, String> {
     // Loaded on a short-lived thread, whose memory is freed when it exits. It is not joined: the first caller that counts
     // tokens waits for the tables.
     drop(std::thread::Builder::new().name("tokenizer".into()).spawn(move || encoding.load()));
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = Arc::new(SteadyClock::new(Arc::new(SystemClock), Arc::new(Elapsed::since_now())));
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let metering = Metering::new(upstream(config, clock.clone(), ids.clone())?, config);
     let store = store(config, clock.clone(), Sqlite::open).await?;

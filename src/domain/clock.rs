@@ -1,14 +1,25 @@
 //! Wall-clock time as a parameter, so that tests own it.
 
+pub mod steady;
+
 #[cfg(feature = "testing")]
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Where the current time comes from. Durations are measured elsewhere, with the runtime's monotonic timer, so that a
-/// jump of the wall clock ends nothing.
+/// Where the current time comes from. Durations are measured elsewhere, with the runtime's monotonic timer.
 pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since the Unix epoch.
     fn now_ms(&self) -> i64;
+
+    /// Whether the time has been certain for an hour.
+    fn is_steady(&self) -> bool {
+        true
+    }
+
+    /// What expired by then may be deleted for its age: while the time is not certain, nothing.
+    fn certainly_past_ms(&self) -> i64 {
+        if self.is_steady() { self.now_ms() } else { 0 }
+    }
 }
 
 /// The machine's own clock.
@@ -21,6 +32,24 @@ impl Clock for SystemClock {
         // A clock that stands before 1970 is as good as one that stands at its beginning.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+/// The time since this was made, which no setting of the machine's clock changes.
+#[derive(Debug, Clone, Copy)]
+pub struct Elapsed(Instant);
+
+impl Elapsed {
+    /// Begins at zero.
+    #[must_use]
+    pub fn since_now() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for Elapsed {
+    fn now_ms(&self) -> i64 {
+        i64::try_from(self.0.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 }
 

@@ -100,7 +100,8 @@ async fn stop(app: &App, tasks: &Tasks, closing: &CancellationToken, grace: Dura
 
 async fn sweep(parts: Parts, stopping: CancellationToken) {
     while stopping.run_until_cancelled(tokio::time::sleep(SWEEP_EVERY)).await.is_some() {
-        let Some(swept) = stopping.run_until_cancelled(parts.store.sweep(parts.clock.now_ms())).await else { return };
+        let sweep = parts.store.sweep(parts.clock.certainly_past_ms());
+        let Some(swept) = stopping.run_until_cancelled(sweep).await else { return };
         match swept {
             Ok(0) => {}
             Ok(swept) => tracing::debug!(swept, "removed what had expired"),

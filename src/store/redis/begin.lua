@@ -9,7 +9,8 @@ local by = ARGV[10]
 local session, turns, head, items, order, events, key = unpack(KEYS, 1, 7)
 local clock = clock_ms()
 
--- Whoever asked was told that it failed: a turn that began now would be nobody's, and in the way until its lease ends.
+-- The caller was told that it failed: a turn that began now would be run by no server, and would block its conversation until
+-- its lease ends.
 if clock > tonumber(ARGV[15]) then return 'L' end
 
 -- Until when the owner's keys are kept; false: for ever.
@@ -17,11 +18,10 @@ local kept = false
 if use ~= 'k' then
   local stored = redis.call('GET', session)
   if use ~= 'c' then
-    local ends = stored and parse_session(stored)
-    if not ends or ends <= now then return 'X' end
+    if not stored then return 'X' end
   end
   if use == 'n' then
-    kept = select(2, parse_session(stored))
+    kept = kept_until(stored)
   else
     kept = renew(session, base, stored, max_age, now, clock)
   end
@@ -30,8 +30,8 @@ end
 if key and ARGV[20] == 'join' then
   local known = redis.call('GET', key)
   if known then
-    local ends, used_by, where, fingerprint = string.match(known, '^(%-?%d+) (%S+) (%S+) (.*)$')
-    if tonumber(ends) > now and not (again and used_by == turn) then
+    local used_by, where, fingerprint = string.match(known, '^%-?%d+ (%S+) (%S+) (.*)$')
+    if not (again and used_by == turn) then
       if fingerprint == ARGV[18] then return 'D' .. used_by .. ' ' .. where end
       return 'K'
     end

@@ -7,7 +7,7 @@ local kept = false
 if ARGV[2] == '1' then
   local stored = redis.call('GET', KEYS[1])
   if not stored then return 'X' end
-  kept = select(2, parse_session(stored))
+  kept = kept_until(stored)
 end
 local created = redis.call('HGET', KEYS[2], 'created')
 if created then return ARGV[7] == '1' and created == ARGV[6] and 'C' or 'E' end

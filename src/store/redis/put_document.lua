@@ -7,7 +7,7 @@ local kept = false
 if ARGV[1] == '1' then
   local stored = redis.call('GET', KEYS[1])
   if not stored then return 0 end
-  kept = select(2, parse_session(stored))
+  kept = kept_until(stored)
 end
 local kind, id = ARGV[2], ARGV[3]
 local field = kind .. ' ' .. id

@@ -5,7 +5,7 @@
 
 local stored = redis.call('GET', KEYS[1])
 local now = tonumber(ARGV[3])
-if not stored or parse_session(stored) <= now then return 0 end
+if not stored then return 0 end
 local done, failure = pcall(renew, KEYS[1], ARGV[1], stored, tonumber(ARGV[2]), now, clock_ms())
 if done then return 1 end
 -- A text before Redis 7.

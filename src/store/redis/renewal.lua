@@ -1,5 +1,6 @@
 -- How a session lives on, and its keys with it: a part of begin.lua, create.lua, put_document.lua and renew.lua.
--- The session's own key expires on time. The others are kept a little longer, so that they need to be touched only when
+-- The session's own key expires on time: a session lives for as long as Redis keeps it, whatever the servers' clocks say. When
+-- it ends by the clock of the server that wrote it stands in it, to be shown. The others are kept a little longer, so that they need to be touched only when
 -- what they have left has fallen behind, or is far too much: a request renews one key, and all of them once in a while.
 
 local function clock_ms()
@@ -35,18 +36,15 @@ local function enlist(base, conversation, hidden, created, kept)
   if kept then redis.call('PEXPIREAT', key, kept) end
 end
 
-local function parse_session(stored)
-  local ends, kept = string.match(stored, '^(%-?%d+) (%d+)$')
-  return tonumber(ends), kept
+-- Until when the owner's other keys are kept.
+local function kept_until(stored)
+  return string.match(stored, '^%-?%d+ (%d+)$')
 end
 
 -- Writes the session; gives until when (as Redis takes it) the owner's other keys are kept.
 local function renew(session, base, stored, max_age, now, clock)
   local needed, kept = clock + max_age, '0'
-  if stored then
-    local _, was_kept = parse_session(stored)
-    kept = was_kept
-  end
+  if stored then kept = kept_until(stored) end
   local slack = math.max(math.floor(max_age / 20), 50)
   local is_off = tonumber(kept) < needed or tonumber(kept) > needed + slack
   if is_off then kept = string.format('%.0f', needed + slack) end

@@ -2,6 +2,7 @@
 //!
 //! A store joins by a file with one function that makes a [`Rig`](rig::Rig) and one line: `contract!(that_function());`
 
+mod clock;
 #[macro_use]
 mod contract;
 mod memory;

@@ -17,7 +17,7 @@ use super::rig::{Rig, Time};
 use crate::support::redis_server::RedisServer;
 
 /// A prefix that no other test uses.
-fn prefix() -> String {
+pub fn prefix() -> String {
     let [a, b, c, d, e, f, ..] = SystemIds.secret();
     format!("test-{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}:")
 }

@@ -278,6 +278,10 @@ async fn a_full_server_says_so_stores_no_halves_and_reads_on() {
     let items = rig.created(&crowded, &[1, 2, 4]).await;
     let document = Document { id: "one".into(), created_at_ms: 1, json: "{}".into() };
     assert!(rig.store.put_document(&who.place.owner, kind, document.clone()).await.unwrap());
+    let ended = Caller::browser();
+    rig.turn(&ended, "hi").await;
+    assert!(rig.store.renew_session(&ended.place.owner, rig.unit_ms(), rig.now_ms()).await.unwrap());
+    rig.pass(1.5).await;
     let _: () = set("1").query_async(&mut admin).await.unwrap();
 
     let full = |error: &StoreError| matches!(error, StoreError::Full(_));
@@ -303,7 +307,7 @@ async fn a_full_server_says_so_stores_no_halves_and_reads_on() {
     // A session that cannot be renewed lives all the same, and one that has ended does not.
     let owner = &who.place.owner;
     assert!(rig.store.renew_session(owner, DAY_MS, rig.now_ms()).await.unwrap());
-    assert!(!rig.store.renew_session(owner, DAY_MS, rig.now_ms() + 2 * DAY_MS).await.unwrap());
+    assert!(!rig.store.renew_session(&ended.place.owner, DAY_MS, rig.now_ms()).await.unwrap());
     assert!(!rig.store.renew_session(&Caller::browser().place.owner, DAY_MS, rig.now_ms()).await.unwrap());
     // What makes room can be done.
     assert_eq!(rig.store.remove_item(&crowded.place, &items[2].id).await.unwrap(), Removed::Removed);
