@@ -238,8 +238,10 @@ pub struct ServerLimits {
     pub max_upload_bytes: u64,
     /// Most connections at once, as set; see [`ServerLimits::connections_within`].
     pub max_connections: usize,
-    /// Longest that a request's header may take.
+    /// Longest that a request's header may take, from its first byte on.
     pub header_timeout: Duration,
+    /// Longest that a connection may be without a request.
+    pub idle_timeout: Duration,
     /// Longest that a request's body may take.
     pub body_timeout: Duration,
     /// How long running turns may go on after SIGTERM.

@@ -137,7 +137,12 @@ pub const GROUPS: &[Group] = &[
             plain("MAX_BODY_BYTES", "1048576", "Largest request body, in bytes"),
             plain("MAX_UPLOAD_BYTES", "104857600", "Largest file or other body passed on at /v1, in bytes"),
             plain("MAX_CONNECTIONS", "10000", "Most connections at once, at most three quarters of them WebSockets"),
-            plain("HEADER_TIMEOUT", "10s", "A connection whose request header takes longer is closed"),
+            plain("HEADER_TIMEOUT", "10s", "A request whose header takes longer, from its first byte on, is refused"),
+            plain(
+                "IDLE_TIMEOUT",
+                "150s",
+                "A connection without a request is closed after this long; longer than what proxies keep theirs",
+            ),
             plain("BODY_TIMEOUT", "30s", "A request whose body takes longer is refused"),
             plain("MAX_MODEL_CALLS", "1024", "Most calls to the model at once"),
             plain("MAX_MODEL_CALLS_PER_VISITOR", "8", "Most calls to the model at once for one session"),

@@ -72,6 +72,7 @@ impl Config {
             "MAX_UPLOAD_BYTES" => limits.max_upload_bytes.to_string(),
             "MAX_CONNECTIONS" => limits.max_connections.to_string(),
             "HEADER_TIMEOUT" => show_duration(limits.header_timeout),
+            "IDLE_TIMEOUT" => show_duration(limits.idle_timeout),
             "BODY_TIMEOUT" => show_duration(limits.body_timeout),
             "MAX_MODEL_CALLS" => self.model_calls.server.to_string(),
             "MAX_MODEL_CALLS_PER_VISITOR" => self.model_calls.visitor.to_string(),

@@ -99,6 +99,7 @@ fn every_setting_has_an_effect_that_shows() {
         ("MAX_UPLOAD_BYTES", "4096"),
         ("MAX_CONNECTIONS", "5"),
         ("HEADER_TIMEOUT", "5s"),
+        ("IDLE_TIMEOUT", "80s"),
         ("BODY_TIMEOUT", "6s"),
         ("MAX_MODEL_CALLS", "7"),
         ("MAX_MODEL_CALLS_PER_VISITOR", "3"),

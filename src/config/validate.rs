@@ -228,6 +228,7 @@ fn limits(given: &Given) -> Result<ServerLimits, ConfigError> {
         max_upload_bytes: given.number("MAX_UPLOAD_BYTES", 1_024..=10_737_418_240)?,
         max_connections: given.number("MAX_CONNECTIONS", 1..=1_000_000)?,
         header_timeout: given.duration("HEADER_TIMEOUT", 100 * MS..=HOUR)?,
+        idle_timeout: given.duration("IDLE_TIMEOUT", 100 * MS..=HOUR)?,
         body_timeout: given.duration("BODY_TIMEOUT", 100 * MS..=HOUR)?,
         shutdown_grace: given.duration("SHUTDOWN_GRACE", Duration::ZERO..=HOUR)?,
         first_event_wait: given.duration("FIRST_EVENT_WAIT", Duration::ZERO..=HOUR)?,

@@ -66,6 +66,13 @@ impl ApiError {
         self
     }
 
+    /// The body of the failure.
+    #[must_use]
+    pub fn json(&self) -> String {
+        // Three strings always have a JSON.
+        serde_json::to_string(&self.body).unwrap_or_default()
+    }
+
     /// With a time to try again.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {

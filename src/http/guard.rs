@@ -70,14 +70,17 @@ async fn strip_cors_headers(mut response: Response) -> Response {
     response
 }
 
+/// A fresh name for a request.
+pub fn request_id(app: &App) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("req_{:032x}", app.ids.public(app.clock.now_ms()))).ok()
+}
+
 /// Names the request, and keeps what is one person's out of shared caches.
 async fn mark(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let id = format!("req_{:032x}", app.ids.public(app.clock.now_ms()));
+    let id = request_id(&app);
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        headers.insert(REQUEST_ID.clone(), value);
-    }
+    headers.extend(id.map(|id| (REQUEST_ID.clone(), id)));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response

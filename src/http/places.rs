@@ -1,6 +1,7 @@
 //! How many connections there may be at once, and how many of them may be WebSockets.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -14,6 +15,8 @@ use crate::config::ServerLimits;
 pub struct Places {
     all: Arc<Semaphore>,
     sockets: Arc<Semaphore>,
+    /// Whether a client waits for a place.
+    wanted: Arc<AtomicBool>,
 }
 
 /// A place, until this is dropped.
@@ -32,13 +35,29 @@ impl Places {
             );
         }
         let plain_only = most.div_ceil(4);
-        Self { all: Arc::new(Semaphore::new(most)), sockets: Arc::new(Semaphore::new(most - plain_only)) }
+        Self {
+            all: Arc::new(Semaphore::new(most)),
+            sockets: Arc::new(Semaphore::new(most - plain_only)),
+            wanted: Arc::default(),
+        }
     }
 
     /// A place for a connection; waits until there is one.
     pub async fn connection(&self) -> Option<Place> {
+        if let Ok(free) = self.all.clone().try_acquire_owned() {
+            return Some(Place(free));
+        }
+        self.wanted.store(true, Ordering::Relaxed);
+        let place = self.all.clone().acquire_owned().await;
+        self.wanted.store(false, Ordering::Relaxed);
         // An error would say that the semaphore was closed, and nothing closes it.
-        self.all.clone().acquire_owned().await.ok().map(Place)
+        place.ok().map(Place)
+    }
+
+    /// Whether a client has connected and waits for a place: connections that have nothing to do should end.
+    #[must_use]
+    pub fn are_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
     }
 
     /// A place among the sockets, for a connection that is to become one; `None` where there is none.

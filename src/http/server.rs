@@ -5,9 +5,13 @@ mod client_io;
 mod connection;
 mod exchange;
 mod linger;
+mod phase;
+mod refusal;
+mod service;
 mod signals;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod write_timeout;
 
 use std::sync::Arc;
@@ -17,7 +21,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use self::accept::listen;
+use self::service::Service;
 pub use self::signals::stop_signals;
+use self::waiting::WaitRules;
 use crate::config::Config;
 use crate::http::app::{App, Parts};
 use crate::http::places::Places;
@@ -50,11 +56,12 @@ pub async fn run<AtOnce: Future<Output = ()>>(
     }
     let tasks = Tasks::default();
     let places = Places::new(&config.limits, accept::open_files());
-    let app = Arc::new(App::new(config, &parts, places.clone(), &tasks));
-    let service = accept::Service {
+    let app = Arc::new(App::new(config, &parts, places, &tasks));
+    let service = Service {
         router: guard::guarded(router::router(app.clone(), &config.listed_url()), &app, config)?,
-        header_timeout: config.limits.header_timeout,
+        wait: wait_rules(&app, config),
         write_timeout: config.pace.write_timeout,
+        stopping: tasks.stopping().clone(),
         closing: CancellationToken::new(),
     };
     let closing = service.closing.clone();
@@ -65,7 +72,7 @@ pub async fn run<AtOnce: Future<Output = ()>>(
     tasks.spawn("watch", watching);
     tasks.spawn("adopt", app.turns.clone().adopt_orphans());
     tasks.spawn("sweep", sweep(parts, tasks.stopping().clone()));
-    tasks.spawn("accept", accept::accept(listener, places, service, tasks.clone()));
+    tasks.spawn("accept", accept::accept(listener, service, tasks.clone()));
 
     let at_once = tokio::select! {
         at_once = shutdown => at_once,
@@ -86,6 +93,16 @@ pub async fn run<AtOnce: Future<Output = ()>>(
     // A store that is dropped waits for its disk, which may be what the stop was waiting for.
     std::mem::forget(app.store.clone());
     Err("Stopped at once by a second signal, before all that ran had come to its end.".to_owned())
+}
+
+fn wait_rules(app: &Arc<App>, config: &Config) -> WaitRules {
+    let refusing = app.clone();
+    WaitRules {
+        idle: config.limits.idle_timeout,
+        header: config.limits.header_timeout,
+        places: app.places.clone(),
+        refuse: Arc::new(move |status, line| refusal::bytes(&refusing, status, line)),
+    }
 }
 
 /// Ends what runs, after `grace` at most, and then the connections and the store. May be dropped at any point and called

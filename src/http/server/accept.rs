@@ -4,15 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio_util::sync::CancellationToken;
 
-use super::client_io::ClientIo;
 use super::connection;
-use super::exchange::{Exchange, Served};
+use super::service::Service;
 use crate::config::Config;
-use crate::http::places::Places;
 use crate::tasks::Tasks;
 
 /// How much the system keeps of an answer that its client does not read; left to itself it takes megabytes.
@@ -52,21 +48,11 @@ pub(super) fn open_files() -> Option<usize> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// What every connection is served with.
-pub(super) struct Service {
-    pub(super) router: Router,
-    /// How long a request's header may take.
-    pub(super) header_timeout: Duration,
-    /// How long a client may take nothing of an answer.
-    pub(super) write_timeout: Duration,
-    /// Fires when connections should end.
-    pub(super) closing: CancellationToken,
-}
-
 /// Takes connections in until the server closes.
-pub(super) async fn accept(listener: TcpListener, places: Places, service: Service, tasks: Tasks) {
-    let closing = &service.closing;
-    while let Some(Some(place)) = closing.run_until_cancelled(places.connection()).await {
+pub(super) async fn accept(listener: TcpListener, service: Service, tasks: Tasks) {
+    let service = Arc::new(service);
+    let (closing, places) = (&service.closing, &service.wait.places);
+    loop {
         let stream = match closing.run_until_cancelled(listener.accept()).await {
             Some(Ok((stream, _))) => stream,
             Some(Err(error)) => {
@@ -81,11 +67,8 @@ pub(super) async fn accept(listener: TcpListener, places: Places, service: Servi
             tracing::debug!(%error, "a connection ended before it was served");
             continue;
         }
-        let (client, served) = stream.into_split();
-        let exchange = Arc::new(Exchange::default());
-        let io = ClientIo::new(Served(served), service.write_timeout, closing.clone(), place, exchange.clone());
-        let router = service.router.clone();
-        let served = connection::serve(io, client, exchange, router, service.header_timeout, closing.clone());
-        tasks.spawn("connection", served);
+        // Accepted first, so that the connections that hold all places know that one is wanted.
+        let Some(Some(place)) = closing.run_until_cancelled(places.connection()).await else { return };
+        tasks.spawn("connection", connection::serve(stream, service.clone(), place));
     }
 }

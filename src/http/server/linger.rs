@@ -27,6 +27,7 @@ const MOST: usize = 32 * 1024 * 1024;
 pub(super) struct Linger {
     closing: CancellationToken,
     client_has_ended: bool,
+    longest: Duration,
     rest: Option<Rest>,
 }
 
@@ -40,12 +41,17 @@ struct Rest {
 impl Linger {
     /// Waits for no client once `closing` fires.
     pub(super) fn new(closing: CancellationToken) -> Self {
-        Self { closing, client_has_ended: false, rest: None }
+        Self { closing, client_has_ended: false, longest: LONGEST, rest: None }
     }
 
     /// The client has sent all that it will ever send.
     pub(super) fn client_has_ended(&mut self) {
         self.client_has_ended = true;
+    }
+
+    /// The client has had its time already: only what it sends at once is still taken in.
+    pub(super) fn shorten(&mut self) {
+        self.longest = SILENCE;
     }
 
     /// Closes `io`; to be called until it is done.
@@ -57,7 +63,7 @@ impl Linger {
             Some(rest) => rest,
             None => {
                 ready!(Pin::new(&mut *io).poll_shutdown(context))?;
-                self.rest.insert(Rest::new())
+                self.rest.insert(Rest::new(self.longest))
             }
         };
         if self.client_has_ended || self.closing.is_cancelled() {
@@ -68,9 +74,9 @@ impl Linger {
 }
 
 impl Rest {
-    fn new() -> Self {
+    fn new(longest: Duration) -> Self {
         let now = Instant::now();
-        Self { bytes: MOST, until: now + LONGEST, silence: Box::pin(sleep_until(now + SILENCE)) }
+        Self { bytes: MOST, until: now + longest, silence: Box::pin(sleep_until(now + SILENCE)) }
     }
 
     /// Reads until the client ends, or has sent or waited too much.

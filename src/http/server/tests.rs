@@ -1,5 +1,7 @@
 //! A connection's bytes on a clock of their own.
 
+mod idle;
+
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +11,30 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::client_io::ClientIo;
+use super::phase::Phase;
+use super::waiting::{WaitRules, Waiting};
 use crate::config::{Config, Given};
 use crate::http::places::Places;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A connection with room for so many bytes on their way, and the client's end of it.
-async fn connection(room: usize) -> (ClientIo<DuplexStream>, DuplexStream, CancellationToken) {
+/// The settings' own limits, and refusals that name their status and what they refuse.
+fn rules() -> WaitRules {
     let given: Given = [("APP_ENV", "development")].into_iter().collect();
-    let place = Places::new(&Config::new(&given).unwrap().limits, None).connection().await.unwrap();
+    let limits = Config::new(&given).unwrap().limits;
+    let refuse = Arc::new(|status, line: &[u8]| format!("{status}: {}", String::from_utf8_lossy(line)).into_bytes());
+    WaitRules { idle: limits.idle_timeout, header: limits.header_timeout, places: Places::new(&limits, None), refuse }
+}
+
+/// A connection on which an answer is being written, with room for so many bytes on their way, and the client's end of it.
+async fn connection(room: usize) -> (ClientIo<DuplexStream>, DuplexStream, CancellationToken) {
+    let rules = rules();
+    let place = rules.places.connection().await.unwrap();
+    let phase = Phase::default();
+    phase.serve();
     let closing = CancellationToken::new();
     let (ours, theirs) = duplex(room);
-    (ClientIo::new(ours, LIMIT, closing.clone(), place, Arc::default()), theirs, closing)
+    (ClientIo::new(ours, LIMIT, closing.clone(), Waiting::new(rules, phase), place, Arc::default()), theirs, closing)
 }
 
 #[tokio::test(start_paused = true)]

@@ -164,7 +164,7 @@ fn kind_of(status: StatusCode) -> &'static str {
         401 => "authentication_error",
         403 => "permission_error",
         429 => "rate_limit_error",
-        400..500 => "invalid_request_error",
+        400..500 | 505 => "invalid_request_error",
         _ => "api_error",
     }
 }
@@ -262,10 +262,15 @@ impl IntoResponse for OpenAiError {
     }
 }
 
+/// Whether failures at this path are said in this door's shape.
+#[must_use]
+pub fn is_sdk_path(path: &str) -> bool {
+    path == "/v1" || path.starts_with("/v1/")
+}
+
 /// What failed in a layer that serves both doors is said in this door's shape when it was asked for here.
 pub async fn in_this_shape(request: Request, next: middleware::Next) -> Response {
-    let path = request.uri().path();
-    let is_here = path == "/v1" || path.starts_with("/v1/");
+    let is_here = is_sdk_path(request.uri().path());
     let mut response = next.run(request).await;
     if !is_here {
         return response;

@@ -1,7 +1,4 @@
 //! One shape for every failure, whatever layer it comes from (P21).
-//!
-//! Two failures come from the HTTP library before there is a request, and have no body: a header that cannot be parsed
-//! (400), and one that is too large (431; 414 for the address).
 
 use std::sync::Arc;
 
@@ -10,7 +7,6 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::faulty::Faulty;
-use crate::support::raw::Raw;
 use crate::support::scripted::{Act, Scripted};
 use crate::support::server::{Setup, TestServer};
 
@@ -178,27 +174,6 @@ async fn idempotency_keys_that_are_not_right() {
     client.send(client.json("/chat", &json!({"prompt": "x"})).header("idempotency-key", "k".repeat(255))).await.ok();
     let other = client.json("/chat", &json!({"prompt": "y"})).header("idempotency-key", "k".repeat(255));
     assert_eq!(client.send(other).await.failed(422), "idempotency_key_reused");
-}
-
-#[tokio::test]
-async fn what_is_no_http_is_turned_away_without_a_body() {
-    let server = TestServer::demo().await;
-    let cases: [(String, u16); 7] = [
-        ("nonsense\r\n\r\n".into(), 400),
-        ("GET /chat HTTP/1.1\r\nbad header\r\n\r\n".into(), 400),
-        ("GET /chat HTTP/1.1\r\nhost: a\r\ncookie: a\0b\r\n\r\n".into(), 400),
-        ("POST /chat HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n".into(), 400),
-        (format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(70_000)), 414),
-        (format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "a".repeat(1 << 20)), 431),
-        (format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(500)), 431),
-    ];
-    for (request, status) in cases {
-        let mut socket = Raw::connect(&server).await;
-        socket.send(&request).await;
-        let answer = socket.answer().await.unwrap_or_else(|| panic!("an answer to {:.60}", request));
-        assert_eq!((answer.status, answer.body.as_str()), (status, ""), "{request:.60}");
-    }
-    server.client().say("Still here").await.ok();
 }
 
 #[tokio::test]

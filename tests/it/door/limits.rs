@@ -18,7 +18,7 @@ async fn server_with(name: &str, value: &str) -> TestServer {
 
 #[tokio::test]
 async fn a_header_that_does_not_come_closes_its_connection() {
-    let server = server_with("HEADER_TIMEOUT", "300ms").await;
+    let server = Setup::default().set("HEADER_TIMEOUT", "300ms").set("IDLE_TIMEOUT", "300ms").start().await;
     for start in ["", "G", "GET /chat HTTP/1.1\r\n", "GET /chat HTTP/1.1\r\nhost: a\r\nx: "] {
         let mut socket = Raw::connect(&server).await;
         socket.send(start).await;
@@ -45,7 +45,7 @@ async fn a_trickled_header_has_no_more_time_than_another() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_in_the_end() {
-    let server = server_with("HEADER_TIMEOUT", "300ms").await;
+    let server = server_with("IDLE_TIMEOUT", "300ms").await;
     let mut socket = Raw::connect(&server).await;
     for _ in 0..2 {
         socket.send("GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n").await;

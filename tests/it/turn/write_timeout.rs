@@ -42,7 +42,8 @@ async fn never_reads(client: &Client, turn: &str) -> TcpStream {
 
 fn impatient(script: &Arc<Script>) -> Setup {
     // Long enough that the one who reads is not taken for another on a busy machine.
-    over(script).pace(|pace| pace.write_timeout = Duration::from_secs(4))
+    // One that a busy store could not be read for has had its answer, and is idle.
+    over(script).set("IDLE_TIMEOUT", "5s").pace(|pace| pace.write_timeout = Duration::from_secs(4))
 }
 
 async fn it_is_cut_and_can_come_back(ground: Ground) {
