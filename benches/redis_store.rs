@@ -137,7 +137,7 @@ fn begin(place: &Place, budget: Budget) -> BeginTurn {
         input: vec![Item { id, turn: None, json, tokens: 10, encoding: Encoding::O200k }],
         answer_id: ItemId::fresh(&SystemIds, &SystemClock),
         temperature: Some(0.95),
-        max_tokens: 1_000,
+        max_tokens: Some(1_000),
         stream: true,
         options: None,
         shown: None,

@@ -100,7 +100,7 @@ fn call() -> Call {
         model: "gpt-4o".into(),
         messages: vec![message],
         temperature: None,
-        max_tokens: 1000,
+        max_tokens: Some(1000),
         stream: true,
         options: None,
     }

@@ -71,6 +71,14 @@ impl Given {
         })
     }
 
+    /// A number, or `None` where nothing was given.
+    pub(super) fn optional<T>(&self, name: &str, range: RangeInclusive<T>) -> Result<Option<T>, ConfigError>
+    where
+        T: FromStr + PartialOrd + std::fmt::Display,
+    {
+        self.get(name).map(|_| self.number(name, range)).transpose()
+    }
+
     pub(super) fn duration(&self, name: &str, range: RangeInclusive<Duration>) -> Result<Duration, ConfigError> {
         let text = self.text(name);
         parse_duration(text).filter(|duration| range.contains(duration)).ok_or_else(|| {

@@ -180,10 +180,10 @@ pub struct ChatConfig {
     pub default_system_prompt: String,
     /// 0 to 2.
     pub temperature: f64,
-    /// Most tokens of an answer, where the request sets no number; at most `max_tokens_limit`.
+    /// Most tokens of an answer, where the request sets no number; at most what a visitor may ask for.
     pub max_tokens: u32,
-    /// Most tokens that a request may ask for.
-    pub max_tokens_limit: u32,
+    /// Most tokens that an answer may have, where the operator sets a limit.
+    pub max_tokens_limit: Option<u32>,
     /// Longest prompt, in characters.
     pub max_prompt_chars: usize,
     /// Most tokens of system prompt, history and prompt together.
@@ -194,6 +194,17 @@ pub struct ChatConfig {
     pub max_waiting: usize,
     /// Longest that a turn waits for its conversation.
     pub max_wait: Duration,
+}
+
+/// Most tokens of a visitor's answer, where the operator sets no limit: a stranger's spending always has one.
+pub const VISITOR_TOKENS_LIMIT: u32 = 16_000;
+
+impl ChatConfig {
+    /// Most tokens that a visitor may ask for.
+    #[must_use]
+    pub fn visitor_tokens_limit(&self) -> u32 {
+        self.max_tokens_limit.unwrap_or(VISITOR_TOKENS_LIMIT)
+    }
 }
 
 #[derive(Debug, Clone)]

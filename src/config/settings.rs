@@ -63,7 +63,11 @@ pub const GROUPS: &[Group] = &[
             plain("SYSTEM_PROMPT", "You are a helpful AI assistant.", "System prompt of requests that send none"),
             plain("TEMPERATURE", "0.95", "Temperature of requests that set none, 0 to 2"),
             plain("MAX_TOKENS", "1000", "Most tokens of an answer, where the request sets no limit"),
-            plain("MAX_TOKENS_LIMIT", "16000", "Most tokens that a request may ask for"),
+            plain(
+                "MAX_TOKENS_LIMIT",
+                "",
+                "Most tokens that an answer may have: larger wishes are lowered to it at /v1; where unset, 16000 for visitors and none for keys",
+            ),
             plain(
                 "HISTORY_MAX_TOKENS",
                 "8000",

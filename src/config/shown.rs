@@ -42,7 +42,7 @@ impl Config {
             "SYSTEM_PROMPT" => chat.default_system_prompt.clone(),
             "TEMPERATURE" => chat.temperature.to_string(),
             "MAX_TOKENS" => chat.max_tokens.to_string(),
-            "MAX_TOKENS_LIMIT" => chat.max_tokens_limit.to_string(),
+            "MAX_TOKENS_LIMIT" => return chat.max_tokens_limit.map(|limit| limit.to_string()),
             "HISTORY_MAX_TOKENS" => chat.history_max_tokens.to_string(),
             "UPSTREAM_CONNECT_TIMEOUT" => show_duration(upstream_limits.connect_timeout),
             "UPSTREAM_FIRST_TOKEN_TIMEOUT" => show_duration(upstream_limits.first_token_timeout),

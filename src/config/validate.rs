@@ -118,12 +118,12 @@ fn chat(given: &Given, upstream: &UpstreamConfig) -> Result<ChatConfig, ConfigEr
             "DEFAULT_MODEL, {default_model:?}, is not among ALLOWED_MODELS: set it to a model that they allow."
         )));
     }
-    let max_tokens_limit = given.number("MAX_TOKENS_LIMIT", 1..=1_000_000)?;
+    let max_tokens_limit = given.optional("MAX_TOKENS_LIMIT", 1..=10_000_000)?;
     Ok(ChatConfig {
         default_model,
         default_system_prompt: given.text("SYSTEM_PROMPT").to_owned(),
         temperature: given.number("TEMPERATURE", 0.0..=2.0)?,
-        max_tokens: given.number("MAX_TOKENS", 1..=max_tokens_limit)?,
+        max_tokens: given.number("MAX_TOKENS", 1..=max_tokens_limit.unwrap_or(super::VISITOR_TOKENS_LIMIT))?,
         max_tokens_limit,
         max_prompt_chars: given.number("MAX_PROMPT_CHARS", 1..=10_000_000)?,
         history_max_tokens: given.number("HISTORY_MAX_TOKENS", 100..=10_000_000)?,

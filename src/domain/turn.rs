@@ -21,7 +21,7 @@ pub struct TurnRequest {
     /// 0 to 2; `None` leaves it to the upstream.
     pub temperature: Option<f64>,
     /// The most tokens the answer may have.
-    pub max_tokens: u32,
+    pub max_tokens: Option<u32>,
     /// Whether to ask the upstream for a stream.
     pub stream: bool,
     /// What else the upstream is asked for, as fields of Chat Completions: a JSON object's text.

@@ -66,7 +66,7 @@ impl Metering {
     /// [`NotAllowed`], where the settings have changed since.
     pub fn permit_again(&self, owner: &Owner, request: &TurnRequest) -> Result<Permit, NotAllowed> {
         let route = if request.shown.is_some() { Route::Responses } else { Route::Chat };
-        let (model, max_tokens) = (Some(request.model.as_str()), Some(u64::from(request.max_tokens)));
+        let (model, max_tokens) = (Some(request.model.as_str()), request.max_tokens.map(u64::from));
         self.permit(owner, &Wish { model, max_tokens, ..Wish::of(route) })
     }
 

@@ -1,6 +1,8 @@
 //! What an owner may do at most with one request.
 
+use super::policy::Policy;
 use super::{AtCapacity, Metering, ModelCall, OwnerKind};
+use crate::config::ChatConfig;
 use crate::domain::conversation::Owner;
 use crate::domain::model;
 
@@ -162,14 +164,21 @@ impl Permit {
         if let Some(most) = policy.most_choices.filter(|most| wish.choices > *most) {
             return Err(NotAllowed::Choices { most });
         }
-        let most = rules.max_tokens_limit;
-        let asked = wish.max_tokens.map(|tokens| u32::try_from(tokens).ok().filter(|tokens| *tokens <= most));
+        let most = match policy.always_capped {
+            true => Some(rules.visitor_tokens_limit()),
+            false => rules.max_tokens_limit,
+        };
+        let asked = wish.max_tokens.map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX));
         let max_tokens = match (asked, wish.route) {
-            (Some(None), _) => return Err(NotAllowed::Tokens { most }),
-            (Some(asked), _) => asked,
+            // The page that asks is the operator's: a wish beyond the limit is a mistake to be told.
+            (Some(asked), Route::Chat) if most.is_some_and(|most| asked > most) => {
+                return Err(NotAllowed::Tokens { most: most.unwrap_or(asked) });
+            }
+            // A cap is the most that the client takes, not what it needs.
+            (Some(asked), _) => Some(most.map_or(asked, |most| asked.min(most))),
             (None, Route::Chat) => Some(rules.max_tokens),
-            (None, Route::Responses) => Some(half_of_context(model).min(most)),
-            (None, Route::Completions) if policy.always_capped => Some(half_of_context(model).min(most)),
+            (None, Route::Completions) if !policy.always_capped => None,
+            (None, Route::Responses | Route::Completions) => default_cap(policy, rules, model),
             (None, _) => None,
         };
         let (metering, owner, model) = (metering.clone(), owner.clone(), model.to_owned());
@@ -188,10 +197,10 @@ impl Permit {
         &self.model
     }
 
-    /// The most tokens that an answer may have: as asked, or else as the policy or the operator's limit says.
+    /// The most tokens that an answer may have: as asked, within the owner's limit; `None` where there is neither.
     #[must_use]
-    pub fn answer_tokens(&self) -> u32 {
-        self.max_tokens.unwrap_or(self.metering.rules().max_tokens_limit)
+    pub fn answer_tokens(&self) -> Option<u32> {
+        self.max_tokens
     }
 
     /// Whether requests may name this model.
@@ -244,9 +253,18 @@ impl Permit {
     }
 }
 
-/// No answer has more tokens where the request sets no number: the other half is left for what is asked.
-fn half_of_context(model: &str) -> u32 {
-    model::profile(model).context_tokens / 2
+/// The cap of an answer for which the request sets no number: the owner's limit, and no more than half of a context whose
+/// size is known, so that the other half is left for what is asked. A visitor's answer of a model whose size nobody has told
+/// has the operator's number for answers without one, as on `/chat`.
+fn default_cap(policy: &Policy, rules: &ChatConfig, model: &str) -> Option<u32> {
+    let profile = model::profile(model);
+    let limit = match (rules.max_tokens_limit, policy.always_capped) {
+        (Some(limit), _) => limit,
+        (None, true) if profile.estimated => rules.max_tokens,
+        (None, true) => rules.visitor_tokens_limit(),
+        (None, false) => return None,
+    };
+    Some(if profile.estimated { limit } else { limit.min(profile.context_tokens / 2) })
 }
 
 /// Whether this can be the name of a model at all.

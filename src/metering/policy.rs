@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | routes to a model | `/chat`, responses, chat completions, the list of models | all |
 //! | models | the operator's list, but for those of images, sound and search | the operator's list |
-//! | an answer's tokens | capped by the operator's limit, also where the request sets none | as asked, within that limit |
+//! | an answer's tokens | capped by the operator's limit, also where the request sets none | as asked, lowered to that limit where there is one |
 //! | answers to one request | 1 | as asked |
 //! | fields of a chat completion | those that cost nothing more | all |
 

@@ -36,8 +36,8 @@ pub fn budget(request: &TurnRequest, history_max_tokens: u32) -> Result<Budget, 
     let tokens = match request.whole_history {
         // Where nobody knows how much the model takes, its server says when it is too much.
         true if profile.estimated => u32::MAX,
-        true => room(&profile, request.max_tokens),
-        false => room(&profile, request.max_tokens).min(history_max_tokens),
+        true => room(&profile, request.max_tokens.unwrap_or(0)),
+        false => room(&profile, request.max_tokens.unwrap_or(profile.context_tokens / 2)).min(history_max_tokens),
     };
     let fixed = u64::from(instruction_tokens(request, &profile))
         + u64::from(request.input_tokens())

@@ -25,8 +25,8 @@ pub struct Call {
     pub messages: Vec<PromptMessage>,
     /// Left out for models that refuse one.
     pub temperature: Option<f64>,
-    /// The most tokens the answer may have.
-    pub max_tokens: u32,
+    /// The most tokens the answer may have; `None` leaves it to the model.
+    pub max_tokens: Option<u32>,
     /// Whether pieces are wanted as they come, or the answer in one.
     pub stream: bool,
     /// Further fields, as Chat Completions take them: a JSON object's text.

@@ -163,7 +163,7 @@ impl ChatRequest {
             return Err(ApiError::invalid("`temperature` goes from 0 to 2."));
         }
         if self.max_tokens == Some(0) {
-            return Err(NotAllowed::Tokens { most: chat.max_tokens_limit }.into());
+            return Err(NotAllowed::Tokens { most: chat.visitor_tokens_limit() }.into());
         }
         let conversation = match self.conversation_id.as_deref() {
             None => WantedConversation::Main,

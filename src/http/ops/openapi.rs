@@ -112,7 +112,7 @@ pub fn of_server(mut document: Value, url: &str, chat: &ChatConfig) -> Value {
     let request = &mut document["components"]["schemas"]["ChatRequest"]["properties"];
     request["prompt"]["maxLength"] = chat.max_prompt_chars.into();
     request["systemPrompt"]["maxLength"] = chat.max_prompt_chars.into();
-    request["maxTokens"]["maximum"] = chat.max_tokens_limit.into();
+    request["maxTokens"]["maximum"] = chat.visitor_tokens_limit().into();
     if let Some(pattern) = regex_of(chat.allowed_models.patterns()) {
         request["model"]["pattern"] = pattern.into();
     }

@@ -89,21 +89,6 @@ impl OpenAiError {
             .retry_after(Duration::from_secs(1))
     }
 
-    /// What metering does not allow; `cap` is the parameter that limits an answer's tokens.
-    #[must_use]
-    pub fn not_allowed(reason: &NotAllowed, cap: &str) -> Self {
-        match reason {
-            NotAllowed::Model { .. } => Self::no_model(),
-            NotAllowed::Tokens { most } => {
-                let message = format!("Invalid '{cap}': integer above maximum value. Expected a value <= {most}.");
-                Self::invalid(cap, "integer_above_max_value", message)
-            }
-            NotAllowed::Route(_) => ApiError::from(reason.clone()).into(),
-            NotAllowed::Choices { .. } => Self::from(ApiError::from(reason.clone())).param("n"),
-            NotAllowed::Field(name) => Self::from(ApiError::from(reason.clone())).param(name),
-        }
-    }
-
     /// There is no such conversation of this owner; `param` names it.
     #[must_use]
     pub fn no_conversation(param: &str) -> Self {
@@ -189,7 +174,15 @@ impl From<Next> for OpenAiError {
 
 impl From<NotAllowed> for OpenAiError {
     fn from(reason: NotAllowed) -> Self {
-        Self::not_allowed(&reason, "max_tokens")
+        match &reason {
+            NotAllowed::Model { .. } => Self::no_model(),
+            NotAllowed::Choices { .. } => Self::from(ApiError::from(reason)).param("n"),
+            NotAllowed::Field(name) => {
+                let name = name.clone();
+                Self::from(ApiError::from(reason)).param(&name)
+            }
+            NotAllowed::Route(_) | NotAllowed::Tokens { .. } => ApiError::from(reason).into(),
+        }
     }
 }
 

@@ -102,7 +102,7 @@ impl Bench {
                 input: vec![Item { id, turn: None, json, tokens: 5, encoding: Encoding::O200k }],
                 answer_id: ItemId::fresh(&self.ids, &*self.clock),
                 temperature: None,
-                max_tokens: 10,
+                max_tokens: Some(10),
                 stream: false,
                 options: None,
                 shown: None,

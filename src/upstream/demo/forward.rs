@@ -53,7 +53,7 @@ impl Demo {
             model: DEMO_MODEL.to_owned(),
             messages: request.messages.iter().map(prompt_message).collect(),
             temperature: None,
-            max_tokens: u32::MAX,
+            max_tokens: None,
             stream: ask.stream,
             options: None,
         };

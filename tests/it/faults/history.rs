@@ -105,7 +105,7 @@ async fn remember(rig: &Rig, browser: &Client, messages: usize) -> usize {
         input: Vec::new(),
         answer_id: ItemId::fresh(&ids, &clock),
         temperature: None,
-        max_tokens: 10,
+        max_tokens: Some(10),
         stream: false,
         options: None,
         shown: None,

@@ -224,7 +224,7 @@ impl World {
             input: vec![Item { id, turn: Some(turn.clone()), json, tokens: 9, encoding: Encoding::Cl100k }],
             answer_id: ItemId::fresh(&self.ids, &*self.clock),
             temperature: None,
-            max_tokens: 1_000,
+            max_tokens: Some(1_000),
             stream: true,
             options: None,
             shown: None,

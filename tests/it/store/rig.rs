@@ -363,7 +363,7 @@ pub fn request(text: &str) -> TurnRequest {
         input: vec![Item { id, turn: None, json, tokens: 9, encoding: Encoding::Cl100k }],
         answer_id: ItemId::fresh(&SystemIds, &SystemClock),
         temperature: Some(0.95),
-        max_tokens: 1_000,
+        max_tokens: Some(1_000),
         stream: true,
         options: None,
         shown: None,

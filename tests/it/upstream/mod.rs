@@ -70,7 +70,7 @@ fn plain() -> Call {
         model: "gpt-3.5-turbo".to_owned(),
         messages: vec![message(Role::System, "Be kind."), message(Role::User, PROMPT)],
         temperature: Some(0.95),
-        max_tokens: 1000,
+        max_tokens: Some(1000),
         stream: false,
         options: None,
     }

@@ -50,9 +50,7 @@ async fn the_rules_of_this_server_hold() {
         (json!({"model": "m", "n": 0}), 400, "n", "integer_below_min_value"),
         (json!({"model": ["m"], "messages": messages}), 400, "model", "invalid_type"),
         (json!({"model": "m", "stream": "yes", "messages": messages}), 400, "stream", "invalid_type"),
-        (json!({"model": "m", "max_tokens": 2001}), 400, "max_tokens", "integer_above_max_value"),
         (json!({"model": "m", "max_completion_tokens": 1e9}), 400, "max_completion_tokens", "invalid_type"),
-        (json!({"model": "m", "max_completion_tokens": 3000}), 400, "max_completion_tokens", "integer_above_max_value"),
         (json!({"model": "m", "max_tokens": -1}), 400, "max_tokens", "invalid_type"),
         (json!({"model": "m", "n": "2"}), 400, "n", "invalid_type"),
     ] {
@@ -73,6 +71,34 @@ async fn the_rules_of_this_server_hold() {
         assert_eq!((&error["param"], &error["code"]), (&json!("model"), &json!("missing_required_parameter")));
     }
     assert_eq!(rig.fake.calls(), calls);
+}
+
+#[tokio::test]
+async fn a_cap_beyond_the_operators_limit_is_lowered_to_it_and_none_is_made_up() {
+    let limited = Rig::with(Setup::default().set("MAX_TOKENS_LIMIT", "2000"), |settings| settings).await;
+    let free = Rig::new().await;
+    for (rig, asked, sent) in [
+        (&limited, json!({"max_tokens": 32_000}), json!({"max_tokens": 2_000})),
+        (&limited, json!({"max_completion_tokens": u64::MAX}), json!({"max_completion_tokens": 2_000})),
+        (
+            &limited,
+            json!({"max_tokens": 5_000, "max_completion_tokens": 7}),
+            json!({"max_tokens": 2_000, "max_completion_tokens": 7}),
+        ),
+        (&limited, json!({"max_tokens": 2_000}), json!({"max_tokens": 2_000})),
+        (&limited, json!({}), json!({})),
+        (&free, json!({"max_tokens": 128_000}), json!({"max_tokens": 128_000})),
+        (&free, json!({}), json!({})),
+    ] {
+        let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "seed": 7});
+        body.as_object_mut().unwrap().extend(asked.as_object().unwrap().clone());
+        rig.complete(&body).await.ok();
+        let up = rig.fake.last().json.clone();
+        assert_eq!((&up["seed"], &up["messages"]), (&body["seed"], &body["messages"]));
+        for cap in ["max_tokens", "max_completion_tokens"] {
+            assert_eq!(up.get(cap), sent.get(cap), "{asked}");
+        }
+    }
 }
 
 #[tokio::test]

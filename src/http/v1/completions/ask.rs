@@ -55,15 +55,14 @@ pub fn ask(body: Bytes, app: &App, owner: &Owner) -> Result<Asked, OpenAiError> 
     let sketch: Sketch<'_> = serde_json::from_slice(&body).map_err(|error| body::explain(&error))?;
     let older = number(OLDER_CAP, sketch.max_tokens)?;
     let newer = number(NEWER_CAP, sketch.max_completion_tokens)?;
-    let (cap, max_tokens) = if newer >= older { (NEWER_CAP, newer) } else { (OLDER_CAP, older) };
     let stream = flag("stream", sketch.stream)?.unwrap_or(false);
     let choices = number("n", sketch.n)?.unwrap_or(1);
     if choices == 0 {
         return Err(OpenAiError::invalid("n", "integer_below_min_value", "n must be 1 or more."));
     }
     let named = model(sketch.model)?;
-    let wish = Wish { route: Route::Completions, model: Some(&named), max_tokens, choices };
-    let permit = app.metering.permit(owner, &wish).map_err(|reason| OpenAiError::not_allowed(&reason, cap))?;
+    let wish = Wish { route: Route::Completions, model: Some(&named), max_tokens: newer.max(older), choices };
+    let permit = app.metering.permit(owner, &wish)?;
     let order = match flag("store", sketch.store)? {
         Some(true) => Some(order(&sketch, named)?),
         _ => None,
@@ -80,7 +79,7 @@ pub fn ask(body: Bytes, app: &App, owner: &Owner) -> Result<Asked, OpenAiError> 
     };
     let up = match permit.vets_fields() {
         true => vetted(&body, &permit, ours)?,
-        false => without(&body, ours)?,
+        false => without(&body, &lowered(&permit, older, newer), ours)?,
     };
     let choices = u32::try_from(choices).unwrap_or(u32::MAX);
     let model = permit.model().to_owned();
@@ -99,7 +98,8 @@ fn vetted(body: &Bytes, permit: &Permit, ours: &[&str]) -> Result<Bytes, OpenAiE
         permit.allow_field(name, value.get())?;
     }
     let cap = if model::profile(permit.model()).max_completion_tokens { NEWER_CAP } else { OLDER_CAP };
-    let first = format!("\"model\":{},\"{cap}\":{}", Value::from(permit.model()), permit.answer_tokens());
+    let most = permit.answer_tokens().map(|most| format!(",\"{cap}\":{most}")).unwrap_or_default();
+    let first = format!("\"model\":{}{most}", Value::from(permit.model()));
     Ok(members.json(&first, &[&["model", OLDER_CAP, NEWER_CAP], ours].concat()).into())
 }
 
@@ -108,13 +108,22 @@ fn vetted(body: &Bytes, permit: &Permit, ours: &[&str]) -> Result<Bytes, OpenAiE
 /// gets them, and keeps a copy of its own, as whoever asks it to store something expects.
 const OURS: [&str; 2] = ["store", "metadata"];
 
-/// A request without these members; the values of the others stay as they are.
-fn without(body: &Bytes, names: &[&str]) -> Result<Bytes, OpenAiError> {
-    if names.is_empty() {
+/// The caps that are above what the permit allows, each with the number in force.
+fn lowered(permit: &Permit, older: Option<u64>, newer: Option<u64>) -> Vec<(&'static str, u32)> {
+    let Some(most) = permit.answer_tokens() else { return Vec::new() };
+    let caps = [(OLDER_CAP, older), (NEWER_CAP, newer)].into_iter();
+    caps.filter(|(_, cap)| cap.is_some_and(|cap| cap > u64::from(most))).map(|(name, _)| (name, most)).collect()
+}
+
+/// A request with these caps, and without these members; the values of the others stay as they are.
+fn without(body: &Bytes, caps: &[(&str, u32)], names: &[&str]) -> Result<Bytes, OpenAiError> {
+    if names.is_empty() && caps.is_empty() {
         return Ok(body.clone());
     }
     let members: Members<'_> = serde_json::from_slice(body).map_err(|error| body::explain(&error))?;
-    Ok(members.json("", names).into())
+    let first: Vec<String> = caps.iter().map(|(name, most)| format!("\"{name}\":{most}")).collect();
+    let left_out: Vec<&str> = caps.iter().map(|(name, _)| *name).chain(names.iter().copied()).collect();
+    Ok(members.json(&first.join(","), &left_out).into())
 }
 
 fn model(value: Option<&RawValue>) -> Result<String, OpenAiError> {

@@ -70,7 +70,10 @@ fn call(permit: &Permit, instructions: Option<String>, said: &[Item]) -> Call {
         model: permit.model().to_owned(),
         messages: compaction::prompt(instructions, said),
         temperature: None,
-        max_tokens: permit.answer_tokens().min(compaction::SUMMARY_TOKENS),
+        max_tokens: permit
+            .answer_tokens()
+            .map(|most| most.min(compaction::SUMMARY_TOKENS))
+            .or(Some(compaction::SUMMARY_TOKENS)),
         stream: false,
         options: None,
     }

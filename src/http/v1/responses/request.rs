@@ -69,8 +69,7 @@ impl Wanted {
         let max_tokens = fields.whole("max_output_tokens", 1, u32::MAX)?;
         let wish =
             Wish { model: model.as_deref(), max_tokens: max_tokens.map(u64::from), ..Wish::of(Route::Responses) };
-        let permit =
-            metering.permit(owner, &wish).map_err(|why| OpenAiError::not_allowed(&why, "max_output_tokens"))?;
+        let permit = metering.permit(owner, &wish)?;
         // There would be nothing to answer.
         if input.is_empty() && continues == Continues::Nothing {
             return Err(missing("input"));
@@ -96,7 +95,7 @@ impl Wanted {
         let truncation = truncation(&mut fields)?;
         let mut show = |name: &str, value: Value| drop(shown.insert(name.to_owned(), value));
         show("instructions", instructions.clone().into());
-        show("max_output_tokens", max_tokens.into());
+        show("max_output_tokens", permit.answer_tokens().into());
         show("max_tool_calls", fields.at_least("max_tool_calls", 1)?.into());
         show("metadata", fields.metadata()?.unwrap_or_default().into());
         show("truncation", truncation.into());

@@ -129,8 +129,8 @@ fn push_options(object: &mut String, options: &str) {
 pub fn request(call: &Call) -> Result<Bytes, serde_json::Error> {
     let profile = model::profile(&call.model);
     let (older, newer) = match profile.max_completion_tokens {
-        true => (None, Some(call.max_tokens)),
-        false => (Some(call.max_tokens), None),
+        true => (None, call.max_tokens),
+        false => (call.max_tokens, None),
     };
     let request = ChatRequest {
         model: &call.model,

@@ -13,7 +13,7 @@ fn call(model: &str) -> Call {
         model: model.to_owned(),
         messages: vec![message(Role::System, "Be \"kind\"."), message(Role::User, "Hi 👌\n{x}")],
         temperature: Some(0.95),
-        max_tokens: 1000,
+        max_tokens: Some(1000),
         stream: false,
         options: None,
     }

@@ -126,8 +126,12 @@ fn numbers() -> Vec<Case> {
             json!({"max_completion_tokens": 17, "max_tokens": none}),
             json!({"max_output_tokens": 17}),
         ),
-        // Half of what the smallest models in use take, where nothing is set.
-        Case(json!({}), json!({"max_tokens": 4_096}), json!({"max_output_tokens": null})),
+        Case(
+            json!({"max_output_tokens": 128_000}),
+            json!({"max_tokens": 128_000}),
+            json!({"max_output_tokens": 128_000}),
+        ),
+        Case(json!({}), json!({"max_tokens": none}), json!({"max_output_tokens": null})),
         shown_only(json!({"metadata": {"a": "b"}, "max_tool_calls": 3, "truncation": "auto"})),
         Case(json!({"service_tier": "auto"}), json!({"service_tier": none}), json!({"service_tier": "default"})),
         Case(
@@ -170,11 +174,24 @@ async fn each_reaches_the_model_and_is_shown() {
 }
 
 #[tokio::test]
+async fn a_cap_beyond_the_operators_limit_is_lowered_to_it_and_the_response_says_so() {
+    let limited = Rig::with(Setup::default().set("MAX_TOKENS_LIMIT", "2000"), |settings| settings).await;
+    for (asked, in_force) in [(json!(32_000), 2_000), (json!(u32::MAX), 2_000), (json!(7), 7), (Value::Null, 2_000)] {
+        let response = limited.respond(json!({"model": "m", "input": "Hi", "max_output_tokens": asked})).await;
+        assert_eq!(response["max_output_tokens"], in_force, "{asked}");
+        assert_eq!(limited.fake.last().json["max_tokens"], in_force, "{asked}");
+    }
+    let visited = Rig::new().await;
+    visited.client.say("Hello").await.ok();
+    let body = json!({"model": "m", "input": "Hi", "max_output_tokens": 32_000});
+    assert_eq!(visited.client.post("/v1/responses", &body).await.ok()["max_output_tokens"], 16_000);
+}
+
+#[tokio::test]
 async fn nothing_else_is_sent_and_a_null_is_nothing() {
     let rig = Rig::new().await;
     let plain = rig.respond(ask("Hi")).await;
-    let wanted =
-        json!({"model": "m", "max_tokens": 4_096, "stream": false, "messages": [{"role": "user", "content": "Hi"}]});
+    let wanted = json!({"model": "m", "stream": false, "messages": [{"role": "user", "content": "Hi"}]});
     assert_eq!(rig.fake.last().json, wanted);
     let mut nulls = ask("Hi");
     for name in [
