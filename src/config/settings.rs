@@ -80,9 +80,9 @@ pub const GROUPS: &[Group] = &[
         title: "Waiting for the model",
         settings: &[
             plain("UPSTREAM_CONNECT_TIMEOUT", "5s", "Longest wait for a connection"),
-            plain("UPSTREAM_FIRST_TOKEN_TIMEOUT", "1m", "Longest wait for the first token of a stream"),
-            plain("UPSTREAM_IDLE_TIMEOUT", "30s", "Longest pause in the middle of a stream"),
-            plain("UPSTREAM_PLAIN_TIMEOUT", "1m", "Longest wait for an answer that is not streamed"),
+            plain("UPSTREAM_FIRST_TOKEN_TIMEOUT", "10m", "Longest wait for the first token of a stream"),
+            plain("UPSTREAM_IDLE_TIMEOUT", "5m", "Longest silence in a stream; comments break it for an hour at most"),
+            plain("UPSTREAM_PLAIN_TIMEOUT", "10m", "Longest wait for an answer that is not streamed"),
             plain("UPSTREAM_MAX_RETRIES", "3", "Most retries of a call, all before its first byte, 0 to 10"),
         ],
     },

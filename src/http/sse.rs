@@ -2,13 +2,16 @@
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::stream;
+use futures::{Stream, stream};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A comment goes out when nothing else has for this long, so that proxies and clients see that the stream lives.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -28,11 +31,16 @@ pub fn respond(first: String, source: Option<impl Source>) -> Response {
         }
         let mut source = source?;
         match tokio::time::timeout(KEEP_ALIVE, source.next()).await {
-            Err(_) => Some((ok(": keep-alive\n\n".to_owned()), (None, Some(source)))),
+            Err(_) => Some((ok(COMMENT.to_owned()), (None, Some(source)))),
             Ok((bytes, false)) => Some((ok(bytes), (None, Some(source)))),
             Ok((bytes, true)) => Some((ok(bytes), (None, None))),
         }
     });
+    answer(body)
+}
+
+/// An answer of events.
+pub fn answer(body: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
@@ -40,6 +48,48 @@ pub fn respond(first: String, source: Option<impl Source>) -> Response {
     ];
     (headers, Body::from_stream(body)).into_response()
 }
+
+/// A stream of whole events, with a comment wherever nothing else has come for [`KEEP_ALIVE`].
+pub struct Commented<S> {
+    events: S,
+    /// When the last bytes went out.
+    quiet_since: Instant,
+    /// Rings when a comment is due, or before: setting it anew for each event would cost more than sending the event.
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl<S> Commented<S> {
+    /// What `events` gives, with comments.
+    #[must_use]
+    pub fn new(events: S) -> Self {
+        let quiet_since = Instant::now();
+        Self { events, quiet_since, alarm: Box::pin(sleep_until(quiet_since + KEEP_ALIVE)) }
+    }
+}
+
+impl<S: Stream<Item = Result<Bytes, Infallible>> + Unpin> Stream for Commented<S> {
+    type Item = S::Item;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if let Poll::Ready(event) = Pin::new(&mut this.events).poll_next(cx) {
+            this.quiet_since = Instant::now();
+            return Poll::Ready(event);
+        }
+        while this.alarm.as_mut().poll(cx).is_ready() {
+            let (due, now) = (this.quiet_since + KEEP_ALIVE, Instant::now());
+            if now >= due {
+                this.quiet_since = now;
+                this.alarm.as_mut().reset(now + KEEP_ALIVE);
+                return Poll::Ready(Some(Ok(Bytes::from_static(COMMENT.as_bytes()))));
+            }
+            this.alarm.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+}
+
+const COMMENT: &str = ": keep-alive\n\n";
 
 fn ok(text: String) -> Result<Bytes, Infallible> {
     Ok(Bytes::from(text))
@@ -79,4 +129,28 @@ impl Frames for Vec<String> {
     }
 
     fn retry_after(&mut self, _: u64) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silence_has_comments_and_what_comes_puts_them_off() {
+        let events = stream::iter([10, 14, 50]).then(|pause| async move {
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+            ok(format!("data: {pause}\n\n"))
+        });
+        let (mut events, begun) = (Commented::new(Box::pin(events)), Instant::now());
+        let mut seen = Vec::new();
+        while let Some(Ok(bytes)) = events.next().await {
+            seen.push((begun.elapsed().as_secs(), String::from_utf8(bytes.to_vec()).unwrap()));
+        }
+        let seen: Vec<_> = seen.iter().map(|(at, text)| (*at, text.trim())).collect();
+        let comment = COMMENT.trim();
+        let quiet = [(39, comment), (54, comment), (69, comment)];
+        assert_eq!(seen, [&[(10, "data: 10"), (24, "data: 14")][..], &quiet, &[(74, "data: 50")]].concat());
+    }
 }

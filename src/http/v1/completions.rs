@@ -5,33 +5,26 @@ pub mod ask;
 pub mod collect;
 pub mod keep;
 pub mod members;
+pub mod outgoing;
 pub mod stored;
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
-use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures::Stream;
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use axum::response::Response;
+use tokio::time::timeout;
 
 use self::ask::{Asked, ask};
 use self::keep::Keeper;
+use self::outgoing::Phase;
 use super::answer;
-use super::caller::{LiveCaller, body_of, ended, while_alive};
+use super::caller::{LiveCaller, body_of, while_alive};
 use super::error::OpenAiError;
 use super::schemas::{ChatCompletion, ChatCompletionChunks, CreateChatCompletion};
-use crate::access::alive::Alive;
-use crate::domain::turn::{Fault, FaultKind};
 use crate::http::app::App;
 use crate::http::{body, fault};
-use crate::metering::{Chunks, Completed};
-use crate::tasks::InFlightRequest;
+use crate::metering::Completed;
 
 /// Answer a list of messages, as OpenAI's Chat Completions do. Every field goes to the model as it is.
 ///
@@ -49,14 +42,18 @@ pub async fn create(
     let in_flight = app.in_flight.enter();
     let Asked { ask, permit, order } = ask(body_of(&alive, body::object(request, &app)).await?, &app, &owner)?;
     let keeper = order.map(|order| Keeper::new(app.clone(), owner, order));
-    let answering = async {
+    // A plain answer has one status only, which its end decides.
+    let patience = if ask.stream { app.first_event_wait } else { Duration::MAX };
+    let mut answering = Box::pin(async move {
         let completed = permit.start()?.complete(ask).await?;
         kept(completed, keeper).await
-    };
-    let answered = while_alive(&alive, in_flight.unless_stopped(answering)).await?;
-    Ok(match answered.ok_or_else(fault::stopping)?? {
-        Completed::Plain(body) => answer::written(body),
-        Completed::Events(chunks) => events(chunks, in_flight, alive),
+    });
+    let answered = while_alive(&alive, in_flight.unless_stopped(timeout(patience, &mut answering))).await?;
+    Ok(match answered.ok_or_else(fault::stopping)? {
+        Ok(Ok(Completed::Plain(body))) => answer::written(body),
+        Ok(Ok(Completed::Events(chunks))) => outgoing::respond(Phase::Streaming(chunks), in_flight, alive),
+        Ok(Err(error)) => return Err(error),
+        Err(_still_waiting) => outgoing::respond(Phase::Answering(answering), in_flight, alive),
     })
 }
 
@@ -67,63 +64,4 @@ async fn kept(completed: Completed, keeper: Option<Keeper>) -> Result<Completed,
         (Completed::Plain(body), Some(keeper)) => Completed::Plain(keeper.plain(body).await?),
         (Completed::Events(chunks), Some(keeper)) => Completed::Events(keeper.events(chunks).await?),
     })
-}
-
-fn events(chunks: Chunks, in_flight: InFlightRequest, alive: Alive) -> Response {
-    let (leaving, ending) = (Box::pin(in_flight.stopped()), Box::pin(alive.ended()));
-    let body = Body::from_stream(Outgoing { chunks: Some(chunks), leaving, ending, alive, _in_flight: in_flight });
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
-        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
-    ];
-    (headers, body).into_response()
-}
-
-/// A stream on its way to the client; what goes wrong in it is its last event.
-struct Outgoing {
-    chunks: Option<Chunks>,
-    leaving: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Resolves when the client's credential ends.
-    ending: Pin<Box<WaitForCancellationFutureOwned>>,
-    alive: Alive,
-    _in_flight: InFlightRequest,
-}
-
-impl Outgoing {
-    fn last(&mut self, fault: Fault) -> Poll<Option<Result<Bytes, Infallible>>> {
-        tracing::warn!(upstream.fault = fault.kind.code(), "a completion failed after it had begun");
-        self.last_event(OpenAiError::from(fault))
-    }
-
-    fn last_event(&mut self, error: OpenAiError) -> Poll<Option<Result<Bytes, Infallible>>> {
-        self.chunks = None;
-        Poll::Ready(Some(Ok(error.event().into())))
-    }
-}
-
-impl Stream for Outgoing {
-    type Item = Result<Bytes, Infallible>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        let Some(chunks) = &mut this.chunks else { return Poll::Ready(None) };
-        if this.ending.as_mut().poll(cx).is_ready() {
-            return this.last_event(ended(this.alive.credential()));
-        }
-        match chunks.as_mut().poll_next(cx) {
-            Poll::Ready(Some(Ok(bytes))) => Poll::Ready(Some(Ok(bytes))),
-            Poll::Ready(Some(Err(fault))) => this.last(fault),
-            Poll::Ready(None) => {
-                this.chunks = None;
-                Poll::Ready(None)
-            }
-            Poll::Pending => match this.leaving.as_mut().poll(cx) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(()) => {
-                    this.last(Fault::new(FaultKind::ServerStopped, "the server stopped before the answer was whole"))
-                }
-            },
-        }
-    }
 }

@@ -17,6 +17,10 @@ use crate::domain::turn::Fault;
 /// The most bytes that a stream may have; the longest real answers come to a fifth of it.
 const MAX_STREAM_BYTES: u64 = 256 * 1024 * 1024;
 
+/// How long comments keep an answer alive in which nothing else comes: a model that thinks, or waits for its place, does so
+/// behind them, and a proxy goes on with them for ever where its model has died.
+const LONGEST_WITHOUT_EVENT: Duration = Duration::from_secs(3_600);
+
 /// How long the end of the body is waited for after the end mark, so that the connection can be used again.
 const DRAIN: Duration = Duration::from_millis(50);
 
@@ -28,7 +32,7 @@ const MAX_CHUNKS: usize = 64;
 pub struct Deadlines {
     /// Until when the first event must be here.
     pub first_event_by: Instant,
-    /// The longest pause between two events. Comments are no events: they show that a proxy is alive, not the model.
+    /// The longest silence between two events. A comment, or a part of an event, breaks it for [`LONGEST_WITHOUT_EVENT`].
     pub idle: Duration,
     /// How long the figures and the end mark are waited for after the model has finished.
     pub grace: Duration,
@@ -85,6 +89,8 @@ pub struct Streamed<R: Reading> {
     begun: bool,
     deadlines: Deadlines,
     deadline: Instant,
+    /// When the last event came, or the answer began.
+    last_event: Instant,
     /// Rings at the deadline or before it; setting it anew for each event would cost more than reading the event.
     alarm: Pin<Box<Sleep>>,
 }
@@ -103,6 +109,7 @@ impl<R: Reading> Streamed<R> {
             begun: false,
             deadlines,
             deadline: deadlines.first_event_by,
+            last_event: Instant::now(),
             alarm: Box::pin(tokio::time::sleep_until(deadlines.first_event_by)),
         }
     }
@@ -137,11 +144,9 @@ impl<R: Reading> Streamed<R> {
     fn extend_deadline(&mut self, event: bool) {
         let now = Instant::now();
         if !event {
-            if now >= self.deadline {
-                self.expire();
-            }
-            return;
+            return self.extend_silence(now);
         }
+        self.last_event = now;
         let patience = match self.reading.stage() {
             Stage::Going => self.deadlines.idle,
             Stage::Finished => self.deadlines.grace,
@@ -151,6 +156,16 @@ impl<R: Reading> Streamed<R> {
         // Only now may it be sooner than the alarm is set for.
         if self.reading.stage() != Stage::Going {
             self.alarm.as_mut().reset(self.deadline);
+        }
+    }
+
+    fn extend_silence(&mut self, now: Instant) {
+        if self.reading.stage() == Stage::Going {
+            let alive = (now + self.deadlines.idle).min(self.last_event + LONGEST_WITHOUT_EVENT);
+            self.deadline = self.deadline.max(alive);
+        }
+        if now >= self.deadline {
+            self.expire();
         }
     }
 

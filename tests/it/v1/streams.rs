@@ -169,3 +169,21 @@ async fn the_demo_streams_with_its_figures() {
     assert!(found.last().unwrap()["usage"]["total_tokens"].as_u64().unwrap() > 0);
     assert_eq!(data(&text).last().copied(), Some("[DONE]"));
 }
+
+#[tokio::test]
+async fn a_stream_that_waits_for_its_first_chunk_begins_all_the_same() {
+    let rig = Rig::with(Setup::default().set("FIRST_EVENT_WAIT", "30ms"), |settings| settings).await;
+    for reply in [Reply::text("Hello"), Reply::server_error()] {
+        let gate = Gate::new();
+        rig.fake.push(reply.wait_first(&gate));
+        let response = rig.completion(ask(true).to_string()).send().await.unwrap();
+        assert_eq!(response.status(), 200, "the header is out before the model's server has answered");
+        gate.open();
+        let text = tokio::time::timeout(SOON, response.text()).await.unwrap().unwrap();
+        match text.contains("Hello") {
+            true => assert!(text.ends_with("data: [DONE]\n\n"), "{text}"),
+            false => assert!(text.contains("\"error\"") && !text.contains("[DONE]"), "{text}"),
+        }
+        assert_eq!(text.contains("Hello"), rig.fake.calls() == 1, "{text}");
+    }
+}
