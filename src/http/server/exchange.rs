@@ -3,14 +3,15 @@
 //! Both look alike at first: the client sends nothing more. One that waits for its answer takes bytes; the system of one
 //! that has closed the connection answers them with a reset. So a client that ends while it is being answered is sent a few
 //! bytes that mean nothing to it: an interim response before the answer has begun, a comment in a stream of events. Other
-//! answers find out with their next bytes.
+//! answers find out with their next bytes, and a client for which none come for a moment counts as gone.
 
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -30,6 +31,9 @@ use crate::http::site::Peer;
 /// Clients of HTTP/1.1 read over interim responses; this is the one that all of them do.
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// How long an answer of other bytes may stand still for a client that sends nothing more.
+const OPAQUE_SILENCE: Duration = Duration::from_secs(1);
+
 /// Server-Sent Events without a meaning.
 const COMMENT: &[u8] = b":\n\n";
 
@@ -38,6 +42,10 @@ const COMMENT: &[u8] = b":\n\n";
 pub(super) struct Exchange {
     /// A request is being answered, and nothing of the answer has been sent.
     is_unanswered: AtomicBool,
+    /// Bytes of an answer are on their way, and nothing without a meaning can be put among them.
+    is_opaque: AtomicBool,
+    /// How many writes the client has taken.
+    writes: AtomicU64,
     /// The client has room for nothing, so that bytes of an answer may be waiting.
     is_blocked: AtomicBool,
     /// The client sends nothing more.
@@ -48,6 +56,7 @@ pub(super) struct Exchange {
 impl Exchange {
     /// Whether the last write had to wait for the client.
     pub(super) fn set_blocked(&self, is_blocked: bool) {
+        self.writes.fetch_add(u64::from(!is_blocked), Ordering::Relaxed);
         self.is_blocked.store(is_blocked, Ordering::Relaxed);
     }
 
@@ -69,7 +78,22 @@ impl Exchange {
         }
         // Has a stream of events looked at again, which is served by the same task.
         tokio::task::yield_now().await;
-        let _ = stream.ready(Interest::ERROR).await;
+        tokio::select! {
+            _ = stream.ready(Interest::ERROR) => {}
+            () = self.opaque_silence() => {}
+        }
+    }
+
+    /// Resolves when no bytes of an answer have come for a moment, where only they could tell that the client is gone.
+    async fn opaque_silence(&self) {
+        let mut written = self.writes.load(Ordering::Relaxed);
+        loop {
+            tokio::time::sleep(OPAQUE_SILENCE).await;
+            let now = self.writes.load(Ordering::Relaxed);
+            if now == std::mem::replace(&mut written, now) && self.is_opaque.load(Ordering::Relaxed) {
+                return;
+            }
+        }
     }
 }
 
@@ -135,6 +159,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Watched {
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
         }
+        self.exchange.is_opaque.store(false, Ordering::Relaxed);
         let answer = self.router.clone().oneshot(request);
         Answering { answer, exchange: self.exchange.clone() }
     }
@@ -154,7 +179,9 @@ impl Future for Answering {
         self.exchange.is_unanswered.store(false, Ordering::Relaxed);
         self.exchange.answered.notify_one();
         let exchange = self.exchange.clone();
-        let response = match is_of_events(response.headers()) {
+        let is_of_events = is_of_events(response.headers());
+        exchange.is_opaque.store(!is_of_events && response.body().size_hint().exact().is_none(), Ordering::Relaxed);
+        let response = match is_of_events {
             true => response.map(|body| Body::new(Events { body, exchange: Some(exchange), is_between: true })),
             false => response,
         };
@@ -194,6 +221,9 @@ impl HttpBody for Events {
             && !data.is_empty()
         {
             this.is_between = data.ends_with(b"\n\n");
+            if let Some(exchange) = &this.exchange {
+                exchange.is_opaque.store(!this.is_between, Ordering::Relaxed);
+            }
         }
         Poll::Ready(frame)
     }
