@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::sse::{self, Frames};
 use crate::domain::event::{End, Event, Numbered};
 use crate::domain::ids::TurnId;
-use crate::turn::cancel::CancelOnLeave;
+use crate::turn::leave::OnLeave;
 use crate::turn::reader::{Next, Reader};
 
 /// A turn as one door shows it.
@@ -40,7 +40,7 @@ pub trait Projection: Send + 'static {
 pub struct Feed<P> {
     reader: Reader,
     projection: P,
-    on_leave: Option<CancelOnLeave>,
+    on_leave: Option<OnLeave>,
 }
 
 /// How a streamed answer begins.
@@ -57,9 +57,9 @@ impl<P: Projection> Feed<P> {
         Self { reader, projection, on_leave: None }
     }
 
-    /// Has the turn cancelled, where that was asked for, when this is dropped before the turn's end.
+    /// With what is to happen when this is dropped before the client was told how the turn ended.
     #[must_use]
-    pub fn with_leave(self, on_leave: Option<CancelOnLeave>) -> Self {
+    pub fn with_leave(self, on_leave: Option<OnLeave>) -> Self {
         Self { on_leave, ..self }
     }
 
@@ -73,10 +73,11 @@ impl<P: Projection> Feed<P> {
         &self.projection
     }
 
-    /// The client was told all that there is to tell, so that its leaving says nothing.
-    fn disarm(&mut self) {
+    /// The client was told all that there is to tell, so that its leaving means nothing. `is_answered` where it has no reason
+    /// to send its request again.
+    pub fn told(&mut self, is_answered: bool) {
         if let Some(on_leave) = self.on_leave.take() {
-            on_leave.disarm();
+            on_leave.told(is_answered);
         }
     }
 
@@ -86,8 +87,16 @@ impl<P: Projection> Feed<P> {
     /// Why there is none.
     pub async fn whole(&mut self) -> Result<P::Whole, P::Error> {
         let end = self.reader.end().await;
-        self.disarm();
-        self.projection.whole(&end?)
+        let (whole, is_answered) = match end {
+            Ok(end) => {
+                let whole = self.projection.whole(&end);
+                let is_answered = whole.is_ok() || end.answer.is_some();
+                (whole, is_answered)
+            }
+            Err(why) => (Err(why.into()), false),
+        };
+        self.told(is_answered);
+        whole
     }
 
     /// Waits until something is said, at most `patience`: a failure before that keeps its status.
@@ -103,7 +112,7 @@ impl<P: Projection> Feed<P> {
                 // The turn goes on elsewhere, and with its id the client can follow it there.
                 Next::Leaving if P::COMES_BACK && has_started => {
                     self.projection.cut_short(Next::Leaving, &mut out);
-                    self.disarm();
+                    self.told(true);
                     return Lead::Stream(out, true);
                 }
                 other => return Lead::Failed(other.into()),
@@ -112,7 +121,7 @@ impl<P: Projection> Feed<P> {
                 && end.answer.is_none()
                 && let Err(error) = self.projection.whole(end)
             {
-                self.disarm();
+                self.told(false);
                 return Lead::Failed(error);
             }
             has_started |= !events.is_empty();
@@ -136,7 +145,7 @@ impl<P: Projection> Feed<P> {
             }
         };
         if is_last {
-            self.disarm();
+            self.told(true);
         }
         (out, is_last)
     }
@@ -146,7 +155,7 @@ impl<P: Projection> Feed<P> {
         events.iter().for_each(|event| self.projection.show(event, out));
         let is_last = events.last().is_some_and(|event| event.event.is_end());
         if is_last {
-            self.disarm();
+            self.told(true);
         }
         is_last
     }

@@ -5,6 +5,7 @@
 mod conversations;
 mod documents;
 mod scratch;
+mod tries;
 mod turns;
 
 use std::collections::{BTreeMap, HashMap};
@@ -33,6 +34,7 @@ struct State {
     conversations: HashMap<ConversationId, ConversationRow>,
     turns: BTreeMap<TurnId, TurnRow>,
     keys: HashMap<(Owner, String), KeyRow>,
+    tries: tries::Rows,
     documents: documents::Rows,
 }
 
@@ -70,7 +72,7 @@ impl Memory {
     #[cfg(feature = "testing")]
     pub fn count(&self) -> usize {
         let state = self.state();
-        let turns = state.turns.len() + state.keys.len();
+        let turns = state.turns.len() + state.keys.len() + state.tries.count();
         state.sessions.len() + state.conversations.len() + turns + state.documents.count()
     }
 
@@ -126,8 +128,15 @@ impl State {
         self.fenced(turn, fence, now_ms).filter(|row| row.record.status == TurnStatus::Running)
     }
 
-    fn known_key(&self, begin: &BeginTurn) -> Option<Begun> {
-        let asked = begin.idempotency.as_ref().filter(|asked| asked.role == KeyRole::Join)?;
+    fn known_key(&mut self, begin: &BeginTurn) -> Option<Begun> {
+        let asked = begin.idempotency.as_ref()?;
+        match &asked.role {
+            KeyRole::Join => {}
+            KeyRole::FirstTry => return None,
+            KeyRole::Retry { instead_of } => {
+                return self.tries.join(&begin.place.owner, &asked.key, instead_of.as_ref(), begin.now_ms);
+            }
+        }
         let row = self.keys.get(&(begin.place.owner.clone(), asked.key.clone()))?;
         if row.until_ms <= begin.now_ms {
             return None;
@@ -179,20 +188,23 @@ impl State {
         let events = vec![Numbered { seq: 1, event: Event::Started { attempt: 1 } }];
         let row = TurnRow { record, lease_until_ms, cancel_requested: false, events, events_until_ms: None };
         self.turns.insert(begin.turn.clone(), row);
-        if let Some(asked) = &begin.idempotency {
-            let row = KeyRow {
-                fingerprint: asked.fingerprint.clone(),
-                turn: begin.turn.clone(),
-                conversation: begin.place.conversation.clone(),
-                until_ms: begin.now_ms + asked.keep_ms,
-            };
-            self.keys.insert((begin.place.owner.clone(), asked.key.clone()), row);
+        let Some(asked) = &begin.idempotency else { return };
+        if asked.role != KeyRole::Join {
+            return self.tries.add(begin, asked);
         }
+        let row = KeyRow {
+            fingerprint: asked.fingerprint.clone(),
+            turn: begin.turn.clone(),
+            conversation: begin.place.conversation.clone(),
+            until_ms: begin.now_ms + asked.keep_ms,
+        };
+        self.keys.insert((begin.place.owner.clone(), asked.key.clone()), row);
     }
 
     fn forget_keys_without_turn(&mut self) {
         let turns = &self.turns;
         self.keys.retain(|_, row| turns.contains_key(&row.turn));
+        self.tries.retain(|_, row| turns.contains_key(&row.turn));
     }
 
     fn delete(&mut self, owner: &Owner) {
@@ -200,6 +212,7 @@ impl State {
         self.conversations.retain(|_, row| row.owner != *owner);
         self.turns.retain(|_, row| row.record.place.owner != *owner);
         self.keys.retain(|(of, _), _| of != owner);
+        self.tries.retain(|of, _| of != owner);
         self.documents.forget(owner);
     }
 }

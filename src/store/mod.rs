@@ -15,6 +15,7 @@
 
 pub mod conversations;
 pub mod documents;
+mod keys;
 pub mod memory;
 pub mod redis;
 pub mod sqlite;
@@ -25,6 +26,7 @@ use tokio::sync::broadcast;
 
 use self::conversations::Conversations;
 use self::documents::Documents;
+pub use self::keys::{IdempotencyKey, KeyRole, Try};
 pub use self::takeover::{AdoptTurns, Adopted, Unreadable};
 use crate::domain::conversation::{Conversation, Owner, Place};
 use crate::domain::event::Numbered;
@@ -70,28 +72,6 @@ pub enum SessionUse {
     Create(i64),
 }
 
-/// `Idempotency-Key`, as [`Store::begin_turn`] takes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdempotencyKey {
-    /// The client's key; it belongs to the owner.
-    pub key: String,
-    /// A digest of the request's body.
-    pub fingerprint: String,
-    /// How long the key counts, in milliseconds.
-    pub keep_ms: i64,
-    /// What it is for.
-    pub role: KeyRole,
-}
-
-/// What an idempotency key is for in this request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyRole {
-    /// Where a turn has this key, the request joins it.
-    Join,
-    /// The turn gets this key, also from another turn that has it, so that a later request can join it.
-    Remember,
-}
-
 /// The fence of a turn that no server has taken over.
 pub const FIRST_FENCE: u64 = 1;
 
@@ -124,7 +104,8 @@ pub struct BeginTurn {
     pub now_ms: i64,
 }
 
-/// What [`Store::begin_turn`] answers. Only `Started` has changed anything, but for the session's renewal.
+/// What [`Store::begin_turn`] answers. Only `Started` has changed anything, but for the session's renewal, and for which
+/// try a retry has joined.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Begun {
     /// The turn is stored as running, with event 1 (`Started`, attempt 1).
@@ -136,11 +117,11 @@ pub enum Begun {
         /// Whether its lease has ended, so that it waits for a server to take it over.
         orphaned: bool,
     },
-    /// The idempotency key was used for this turn already, with the same body.
+    /// The request joins this turn: it has the same idempotency key and body, or is a try of the same request.
     Duplicate {
-        /// The turn that it was used for.
+        /// That turn.
         turn: TurnId,
-        /// The conversation of that turn.
+        /// Where it lives.
         conversation: ConversationId,
     },
     /// The idempotency key was used already, with another body.
@@ -339,6 +320,10 @@ pub trait Store: Conversations + Documents {
         limit: usize,
         now_ms: i64,
     ) -> Result<Option<HistoryPage>, StoreError>;
+
+    /// The client of a turn that is a try of `key` has left without its answer, so that the next retry joins this turn first.
+    /// Where the turn is no such try, nothing changes.
+    async fn leave_try(&self, place: &Place, turn: &TurnId, key: &str) -> Result<(), StoreError>;
 
     /// The items that a turn's attempt needs, as [`Started::history`]: for a turn that is taken over.
     async fn window(&self, place: &Place, budget: Budget) -> Result<Vec<StoredItem>, StoreError>;

@@ -15,6 +15,7 @@ mod notices;
 mod reading;
 mod scripts;
 mod takeover;
+mod tries;
 mod writing;
 
 use std::time::Duration;
@@ -208,6 +209,10 @@ impl Store for Redis {
         now_ms: i64,
     ) -> Result<Option<HistoryPage>, StoreError> {
         self.page(place, before, limit, now_ms).await
+    }
+
+    async fn leave_try(&self, place: &Place, turn: &TurnId, key: &str) -> Result<(), StoreError> {
+        self.leave(place, turn, key).await
     }
 
     async fn window(&self, place: &Place, budget: Budget) -> Result<Vec<StoredItem>, StoreError> {

@@ -23,6 +23,7 @@ mod sessions;
 mod sql;
 #[cfg(test)]
 mod tests;
+mod tries;
 mod turns;
 mod writer;
 
@@ -44,6 +45,7 @@ use self::expiry::{Sweep, SweepEvents, Walk};
 use self::fail::Fail;
 use self::readers::Readers;
 use self::sessions::{Renew, session_expiry};
+use self::tries::LeaveTry;
 use self::turns::{Append, Cancel, Finish};
 use self::writer::{Operation, Writer};
 use super::{
@@ -235,6 +237,10 @@ impl Store for Sqlite {
     ) -> Result<Option<HistoryPage>, StoreError> {
         let place = place.clone();
         self.readers.read(move |db| reads::history(db, &place, before, limit, now_ms)).await
+    }
+
+    async fn leave_try(&self, place: &Place, turn: &TurnId, key: &str) -> Result<(), StoreError> {
+        self.writer.submit(LeaveTry { owner: place.owner.tag(), key: key.to_owned(), turn: turn.clone() }).await
     }
 
     async fn window(&self, place: &Place, budget: Budget) -> Result<Vec<StoredItem>, StoreError> {

@@ -11,15 +11,16 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::ask::{Accepted, Ask, OnBusy, Refused};
 use super::engine::{Inner, Turns};
 use super::hub::{Hub, Stop};
+use super::leave::OnLeave;
 use super::prompt;
 use super::queue::{Full, Position, Slot, TimedOut};
 use super::run::{Job, guarded};
 use crate::domain::conversation::Place;
 use crate::domain::event::{Event, Numbered};
-use crate::domain::ids::TurnId;
+use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::window::Budget;
 use crate::metering::{ModelCall, StartCall};
-use crate::store::{BeginTurn, Begun, CancelRequest, FIRST_FENCE, KeyRole, Started, StoreError};
+use crate::store::{BeginTurn, Begun, CancelRequest, FIRST_FENCE, IdempotencyKey, KeyRole, Started, StoreError};
 
 /// What the store answered, and the call that a turn which began may make.
 struct InStore {
@@ -63,17 +64,17 @@ impl Turns {
             }
         };
         let owner = ask.place.owner.clone();
-        let accepted = |turn: &TurnId, conversation| Accepted {
-            conversation,
-            reader: self.read(&owner, turn, 0),
-            on_leave: ask.drop_if_unheard.then(|| self.cancel_on_leave(owner.clone(), turn.clone())),
+        let accepted = |turn: &TurnId, conversation: ConversationId| {
+            let place = Place { owner: owner.clone(), conversation: conversation.clone() };
+            let on_leave = self.on_leave(&ask, place, turn.clone());
+            Accepted { conversation, reader: self.read(&owner, turn, 0), on_leave }
         };
         let refused = match begun {
             Begun::Started(started) => {
                 let job = self.0.launch(&ask, budget, started, call, slot);
                 drop(admission);
-                if let Some(key) = key_of(&ask) {
-                    self.0.wakeups.wake(&key);
+                if let Some(key) = &ask.idempotency {
+                    self.0.wakeups.wake(&wakeup_of(&ask, key));
                 }
                 tell(answer, Ok(accepted(&ask.turn, ask.place.conversation.clone())));
                 drop(ask);
@@ -91,6 +92,15 @@ impl Turns {
         };
         drop(slot);
         tell(answer, Err(refused));
+    }
+
+    /// What is to happen when the client of this turn, which `ask` began or joins, leaves.
+    fn on_leave(&self, ask: &Ask, place: Place, turn: TurnId) -> Option<OnLeave> {
+        if ask.drop_if_unheard {
+            return Some(OnLeave::cancel(self.clone(), place, turn));
+        }
+        let tried = ask.idempotency.as_ref().filter(|key| key.role != KeyRole::Join)?;
+        Some(OnLeave::expect_retry(self.clone(), place, turn, tried.key.clone()))
     }
 
     /// The store may have begun the turn and only its answer was lost: the turn is released, so that it is taken over. Its
@@ -128,7 +138,7 @@ impl Inner {
         deadline: Instant,
         answer: &Answer,
     ) -> Result<(InStore, Option<Slot>), Refused> {
-        match key_of(ask) {
+        match joined_key(ask) {
             Some(key) => self.admit_once(&key, ask, budget, deadline, answer).await,
             None => self.admit_in_order(ask, budget, deadline, answer).await,
         }
@@ -233,7 +243,7 @@ impl Inner {
             Ok(call) => return Ok(InStore { begun: self.store.begin_turn(begin).await?, call: Some(call) }),
             Err(full) => full,
         };
-        match key_of(ask) {
+        match joined_key(ask) {
             Some(_) => self.join_in_store(ask, budget).await?.ok_or(full.into()),
             None => Err(full.into()),
         }
@@ -292,10 +302,16 @@ impl Inner {
     }
 }
 
-/// What wakes requests with the same idempotency key when a turn with it begins; `None` for one that joins no turn.
-fn key_of(ask: &Ask) -> Option<String> {
-    let key = ask.idempotency.as_ref().filter(|key| key.role == KeyRole::Join)?;
-    Some(format!("key {} {}", ask.place.owner.tag(), key.key))
+/// What wakes requests with the same key when a turn with it begins.
+fn wakeup_of(ask: &Ask, key: &IdempotencyKey) -> String {
+    let kind = if key.role == KeyRole::Join { "key" } else { "try" };
+    format!("{kind} {} {}", ask.place.owner.tag(), key.key)
+}
+
+/// The same for a request that can join a turn.
+fn joined_key(ask: &Ask) -> Option<String> {
+    let key = ask.idempotency.as_ref().filter(|key| key.role != KeyRole::FirstTry)?;
+    Some(wakeup_of(ask, key))
 }
 
 /// Each owner has queues of their own: naming another owner's conversation neither shows whether it is busy nor keeps its

@@ -1,6 +1,6 @@
 //! What a caller asks of the engine, and what it gets: a turn, or the reason why none began.
 
-use super::cancel::CancelOnLeave;
+use super::leave::OnLeave;
 use super::prompt;
 use super::reader::Reader;
 use crate::domain::conversation::Place;
@@ -54,8 +54,8 @@ pub struct Accepted {
     pub conversation: ConversationId,
     /// Reads it from its first event on.
     pub reader: Reader,
-    /// Where the turn ends when its client leaves.
-    pub on_leave: Option<CancelOnLeave>,
+    /// What is to happen when the client leaves.
+    pub on_leave: Option<OnLeave>,
 }
 
 /// Why no turn began. Nothing was spent, and nothing was stored.

@@ -42,20 +42,6 @@ impl Turns {
         })
     }
 
-    /// Has the turn stopped when what this gives is dropped.
-    pub(super) fn cancel_on_leave(&self, owner: Owner, turn: TurnId) -> CancelOnLeave {
-        CancelOnLeave(Some((self.clone(), owner, turn)))
-    }
-
-    fn cancel_unheard(&self, owner: Owner, turn: TurnId) {
-        let turns = self.clone();
-        self.0.tasks.spawn("cancel", async move {
-            if let Err(error) = turns.cancel(&owner, &turn).await {
-                tracing::warn!(turn.id = %turn, %error, "a turn that nobody waits for could not be cancelled");
-            }
-        });
-    }
-
     async fn wait_for_end(&self, owner: &Owner, turn: &TurnId) {
         let mut reader = self.read(owner, turn, 0);
         let ended = async {
@@ -67,24 +53,5 @@ impl Turns {
         };
         // Whether it has ended, the record says.
         let _ = tokio::time::timeout(END_WITHIN, ended).await;
-    }
-}
-
-/// Stops a turn for a client that left and did not want it to go on. It begins with the turn, so that at no moment the
-/// client can leave without its being noticed.
-pub struct CancelOnLeave(Option<(Turns, Owner, TurnId)>);
-
-impl CancelOnLeave {
-    /// The client was told how the turn ended, or to come back: it leaves nothing behind.
-    pub fn disarm(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for CancelOnLeave {
-    fn drop(&mut self) {
-        if let Some((turns, owner, turn)) = self.0.take() {
-            turns.cancel_unheard(owner, turn);
-        }
     }
 }

@@ -9,6 +9,7 @@ mod engine;
 mod finish;
 mod give_up;
 mod hub;
+pub mod leave;
 mod log;
 pub mod prompt;
 mod queue;

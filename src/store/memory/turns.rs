@@ -207,6 +207,11 @@ impl Store for Memory {
         }))
     }
 
+    async fn leave_try(&self, place: &Place, turn: &TurnId, key: &str) -> Result<(), StoreError> {
+        self.state().tries.leave(&place.owner, key, turn);
+        Ok(())
+    }
+
     async fn window(&self, place: &Place, budget: Budget) -> Result<Vec<StoredItem>, StoreError> {
         Ok(self.state().own_conversation(place).map(|row| row.window(budget)).unwrap_or_default())
     }
@@ -231,6 +236,7 @@ impl Store for Memory {
             state.sessions.iter().filter(|(_, until)| **until <= now_ms).map(|(owner, _)| owner.clone()).collect();
         gone.iter().for_each(|owner| state.delete(owner));
         state.keys.retain(|_, row| row.until_ms > now_ms);
+        state.tries.retain(|_, row| row.until_ms > now_ms);
         let mut swept = gone.len() as u64;
         for row in state.turns.values_mut().filter(|row| row.events_until_ms.is_some_and(|until| until <= now_ms)) {
             swept += u64::from(!row.events.is_empty());

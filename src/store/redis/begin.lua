@@ -1,5 +1,5 @@
 -- Begins a turn: looks at the session, the idempotency key, the conversation and its running turn, in that order.
--- KEYS session, turns, head, items, order, events, [idempotency key]
+-- KEYS session, turns, head, items, order, events, [idempotency key, or the tries of it]
 -- ARGV see begin_call in writing.rs
 
 local base, use, max_age, now = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -27,7 +27,8 @@ if use ~= 'k' then
   end
 end
 
-if key and ARGV[20] == 'join' then
+local role, try, instead_of = ARGV[20], turn .. ' ' .. conversation, ARGV[21]
+if role == 'join' then
   local known = redis.call('GET', key)
   if known then
     local used_by, where, fingerprint = string.match(known, '^%-?%d+ (%S+) (%S+) (.*)$')
@@ -35,6 +36,11 @@ if key and ARGV[20] == 'join' then
       if fingerprint == ARGV[18] then return 'D' .. used_by .. ' ' .. where end
       return 'K'
     end
+  end
+elseif role == 'retry' and not (again and redis.call('ZSCORE', key, try)) then
+  if instead_of == '' or not redis.call('ZSCORE', key, instead_of) then
+    local joined = join_try(key, now)
+    if joined then return 'D' .. joined end
   end
 end
 
@@ -71,9 +77,13 @@ if not running then
     end
   end
   if key then
-    local until_ms = string.format('%.0f', now + tonumber(ARGV[19]))
-    local value = until_ms .. ' ' .. turn .. ' ' .. conversation .. ' ' .. ARGV[18]
-    redis.call('SET', key, value, 'PX', ARGV[19])
+    local until_ms = now + tonumber(ARGV[19])
+    if role == 'join' then
+      redis.call('SET', key, string.format('%.0f', until_ms) .. ' ' .. try .. ' ' .. ARGV[18], 'PX', ARGV[19])
+    else
+      if instead_of ~= '' then redis.call('ZREM', key, instead_of) end
+      add_try(key, try, until_ms, now, ARGV[19])
+    end
     redis.call('HSET', turns, turn .. '#', ARGV[17])
   end
 end

@@ -1,7 +1,6 @@
--- Removes an idempotency key, unless another turn has it now.
--- KEYS idempotency key
+-- Removes an idempotency key, unless another turn has it now; of the tries of a key, the turn.
+-- KEYS the key
 -- ARGV turn
 
-local known = redis.call('GET', KEYS[1])
-if known and string.match(known, '^%-?%d+ (%S+)') == ARGV[1] then redis.call('DEL', KEYS[1]) end
+forget_key(KEYS[1], ARGV[1])
 return 1

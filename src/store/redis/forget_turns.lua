@@ -11,8 +11,7 @@ local function forget_turns(base, turns, these, with_keys)
   end
   if with_keys then
     for i, key in ipairs(redis.call('HMGET', turns, unpack(marks))) do
-      local known = key and redis.call('GET', key)
-      if known and string.match(known, '^%-?%d+ (%S+)') == these[i] then keys[#keys + 1] = key end
+      if key then forget_key(key, these[i]) end
     end
   end
   redis.call('UNLINK', unpack(keys))

@@ -15,10 +15,12 @@
 //! | `B:turns` | hash | a turn: `<turn>` place and age, `<turn>?` request, `<turn>+` end, `<turn>!` answer, `<turn>#` idempotency key |
 //! | `B:t:<turn>:e` | list | the turn's events; event 1 is the first |
 //! | `B:k:<key>` | string | a session's idempotency key |
+//! | `B:r:<key>` | sorted set | the tries of a session's key: see `tries.lua` |
 //! | `B:docs` | hash | a session's documents: `<kind> <id>` place, age, JSON |
 //! | `B:docs:o` | sorted set | the same in order: `<kind> <place> <id>`, all with one score |
 //! | `P{k:<api key>/d}:docs`, `P{k:<api key>/d}:docs:o` | | an API key's documents, likewise |
 //! | `P{k:<api key>/k/<key>}` | string | an API key's idempotency key |
+//! | `P{k:<api key>/r/<key>}` | sorted set | the tries of an API key's key |
 //! | `P{k:<api key>/t/<turn>}` | string | the conversation of an API key's turn |
 //! | `P{k:<api key>}:list` | sorted set | an API key's conversations by their age; may name some that were never made |
 //! | `P{k:<api key>}:hidden` | set | those that no list shows, likewise |
@@ -71,9 +73,17 @@ impl Keys {
     }
 
     pub(super) fn idempotency(&self, base: &Base, owner: &Owner, key: &str) -> String {
+        self.of_key(base, owner, 'k', key)
+    }
+
+    pub(super) fn tries(&self, base: &Base, owner: &Owner, key: &str) -> String {
+        self.of_key(base, owner, 'r', key)
+    }
+
+    fn of_key(&self, base: &Base, owner: &Owner, kind: char, key: &str) -> String {
         match owner {
-            Owner::Session(_) => format!("{}:k:{key}", base.0),
-            Owner::ApiKey(id) => format!("{}{{k:{}/k/{}}}", self.prefix, Escaped(id), Escaped(key)),
+            Owner::Session(_) => format!("{}:{kind}:{key}", base.0),
+            Owner::ApiKey(id) => format!("{}{{k:{}/{kind}/{}}}", self.prefix, Escaped(id), Escaped(key)),
         }
     }
 

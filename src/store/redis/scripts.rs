@@ -30,14 +30,14 @@ macro_rules! scripts {
 }
 
 scripts! {
-    begin: "renewal.lua", "window.lua", "begin.lua";
+    begin: "renewal.lua", "window.lua", "tries.lua", "begin.lua";
     append: "append.lua";
     finish: "numbers.lua", "push.lua", "finish.lua";
     read_events: "read_events.lua";
     cancel: "cancel.lua";
     read_turn: "state.lua", "read_turn.lua";
     read_turns: "state.lua", "read_turns.lua";
-    delete_turn: "forget_turns.lua", "delete_turn.lua";
+    delete_turn: "forget_keys.lua", "forget_turns.lua", "delete_turn.lua";
     history: "gaps.lua", "history.lua";
     read_window: "window.lua", "read_window.lua";
     renew: "renewal.lua", "renew.lua";
@@ -45,12 +45,13 @@ scripts! {
     adopt: "adopt.lua";
     release: "release.lua";
     forget: "forget.lua";
-    forget_key: "forget_key.lua";
+    forget_key: "forget_keys.lua", "forget_key.lua";
+    leave_try: "tries.lua", "leave_try.lua";
     create: "renewal.lua", "push.lua", "create.lua";
     read_head: "read_head.lua";
     list: "list.lua";
     describe: "describe.lua";
-    delete_conversation: "forget_turns.lua", "delete_conversation.lua";
+    delete_conversation: "forget_keys.lua", "forget_turns.lua", "delete_conversation.lua";
     add: "numbers.lua", "push.lua", "find.lua", "add.lua";
     read_item: "find.lua", "read_item.lua";
     read_items: "gaps.lua", "find.lua", "read_items.lua";

@@ -6,6 +6,7 @@ use super::codec::{self, EndArg, ItemArg, Items, JsonArg};
 use super::connection::{Again, Request};
 use super::keys::Base;
 use super::scripts::SCRIPTS;
+use super::tries::role_args;
 use super::{Redis, faults};
 use crate::domain::conversation::{Conversation, Owner, Place};
 use crate::domain::event::Event;
@@ -75,7 +76,11 @@ impl Redis {
             base.order(conversation),
             base.events(&begin.turn),
         ];
-        let key = begin.idempotency.as_ref().map(|asked| self.keys.idempotency(base, &begin.place.owner, &asked.key));
+        let owner = &begin.place.owner;
+        let key = begin.idempotency.as_ref().map(|asked| match asked.role {
+            KeyRole::Join => self.keys.idempotency(base, owner, &asked.key),
+            KeyRole::FirstTry | KeyRole::Retry { .. } => self.keys.tries(base, owner, &asked.key),
+        });
         keys.extend(key.clone());
         let request = &begin.request;
         let size = request.instructions.len() + request.input.iter().map(|item| item.json.len() + 256).sum::<usize>();
@@ -97,10 +102,8 @@ impl Redis {
         };
         if let (Some(asked), Some(key)) = (&begin.idempotency, &key) {
             call.arg(key).arg(&asked.fingerprint).arg(duration_ms(asked.keep_ms));
-            call.arg(match asked.role {
-                KeyRole::Join => "join",
-                KeyRole::Remember => "remember",
-            });
+            let (role, instead_of) = role_args(&asked.role);
+            call.arg(role).arg(instead_of);
         }
         call
     }

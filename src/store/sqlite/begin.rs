@@ -5,8 +5,8 @@ use rusqlite::{Connection, Row, params};
 use super::fail::Fail;
 use super::rows::{self, execute, find, find_value, int, uint};
 use super::sessions::use_session;
-use super::sql;
 use super::writer::Operation;
+use super::{sql, tries};
 use crate::domain::conversation::Conversation;
 use crate::store::{BeginTurn, Begun, FIRST_FENCE, KeyRole, Started};
 
@@ -37,9 +37,14 @@ impl Begin {
     }
 
     fn known_key(&self, db: &Connection) -> Result<Option<Begun>, Fail> {
-        let Some(asked) = self.begin.idempotency.as_ref().filter(|asked| asked.role == KeyRole::Join) else {
-            return Ok(None);
-        };
+        let Some(asked) = &self.begin.idempotency else { return Ok(None) };
+        match &asked.role {
+            KeyRole::Join => {}
+            KeyRole::FirstTry => return Ok(None),
+            KeyRole::Retry { instead_of } => {
+                return tries::join(db, &self.owner, &asked.key, instead_of.as_ref(), self.begin.now_ms);
+            }
+        }
         let params = params![self.owner, asked.key, self.begin.now_ms];
         find(db, sql::FIND_KEY, params, |row| {
             if !rows::parsed(row, 0, |fingerprint| Some(fingerprint == asked.fingerprint))? {
@@ -115,16 +120,16 @@ impl Begin {
         let (fence, key) = (int(FIRST_FENCE), begin.idempotency.as_ref().map(|asked| &asked.key));
         let params = params![turn, found.number, found.newest_turn, fence, begin.now_ms, self.request, key];
         execute(db, sql::INSERT_TURN, params)?;
-        execute(db, sql::TAKE_LEASE, params![found.number, db.last_insert_rowid(), begin.holder.as_str()])?;
-        if let Some(asked) = &begin.idempotency {
-            let until_ms = begin.now_ms.saturating_add(asked.keep_ms);
-            let conversation = begin.place.conversation.as_str();
-            execute(
-                db,
-                sql::INSERT_KEY,
-                params![self.owner, asked.key, asked.fingerprint, turn, conversation, until_ms],
-            )?;
+        let number = db.last_insert_rowid();
+        execute(db, sql::TAKE_LEASE, params![found.number, number, begin.holder.as_str()])?;
+        let Some(asked) = &begin.idempotency else { return Ok(()) };
+        let until_ms = begin.now_ms.saturating_add(asked.keep_ms);
+        if asked.role != KeyRole::Join {
+            return tries::add(db, &self.owner, asked, number, until_ms);
         }
+        let conversation = begin.place.conversation.as_str();
+        let params = params![self.owner, asked.key, asked.fingerprint, turn, conversation, until_ms];
+        execute(db, sql::INSERT_KEY, params)?;
         Ok(())
     }
 }

@@ -49,9 +49,11 @@ pub(super) fn remove_owner(db: &Connection, owner: &str, room: &mut Room) -> Res
         }
     }
     remove_documents(db, owner, room)?;
-    if room.is_left() {
-        let keys = rows::limit(execute(db, sql::DELETE_SOME_KEYS, params![owner, room.rows()])?);
-        room.take(keys, 0);
+    for some in [sql::DELETE_SOME_KEYS, sql::DELETE_SOME_TRIES] {
+        if room.is_left() {
+            let keys = rows::limit(execute(db, some, params![owner, room.rows()])?);
+            room.take(keys, 0);
+        }
     }
     if !room.is_left() {
         return Ok(false);
@@ -79,6 +81,7 @@ pub(super) fn remove_conversation(db: &Connection, gone: &Leftover, room: &mut R
         let size = find(db, sql::TURN_SIZE, [turn], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let (previous, bytes): (Option<i64>, i64) = size.unwrap_or_default();
         execute(db, sql::DELETE_KEY_OF_TURN, params![gone.owner, turn])?;
+        execute(db, sql::DELETE_TRY_OF_TURN, params![gone.owner, turn])?;
         execute(db, sql::DELETE_TURN, [turn])?;
         execute(db, sql::SET_NEWEST_TURN, params![gone.number, previous])?;
         room.take(1, bytes);

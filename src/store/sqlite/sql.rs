@@ -99,6 +99,33 @@ statements! {
         "DELETE FROM idempotency_keys WHERE (owner, key) IN \
          (SELECT owner, key FROM idempotency_keys WHERE until_ms <= ?1 LIMIT ?2)";
 
+    /// The one that a retry joins: the first in the order of the table, which `CROSS JOIN` keeps. A turn that is deleted is no
+    /// try any more.
+    FIND_TRY =
+        "SELECT t.id, c.id, y.has_left, y.joined, y.turn FROM tries y \
+         CROSS JOIN turns t ON t.number = y.turn CROSS JOIN conversations c ON c.number = t.conversation \
+         WHERE y.owner = ?1 AND y.key = ?2 AND y.until_ms > ?3 AND c.owner = y.owner \
+         ORDER BY y.has_left DESC, y.joined, y.turn DESC LIMIT 1";
+    JOIN_TRY =
+        "UPDATE tries SET has_left = 0, joined = joined + 1 \
+         WHERE owner = ?1 AND key = ?2 AND has_left = ?3 AND joined = ?4 AND turn = ?5";
+    IS_TRY =
+        "SELECT 1 FROM tries WHERE owner = ?1 AND key = ?2 AND turn = (SELECT number FROM turns WHERE id = ?3)";
+    INSERT_TRY = "INSERT INTO tries (owner, key, turn, until_ms) VALUES (?1, ?2, ?3, ?4)";
+    LEAVE_TRY =
+        "UPDATE tries SET has_left = 1 WHERE owner = ?1 AND key = ?2 AND turn = (SELECT number FROM turns WHERE id = ?3)";
+    DROP_TRY =
+        "DELETE FROM tries WHERE owner = ?1 AND key = ?2 AND turn = (SELECT number FROM turns WHERE id = ?3)";
+    DELETE_TRY_OF_TURN =
+        "DELETE FROM tries WHERE owner = ?1 AND (key, turn) = \
+         (SELECT idempotency_key, number FROM turns WHERE number = ?2)";
+    DELETE_SOME_TRIES =
+        "DELETE FROM tries WHERE (owner, key, has_left, joined, turn) IN \
+         (SELECT owner, key, has_left, joined, turn FROM tries WHERE owner = ?1 LIMIT ?2)";
+    DELETE_OLD_TRIES =
+        "DELETE FROM tries WHERE (owner, key, has_left, joined, turn) IN \
+         (SELECT owner, key, has_left, joined, turn FROM tries WHERE until_ms <= ?1 LIMIT ?2)";
+
     /// With the lease of its running turn, where it has one.
     FIND_CONVERSATION =
         "SELECT c.number, c.owner, c.version, c.item_count, c.total_tokens, c.newest_turn, c.created_at_ms, \

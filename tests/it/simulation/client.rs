@@ -151,7 +151,7 @@ impl Person<'_> {
                         if matches!(event.event, Event::Ended(_)) {
                             self.say(format!("hears the end of {turn}, {after}"));
                             self.was_told_soon(question, &turn, waits_since).await;
-                            on_leave.take().into_iter().for_each(|on_leave| on_leave.disarm());
+                            on_leave.take().into_iter().for_each(|on_leave| on_leave.told(true));
                             return;
                         }
                     }

@@ -18,6 +18,7 @@ pub mod model;
 pub mod reopening;
 pub mod responses;
 pub mod sessions;
+pub mod tries;
 
 /// Makes a test of every case, for the store that `$fresh` (an async function without arguments) makes.
 macro_rules! contract {
@@ -124,12 +125,21 @@ macro_rules! contract {
                 begin_where_the_items_are_as_expected,
                 that_do_not_begin_make_nothing,
                 of_eight_that_expect_the_same_one_begins,
-                take_a_key_over_to_remember_it,
                 that_are_forgotten_free_their_keys,
                 can_be_forgotten,
                 forgotten_while_they_run_are_gone_at_once,
                 forgotten_one_by_one_leave_the_others,
                 that_are_the_last_take_a_hidden_conversation_along,
+            }
+            tries {
+                are_apart_from_idempotency_keys,
+                that_are_joined_are_named_with_their_conversation,
+                whose_clients_have_left_are_joined_first,
+                are_each_joined_by_one_of_many_retries,
+                of_no_use_are_replaced_once,
+                lapse,
+                go_with_their_turns,
+                belong_to_their_owner,
             }
             documents {
                 keep_one_session_secret_for_all_that_ask_at_once,

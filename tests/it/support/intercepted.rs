@@ -31,6 +31,7 @@ pub enum Op {
     RequestCancel,
     AdoptTurns,
     ReleaseTurn,
+    LeaveTry,
     History,
     Window,
     RenewSession,
@@ -153,6 +154,7 @@ intercept! {
         RequestCancel: request_cancel(owner: &Owner, turn: &TurnId) -> CancelRequest;
         AdoptTurns: adopt_turns(adopt: AdoptTurns) -> Adopted;
         ReleaseTurn: release_turn(place: &Place, turn: &TurnId, fence: u64) -> ();
+        LeaveTry: leave_try(place: &Place, turn: &TurnId, key: &str) -> ();
         History: history(place: &Place, before: Option<u64>, limit: usize, now_ms: i64) -> Option<HistoryPage>;
         Window: window(place: &Place, budget: Budget) -> Vec<StoredItem>;
         RenewSession: renew_session(owner: &Owner, max_age_ms: i64, now_ms: i64) -> bool;

@@ -92,7 +92,7 @@ async fn a_turn_that_has_ended_takes_its_items_once() {
         let turn = ask.turn.clone();
         let mut accepted = space.turns().ask(ask).await.expect("it runs");
         accepted.reader.end().await.expect("an end");
-        accepted.on_leave.into_iter().for_each(|on_leave| on_leave.disarm());
+        accepted.on_leave.into_iter().for_each(|on_leave| on_leave.told(true));
         space.keep(turn.clone()).await.unwrap();
         kept.push(turn);
     }

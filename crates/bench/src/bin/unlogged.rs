@@ -99,6 +99,7 @@ delegate! {
         request_cancel(owner: &Owner, turn: &TurnId) -> CancelRequest;
         adopt_turns(adopt: AdoptTurns) -> Adopted;
         release_turn(place: &Place, turn: &TurnId, fence: u64) -> ();
+        leave_try(place: &Place, turn: &TurnId, key: &str) -> ();
         history(place: &Place, before: Option<u64>, limit: usize, now_ms: i64) -> Option<HistoryPage>;
         window(place: &Place, budget: Budget) -> Vec<StoredItem>;
         renew_session(owner: &Owner, max_age_ms: i64, now_ms: i64) -> bool;

@@ -24,10 +24,10 @@ use crate::http::chat::request::idempotency_key;
 use crate::http::error::ApiError;
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::items::{InputItem, NewItem};
-use crate::store::{IdempotencyKey, KeyRole, SessionUse};
+use crate::store::{IdempotencyKey, KeyRole, SessionUse, Try};
 use crate::turn::{Accepted, Ask, OnBusy};
 
-/// How long a request can be joined by an SDK that sends it again by itself.
+/// For how long an SDK that sends a request again by itself can join it.
 const RESEND_WITHIN: Duration = Duration::from_secs(60);
 
 /// A response that comes to be.
@@ -51,16 +51,14 @@ pub fn key_of(headers: &HeaderMap, body: &[u8]) -> Result<Option<IdempotencyKey>
     let Some(count) = headers.get("x-stainless-retry-count").and_then(|count| count.to_str().ok()) else {
         return Ok(None);
     };
-    let fingerprint = URL_SAFE_NO_PAD.encode(Sha256::digest(body));
-    // The dot keeps it apart from clients' keys, which an Idempotency-Key of the same form would have to guess.
-    let key = format!("resend.{fingerprint}");
     let role = match count.parse::<u32>() {
-        Ok(0) => KeyRole::Remember,
-        Ok(_) => KeyRole::Join,
+        Ok(0) => KeyRole::FirstTry,
+        Ok(_) => KeyRole::Retry { instead_of: None },
         Err(_) => return Ok(None),
     };
+    let fingerprint = URL_SAFE_NO_PAD.encode(Sha256::digest(body));
     let keep_ms = i64::try_from(RESEND_WITHIN.as_millis()).unwrap_or(i64::MAX);
-    Ok(Some(IdempotencyKey { key, fingerprint, keep_ms, role }))
+    Ok(Some(IdempotencyKey { key: fingerprint.clone(), fingerprint, keep_ms, role }))
 }
 
 /// Asks. A response that is not in `backing` may go on from one in `fallback`.
@@ -74,18 +72,19 @@ pub async fn ask(
     key: Option<IdempotencyKey>,
     fallback: Option<&Backing>,
 ) -> Result<Asked, OpenAiError> {
-    let asked = ask_once(app, backing, wanted, key.clone(), fallback).await?;
-    let Some(key) = key.filter(|key| key.role == KeyRole::Join && key.key.starts_with("resend.")) else {
-        return Ok(asked.0);
-    };
+    let (asked, joined) = ask_once(app, backing, wanted, key.clone(), fallback).await?;
+    let is_retry = |key: &IdempotencyKey| matches!(key.role, KeyRole::Retry { .. });
+    let (Some(joined), Some(key)) = (joined, key.filter(is_retry)) else { return Ok(asked) };
     // What failed without a word has left nothing behind, so that sending it again means trying it again.
-    match asked.1 {
-        Some(joined) if joined.answer.is_none() && joined.status == TurnStatus::Failed => {
-            let key = IdempotencyKey { role: KeyRole::Remember, ..key };
-            Ok(ask_once(app, backing, wanted, Some(key), fallback).await?.0)
-        }
-        _ => Ok(asked.0),
+    if joined.answer.is_some() || joined.status != TurnStatus::Failed {
+        return Ok(asked);
     }
+    if let Some(on_leave) = asked.accepted.on_leave {
+        on_leave.told(true);
+    }
+    let useless = Try { turn: joined.id, conversation: joined.place.conversation };
+    let key = IdempotencyKey { role: KeyRole::Retry { instead_of: Some(useless) }, ..key };
+    Ok(ask_once(app, backing, wanted, Some(key), fallback).await?.0)
 }
 
 /// The turn, and its record where it is one that was there before.

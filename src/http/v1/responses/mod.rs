@@ -55,7 +55,10 @@ pub async fn create(
     let bytes = body_of(&alive, body::object(request, &app)).await?;
     let (how, mut response) = begin(&app, &owner, &headers, &bytes).await?;
     match how {
-        How::Background => Ok(answer::written(response.projection().queued())),
+        How::Background => {
+            response.told(true);
+            Ok(answer::written(response.projection().queued()))
+        }
         How::Whole => Ok(answer::written(while_alive(&alive, response.whole()).await??)),
         How::Stream => stream::live(response, alive, app.first_event_wait).await,
     }

@@ -15,13 +15,13 @@ use openai_backend::domain::turn::{TurnRecord, TurnStatus};
 use openai_backend::domain::window::Budget;
 use openai_backend::store::memory::Memory;
 use openai_backend::store::{
-    AppendEvents, Appended, BeginTurn, Begun, FinishTurn, IdempotencyKey, KeyRole, SessionUse, Started, Store,
+    AppendEvents, Appended, BeginTurn, Begun, FinishTurn, IdempotencyKey, KeyRole, SessionUse, Started, Store, Try,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use tokio::runtime::Handle;
 
-use self::ops::{Op, Use, ops};
+use self::ops::{Op, Role, Use, ops};
 use super::responses::answer;
 use crate::store::rig::{AMPLE, Caller, DAY_MS, Rig, notes, texts};
 
@@ -88,6 +88,7 @@ impl Play {
             Op::Append { turn, events, old_fence } => self.append(turn, events, old_fence).await,
             Op::Finish { .. } => self.finish(op).await,
             Op::Release { turn } => self.release(turn).await,
+            Op::LeaveTry { turn, key } => self.leave_try(turn, key).await,
             Op::Adopt => self.adopt().await,
             // Whether an id that another owner has can be minted anew is left open.
             Op::Create { who: INTRUDER, .. } => {}
@@ -112,10 +113,10 @@ impl Play {
             (_, Use::Create) => SessionUse::Create(10 * HOUR_MS),
             (_, Use::Renew) => SessionUse::Renew(10 * HOUR_MS),
         };
-        let key = key.map(|(key, body, remember)| IdempotencyKey {
+        let key = key.map(|(key, body, role)| IdempotencyKey {
             key: key.to_string(),
             fingerprint: body.to_string(),
-            role: if remember { KeyRole::Remember } else { KeyRole::Join },
+            role: self.role(role),
             keep_ms: 7 * HOUR_MS,
         });
         let begin = BeginTurn {
@@ -126,7 +127,8 @@ impl Play {
             idempotency: key,
             budget: Budget { tokens: budget.0, fixed_tokens: budget.1, whole: false },
             lease_ms: 10_000 * DAY_MS,
-            now_ms: self.now_ms(),
+            // One turn is newer than another.
+            now_ms: self.now_ms() + self.turns.len() as i64,
             ..self.rig.begin(who)
         };
         let wanted = self.model.begin_turn(begin.clone()).await.unwrap();
@@ -137,6 +139,26 @@ impl Play {
         };
         assert_eq!(without_fence(given), without_fence(wanted));
         self.turns.push(Known { begin, fences, next_event: 2 });
+    }
+
+    fn role(&self, role: Role) -> KeyRole {
+        let replaced = |turn| {
+            let begin = &self.turns[self.known(turn)?].begin;
+            Some(Try { turn: begin.turn.clone(), conversation: begin.place.conversation.clone() })
+        };
+        match role {
+            Role::Join => KeyRole::Join,
+            Role::FirstTry => KeyRole::FirstTry,
+            Role::Retry => KeyRole::Retry { instead_of: None },
+            Role::InsteadOf(turn) => KeyRole::Retry { instead_of: replaced(turn) },
+        }
+    }
+
+    async fn leave_try(&self, turn: usize, key: u8) {
+        let Some(i) = self.known(turn) else { return };
+        let begin = &self.turns[i].begin;
+        self.model.leave_try(&begin.place, &begin.turn, &key.to_string()).await.unwrap();
+        self.rig.store.leave_try(&begin.place, &begin.turn, &key.to_string()).await.unwrap();
     }
 
     /// The newest turns are the interesting ones.

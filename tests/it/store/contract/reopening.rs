@@ -31,6 +31,11 @@ pub async fn finds_everything_again(rig: &Rig) {
         let joins = rig.begin_with_key(&filled.hidden, "key", "body");
         let begun = again.begin_turn(joins).await.unwrap();
         assert!(matches!(&begun, Begun::Duplicate { turn, .. } if *turn == filled.turns[2]), "{begun:?}");
+        let joins = rig.begin_with_key(&filled.hidden, "key", "body");
+        let role = KeyRole::Retry { instead_of: None };
+        let idempotency = joins.idempotency.clone().map(|key| IdempotencyKey { role, ..key });
+        let begun = again.begin_turn(BeginTurn { idempotency, ..joins }).await.unwrap();
+        assert!(matches!(&begun, Begun::Duplicate { turn, .. } if *turn == filled.turns[3]), "{begun:?}");
         // The newest item of all was removed, and keeps its number.
         let begin = BeginTurn { expected_items: Some(6), ..rig.begin(&filled.shown) };
         let begun = again.begin_turn(begin.clone()).await.unwrap();
@@ -53,9 +58,9 @@ async fn fill(rig: &Rig, who: Caller) -> Filled {
     let newest = rig.store.add_items(&who.place, notes(&[1]), rig.now_ms()).await.unwrap();
     let Added::Added(newest) = newest else { panic!("{newest:?}") };
     rig.store.remove_item(&who.place, &newest[0].item.id).await.unwrap();
-    for body in ["older body", "body"] {
-        let begin = BeginTurn { hidden: true, ..rig.begin_with_key(&hidden, "key", body) };
-        let idempotency = begin.idempotency.clone().map(|key| IdempotencyKey { role: KeyRole::Remember, ..key });
+    for role in [KeyRole::FirstTry, KeyRole::Join, KeyRole::FirstTry] {
+        let begin = BeginTurn { hidden: true, ..rig.begin_with_key(&hidden, "key", "body") };
+        let idempotency = begin.idempotency.clone().map(|key| IdempotencyKey { role, ..key });
         let begin = BeginTurn { idempotency, ..begin };
         let fence = rig.started(&begin).await.fence;
         let finish = FinishTurn { answer: Some(answer(&begin)), ..rig.finish(&begin, fence, 2, "hi") };

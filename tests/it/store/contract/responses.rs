@@ -1,4 +1,4 @@
-//! Turns that are read as responses: their answers, what they expect, keys that are remembered, and how they are forgotten.
+//! Turns that are read as responses: their answers, what they expect, and how they are forgotten with their keys.
 
 use openai_backend::domain::event::Event;
 use openai_backend::domain::ids::{ItemKind, TurnId};
@@ -6,11 +6,11 @@ use openai_backend::domain::output::{Answer, Output};
 use openai_backend::domain::turn::{TurnRecord, TurnStatus};
 use openai_backend::store::conversations::Added;
 use openai_backend::store::{
-    Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, IdempotencyKey, KeyRole, Notice,
+    Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished, IdempotencyKey, Notice,
 };
 
 use super::conversations::assert_unknown;
-use crate::store::rig::{Caller, Rig, notes, texts};
+use crate::store::rig::{Caller, DAY_MS, Rig, notes, texts};
 
 /// An answer that has everything.
 pub fn answer(begin: &BeginTurn) -> Answer {
@@ -135,60 +135,30 @@ pub async fn of_eight_that_expect_the_same_one_begins(rig: &Rig) {
     assert_eq!(begun.iter().filter(|begun| matches!(begun, Begun::Moved)).count(), 7);
 }
 
-pub async fn take_a_key_over_to_remember_it(rig: &Rig) {
-    for who in rig.callers().await {
-        let with_role = |role, who: &Caller, body: &str| {
-            let begin = rig.begin_with_key(who, "key", body);
-            let idempotency = begin.idempotency.clone().map(|key| IdempotencyKey { role, ..key });
-            BeginTurn { idempotency, ..begin }
-        };
-        let older = with_role(KeyRole::Join, &who, "body");
-        let fence = rig.started(&older).await.fence;
-        let refused = with_role(KeyRole::Remember, &who, "body");
-        let busy = Begun::Busy { running: older.turn.clone(), orphaned: false };
-        assert_eq!(rig.store.begin_turn(refused).await.unwrap(), busy, "it joins no other");
-        rig.store.finish_turn(rig.finish(&older, fence, 2, "hi")).await.unwrap();
-        let joined = rig.peer.begin_turn(with_role(KeyRole::Join, &who, "body")).await.unwrap();
-        let conversation = who.place.conversation.clone();
-        assert_eq!(joined, Begun::Duplicate { turn: older.turn, conversation }, "who did not begin took no key");
-
-        for body in ["body", "another body"] {
-            let elsewhere = who.elsewhere();
-            let newer = with_role(KeyRole::Remember, &elsewhere, body);
-            rig.started(&newer).await;
-            let joined = rig.peer.begin_turn(with_role(KeyRole::Join, &who, body)).await.unwrap();
-            let conversation = elsewhere.place.conversation.clone();
-            assert_eq!(joined, Begun::Duplicate { turn: newer.turn, conversation });
-            let reused = rig.peer.begin_turn(with_role(KeyRole::Join, &who, "a third body")).await.unwrap();
-            assert_eq!(reused, Begun::KeyReused);
-        }
-    }
-}
-
 pub async fn that_are_forgotten_free_their_keys(rig: &Rig) {
     for who in rig.callers().await {
         let owner = &who.place.owner;
-        let begun = |body: &'static str, role| {
+        let begun = |body: &'static str, keep_ms, after_ms| {
             let begin = rig.begin_with_key(&who, "key", body);
-            let idempotency = begin.idempotency.clone().map(|key| IdempotencyKey { role, ..key });
-            let begin = BeginTurn { idempotency, ..begin };
+            let idempotency = begin.idempotency.clone().map(|key| IdempotencyKey { keep_ms, ..key });
+            let begin = BeginTurn { idempotency, now_ms: begin.now_ms + after_ms, ..begin };
             async move {
                 let fence = rig.started(&begin).await.fence;
                 rig.store.finish_turn(rig.finish(&begin, fence, 2, "hi")).await.unwrap();
                 begin.turn
             }
         };
-        let older = begun("body", KeyRole::Join).await;
+        let older = begun("body", DAY_MS, 0).await;
         assert!(rig.store.delete_turn(owner, &older).await.unwrap());
         // A key that another turn has by now stays.
-        let older = begun("another body", KeyRole::Join).await;
-        let newer = begun("a third body", KeyRole::Remember).await;
+        let older = begun("another body", 1, 0).await;
+        let newer = begun("a third body", DAY_MS, 2).await;
         assert!(rig.store.delete_turn(owner, &older).await.unwrap());
         let joins = rig.begin_with_key(&who, "key", "a third body");
         let conversation = who.place.conversation.clone();
         assert_eq!(rig.peer.begin_turn(joins).await.unwrap(), Begun::Duplicate { turn: newer, conversation });
         assert!(rig.store.delete_conversation(&who.place).await.unwrap());
-        begun("a fourth body", KeyRole::Join).await;
+        begun("a fourth body", DAY_MS, 2).await;
     }
 }
 

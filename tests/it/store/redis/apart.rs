@@ -49,7 +49,7 @@ async fn furnish_with(rig: &Rig, shown: Caller, with_keys: bool) -> Household {
     rig.append_stored(rig.append(&running, fence, texts(2, &["a"]))).await;
 
     let hidden = shown.elsewhere();
-    let begin = BeginTurn { hidden: true, ..begin(&hidden, "third", KeyRole::Remember) };
+    let begin = BeginTurn { hidden: true, ..begin(&hidden, "third", KeyRole::FirstTry) };
     end(rig, begin.clone()).await;
     for kind in KINDS {
         let document = Document { id: "one".into(), created_at_ms: 1, json: "{}".into() };
@@ -85,13 +85,14 @@ fn name_of(key: &str, prefix: &str) -> String {
         [_, "d"] => "P{k:<api key>/d}",
         [_, "t", _] => "P{k:<api key>/t/<turn>}",
         [_, "k", _] => "P{k:<api key>/k/<key>}",
+        [_, "r", _] => "P{k:<api key>/r/<key>}",
         [_, conversation] if conversation.starts_with("conv_") => "B",
         other => panic!("{other:?}"),
     };
     let end = match end.split(':').collect::<Vec<_>>().as_slice() {
         ["", "c", _, rest @ ..] => [&["", "c", "<conversation>"], rest].concat().join(":"),
         ["", "t", _, rest @ ..] => [&["", "t", "<turn>"], rest].concat().join(":"),
-        ["", "k", ..] => ":k:<key>".to_owned(),
+        ["", kind @ ("k" | "r"), ..] => format!(":{kind}:<key>"),
         _ => end.to_owned(),
     };
     format!("{base}{end}")
@@ -163,7 +164,8 @@ async fn what_a_session_has_expires_with_it_and_a_programs_things_do_not() {
             let ttl = look.ttl(key).await;
             let name = name_of(key, &prefix);
             // Idempotency keys have a time of their own, and so have the events of a turn that has ended.
-            let may_have_own_time = name.ends_with("k/<key>}") || name == "B:k:<key>" || name == "B:t:<turn>:e";
+            let is_key = ["/k/<key>}", "/r/<key>}", "B:k:<key>", "B:r:<key>"].iter().any(|end| name.ends_with(end));
+            let may_have_own_time = is_key || name == "B:t:<turn>:e";
             let is_kept = !key.contains("{s:") && ttl == -1;
             let fits = match (key.contains("{s:"), may_have_own_time) {
                 (true, false) => (renewed_to - 10_000..=renewed_to * 11 / 10).contains(&ttl),
@@ -252,10 +254,12 @@ async fn a_key_that_another_turn_took_over_outlives_the_first_one() {
         let owner = &who.place.owner;
         let mut turns = Vec::new();
         let homes = [who.elsewhere(), who.elsewhere(), who.elsewhere()];
-        for home in &homes {
+        for (at, home) in homes.iter().enumerate() {
             let begin = rig.begin_with_key(home, "key", "body");
-            let idempotency = begin.idempotency.clone().map(|key| IdempotencyKey { role: KeyRole::Remember, ..key });
-            let begin = BeginTurn { idempotency, ..begin };
+            // Those of the first two have lapsed when the next one begins.
+            let keep_ms = if at < 2 { 1 } else { DAY_MS };
+            let idempotency = begin.idempotency.clone().map(|key| IdempotencyKey { keep_ms, ..key });
+            let begin = BeginTurn { idempotency, now_ms: begin.now_ms + 2 * at as i64, ..begin };
             end(&rig, begin.clone()).await;
             turns.push(begin.turn);
         }

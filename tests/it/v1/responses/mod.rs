@@ -10,6 +10,7 @@ mod leaving;
 mod parameters;
 pub mod referee;
 mod refused;
+mod resending;
 mod resuming;
 mod retries;
 mod sockets;

@@ -11,8 +11,8 @@ pub enum Op {
         create_conversation: bool,
         hidden: bool,
         expected_items: Option<u64>,
-        /// Key, body, and whether to take it over.
-        key: Option<(u8, u8, bool)>,
+        /// Key, body, and what it is for.
+        key: Option<(u8, u8, Role)>,
         budget: (u32, u32),
     },
     Append {
@@ -56,6 +56,10 @@ pub enum Op {
     },
     Release {
         turn: usize,
+    },
+    LeaveTry {
+        turn: usize,
+        key: u8,
     },
     Adopt,
     Renew {
@@ -145,6 +149,15 @@ pub enum Use {
     Leave,
 }
 
+/// What a turn's key is for.
+#[derive(Debug, Clone, Copy)]
+pub enum Role {
+    Join,
+    FirstTry,
+    Retry,
+    InsteadOf(usize),
+}
+
 /// Up to 90 of them, beginnings and ends of turns more often than the rest.
 pub fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![30 => of_turns(), 16 => of_conversations(), 5 => of_documents(), 12 => of_everything()];
@@ -171,7 +184,13 @@ fn of_turns() -> impl Strategy<Value = Op> {
     let session = prop_oneof![3 => Just(Use::Create), 5 => Just(Use::Renew), 4 => Just(Use::Leave)];
     let how = (session, any::<bool>(), prop::bool::weighted(0.3));
     let expected_items = prop::option::weighted(0.3, 0..6u64);
-    let key = prop::option::of((0..2u8, 0..2u8, prop::bool::weighted(0.3)));
+    let role = prop_oneof![
+        6 => Just(Role::Join),
+        4 => Just(Role::FirstTry),
+        4 => Just(Role::Retry),
+        2 => turn().prop_map(Role::InsteadOf),
+    ];
+    let key = prop::option::of((0..2u8, 0..2u8, role));
     let begin = (who(), how, expected_items, key, budget()).prop_map(|(who, how, expected_items, key, budget)| {
         let (session, create_conversation, hidden) = how;
         Op::Begin { who, session, create_conversation, hidden, expected_items, key, budget }
@@ -195,6 +214,7 @@ fn of_turns() -> impl Strategy<Value = Op> {
         2 => (who(), 1..5usize).prop_map(|(who, limit)| Op::Turns { who, limit }),
         2 => (who(), turn()).prop_map(|(who, turn)| Op::Cancel { who, turn }),
         2 => turn().prop_map(|turn| Op::Release { turn }),
+        2 => (turn(), 0..2u8).prop_map(|(turn, key)| Op::LeaveTry { turn, key }),
         2 => Just(Op::Adopt),
         2 => (who(), turn()).prop_map(|(who, turn)| Op::DeleteTurn { who, turn }),
     ]
