@@ -139,10 +139,15 @@ async fn store(
                 password: password.clone(),
                 key_prefix: key_prefix.clone(),
                 deadline: REDIS_DEADLINE,
+                in_cluster: false,
             };
             match Redis::connect(settings).await {
                 Ok(store) => Ok(Arc::new(store)),
-                Err(error) => Err(format!("{error}. Check REDIS_URL, REDIS_USER and REDIS_PASSWORD.")),
+                // What says which setting or document mends it needs no other advice.
+                Err(error) => match error.to_string() {
+                    text if text.contains("REDIS_") => Err(format!("{text}.")),
+                    text => Err(format!("{text}. Check REDIS_URL, REDIS_USER and REDIS_PASSWORD.")),
+                },
             }
         }
     }
@@ -198,7 +203,10 @@ pub async fn banner(config: &Config, parts: &Parts, port: u16) -> String {
 
 /// Which requests `/v1` takes.
 fn door(config: &Config, made: &Result<Vec<Key>, StoreError>) -> String {
-    let Ok(made) = made else { return "its keys cannot be read at the moment".to_owned() };
+    let made = match made {
+        Ok(made) => made,
+        Err(error) => return format!("its keys cannot be read: {error}"),
+    };
     match config.api_keys.len() + made.len() {
         0 if config.is_open() => "open to this machine, without a key".to_owned(),
         0 => "shut: there are no keys".to_owned(),

@@ -12,6 +12,7 @@ mod faults;
 mod items;
 mod keys;
 mod notices;
+mod permissions;
 mod reading;
 mod scripts;
 mod takeover;
@@ -29,6 +30,7 @@ use tokio::sync::broadcast;
 use self::connection::Connection;
 use self::keys::Keys;
 use self::notices::Notices;
+use super::documents::{DocumentKind, Documents as _};
 use super::{
     AdoptTurns, Adopted, AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished,
     HistoryPage, Notice, Store, StoreError, StoreInfo,
@@ -53,6 +55,8 @@ pub struct RedisSettings {
     pub key_prefix: String,
     /// How long a call may take.
     pub deadline: Duration,
+    /// Whether a node of a cluster will do. It holds some keys only, so that most calls would fail.
+    pub in_cluster: bool,
 }
 
 /// See the module.
@@ -80,7 +84,8 @@ impl Redis {
         let location = location(&info);
         let open = async {
             let client = Client::open(info).map_err(|error| faults::of(&error))?;
-            let connection = Connection::open(client.clone(), settings.deadline, keys.ping()).await?;
+            let connection =
+                Connection::open(client.clone(), settings.deadline, keys.ping(), settings.in_cluster).await?;
             let server = server_name();
             let notices = Notices::open(client, keys.channel(), server.clone(), settings.deadline).await?;
             Ok((connection, server, notices))
@@ -88,6 +93,9 @@ impl Redis {
         let (connection, server, notices) = open.await.map_err(|error: StoreError| named(error, &location))?;
         let (leases, channel) = (keys.leases(), keys.channel());
         let store = Self { keys, leases, channel, connection, notices, server, location };
+        // A user who may run no scripts is told at the start, not by the first request.
+        let looked = store.document(&Owner::operator(), DocumentKind::ApiKey, "none").await;
+        looked.map_err(|error| named(error, &store.location))?;
         store.look_at_its_settings().await;
         Ok(store)
     }

@@ -4,6 +4,7 @@
 //! replaced, since a half-dead socket would swallow all later calls, too. So does a call that is answered by a replica:
 //! after a failover the name may lead to another server. A probe every second notices an outage without any call. What was sent on the old connection may still be answered there until its own deadline.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -73,6 +74,7 @@ struct Server {
     client: Client,
     clock: ServerClock,
     probe_key: String,
+    in_cluster: bool,
 }
 
 /// The server's clock, as the last probe saw it.
@@ -84,10 +86,16 @@ struct ServerClock {
 
 impl Connection {
     /// Connects, and keeps connected from then on.
-    /// `probe_key` is one that never exists; deleting it shows whether the server takes writes.
-    pub(super) async fn open(client: Client, deadline: Duration, probe_key: String) -> Result<Self, StoreError> {
+    /// `probe_key` is one that never exists; deleting it shows whether the server takes writes. A node of a cluster is refused
+    /// unless `in_cluster`.
+    pub(super) async fn open(
+        client: Client,
+        deadline: Duration,
+        probe_key: String,
+        in_cluster: bool,
+    ) -> Result<Self, StoreError> {
         let clock = ServerClock { started: Instant::now(), offset_ms: AtomicI64::new(0) };
-        let server = Arc::new(Server { client, clock, probe_key });
+        let server = Arc::new(Server { client, clock, probe_key, in_cluster });
         let connection = server.connect(deadline.max(CONNECT_WITHIN)).await?;
         let first = Link::Up { generation: 0, connection: connection.clone() };
         let link = Arc::new(watch::Sender::new(first));
@@ -249,6 +257,12 @@ impl Request {
     }
 }
 
+/// `standalone`, `cluster` or `sentinel`; `None` where the server does not say, or may not to this user.
+async fn mode(connection: &mut MultiplexedConnection) -> Option<String> {
+    let said: HashMap<String, Value> = redis::cmd("HELLO").query_async(connection).await.ok()?;
+    redis::from_redis_value(said.get("mode")?.clone()).ok()
+}
+
 async fn load_scripts(connection: &mut MultiplexedConnection) -> RedisResult<()> {
     let load = SCRIPTS.load();
     let answers = connection.send_packed_commands(&load, 0, load.len()).await?;
@@ -264,16 +278,20 @@ impl Server {
             .set_pipeline_buffer_size(1024);
         let attempt = async {
             let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+            let mode = mode(&mut connection).await.filter(|mode| !self.in_cluster || mode != "cluster");
+            if let Some(unsupported) = mode.as_deref().and_then(faults::unsupported) {
+                return Ok(Err(unsupported));
+            }
             load_scripts(&mut connection).await?;
             self.clock.probe(&mut connection, true).await?;
             match redis::cmd("DEL").arg(&self.probe_key).exec_async(&mut connection).await {
                 Err(error) if faults::wrong_server(&error) => Err(error),
                 // Where it takes no writes for another reason, it may still be read from.
-                _ => Ok(connection),
+                _ => Ok(Ok(connection)),
             }
         };
         match timeout(within, attempt).await {
-            Ok(Ok(connection)) => Ok(connection),
+            Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => Err(faults::of(&error)),
             Err(_) => Err(faults::no_answer_within(within)),
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 
+use super::permissions;
 use crate::store::StoreError;
 
 /// Whether the connection is of no more use, so that the call may or may not have happened.
@@ -67,7 +68,24 @@ pub(super) fn unreadable() -> StoreError {
     StoreError::Broken("redis holds something that this version cannot read".into())
 }
 
+/// This kind of server cannot be used, whatever its permissions.
+pub(super) fn unsupported(mode: &str) -> Option<StoreError> {
+    let sentence = match mode {
+        "cluster" => {
+            "this is a node of a Redis Cluster, which is not supported: set REDIS_URL to one server that is in no cluster"
+        }
+        "sentinel" => {
+            "this is a Redis Sentinel, which keeps no data: set REDIS_URL to the primary, or to a name that leads to it"
+        }
+        _ => return None,
+    };
+    Some(StoreError::Broken(sentence.to_owned()))
+}
+
 fn of_code(code: &str, detail: Option<&str>) -> StoreError {
+    if let Some(lacking) = detail.and_then(|detail| permissions::lacking(code, detail)) {
+        return StoreError::Unavailable(lacking);
+    }
     match code {
         "OOM" => StoreError::Full("redis has reached its maxmemory".into()),
         "MISCONF" => StoreError::Full("redis cannot save to its disk and takes no writes".into()),
@@ -78,6 +96,13 @@ fn of_code(code: &str, detail: Option<&str>) -> StoreError {
         "TRYAGAIN" | "CLUSTERDOWN" | "NOREPLICAS" => StoreError::Unavailable(format!("redis answers {code}")),
         "NOAUTH" | "WRONGPASS" => refused(),
         "NOPERM" => StoreError::Unavailable("the redis user lacks a permission".into()),
+        "ERR" if detail.is_some_and(|text| text.contains("DB index is out of range")) => {
+            StoreError::Broken("redis has no database of the number at the end of REDIS_URL".into())
+        }
+        "ERR" if detail.is_some_and(|text| text.starts_with("unknown command")) => {
+            let name = detail.and_then(permissions::quoted).unwrap_or("that it was sent");
+            StoreError::Broken(format!("redis does not know the command {name}, and may be too old"))
+        }
         // Where in a script an error happened, without the values that it happened with.
         "ERR" => {
             let place = detail.and_then(|text| text.find("user_script:").map(|at| &text[at..]));

@@ -72,6 +72,19 @@ impl Scripts {
         }
         pipeline
     }
+
+    /// The text of the script with this digest.
+    pub(super) fn source_of(&self, digest: &str) -> Option<&'static str> {
+        self.all().find(|script| script.digest == digest).map(|script| script.source)
+    }
+
+    /// The digest of a script and its line, counted from 1, that holds this text.
+    #[cfg(test)]
+    pub(super) fn a_line_with(&self, text: &str) -> (String, usize) {
+        let lines = self.all().flat_map(|script| script.source.lines().enumerate().map(move |line| (script, line)));
+        let (script, (at, _)) = lines.into_iter().find(|(_, (_, line))| line.contains(text)).unwrap();
+        (script.digest.clone(), at + 1)
+    }
 }
 
 impl Script {

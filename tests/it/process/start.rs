@@ -214,6 +214,22 @@ async fn a_redis_that_refuses_or_is_not_there_is_one_sentence_without_the_passwo
 }
 
 #[tokio::test]
+async fn a_cluster_and_a_sentinel_are_refused_in_one_sentence() {
+    for (arguments, words) in [
+        (&["--cluster-enabled", "yes"][..], "Redis Cluster, which is not supported"),
+        (&["--sentinel"], "Redis Sentinel, which keeps no data"),
+    ] {
+        let redis = RedisServer::start_with(arguments);
+        let program = Program::bare().set("REDIS_URL", &redis.url());
+        let port = redis.port().to_string();
+        refused(&program.run(&[]).await, &[words, "REDIS_URL", &port]);
+        let check = program.run(&["--check"]).await;
+        assert_eq!(check.status.code(), Some(1), "{check:?}");
+        assert!(check.stderr.lines().last().is_some_and(|line| line.contains(words)), "{check:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_env_file_in_the_working_folder_is_read_and_the_environment_wins() {
     let program = Program::bare().set("DEFAULT_MODEL", "from-the-environment");
     std::fs::write(program.folder().join(".env"), "DEFAULT_MODEL=from-the-file\nDATA_DIR=./elsewhere\n").unwrap();

@@ -67,6 +67,7 @@ impl RedisServer {
             password: None,
             key_prefix: key_prefix.into(),
             deadline: Duration::from_secs(2),
+            in_cluster: false,
         }
     }
 
@@ -153,7 +154,11 @@ impl Drop for RedisServer {
 
 fn spawn(port: u16, dir: &TempDir, args: &[String]) -> Child {
     let port = port.to_string();
+    // A sentinel wants a file, and may write to it.
+    let file = dir.path().join("redis.conf");
+    std::fs::write(&file, "").unwrap();
     Command::new("redis-server")
+        .arg(file)
         .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
         .arg(dir.path())
         .args(args)

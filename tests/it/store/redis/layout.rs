@@ -25,7 +25,8 @@ pub struct Looked {
 impl Looked {
     pub async fn at(server: Arc<RedisServer>) -> Self {
         let prefix = prefix();
-        let store: Arc<dyn Store> = Arc::new(Redis::connect(server.settings(&prefix)).await.unwrap());
+        let settings = RedisSettings { in_cluster: true, ..server.settings(&prefix) };
+        let store: Arc<dyn Store> = Arc::new(Redis::connect(settings).await.unwrap());
         let admin = server.admin().await;
         let rig = Rig::new(store.clone(), store, Time::Real { unit_ms: 400 }).keeping(server);
         Self { rig, prefix, admin }
