@@ -51,11 +51,15 @@ fn dispatch() -> Result<(), (u8, String)> {
     let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
     let environment = environment.map(|(name, value)| (name, value.to_string_lossy().into_owned()));
     let given = Given::gather(arguments.flags, environment, Path::new(".env"));
-    let config = given.and_then(|given| Config::new(&given)).map_err(failure)?;
+    let given = given.map_err(failure)?;
+    let config = Config::new(&given).map_err(failure)?;
     if arguments.action == Action::Health {
         return probe::is_alive(config.address()).map_err(failure);
     }
     telemetry::init(&config.log).map_err(failure)?;
+    for warning in given.warnings() {
+        tracing::warn!("{warning}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failure)?;
     let done = match arguments.action {
         Action::Check => {
@@ -161,6 +165,7 @@ fn upstream(config: &Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result
     };
     let limits = &config.upstream_limits;
     let settings = OpenAiSettings {
+        proxy: proxy_for(&base_url),
         connect_timeout: limits.connect_timeout,
         first_byte_timeout: limits.first_token_timeout,
         idle_timeout: limits.idle_timeout,
@@ -170,6 +175,16 @@ fn upstream(config: &Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result
     };
     let upstream = OpenAi::new(settings, clock, ids).map_err(|error| error.to_string())?;
     Ok(Arc::new(upstream))
+}
+
+/// The variable that names a proxy for addresses like this one.
+fn proxy_for(base_url: &url::Url) -> Option<&'static str> {
+    let of_scheme = match base_url.scheme() {
+        "https" => ["HTTPS_PROXY", "https_proxy"],
+        _ => ["HTTP_PROXY", "http_proxy"],
+    };
+    let names = of_scheme.into_iter().chain(["ALL_PROXY", "all_proxy"]);
+    names.into_iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
 /// The lines printed at the start: what is used, and how to change it.

@@ -8,11 +8,17 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::env_file::{self, EnvFile};
 use super::{ConfigError, settings};
 
-/// Settings as text, without unknown names and empty values.
+/// How far the name of a variable may be from that of a setting to be taken for a mistake, and how short it may be: an
+/// environment has many names.
+const FAR: usize = 2;
+const SHORT: usize = 8;
+
+/// Settings as text, without unknown names and empty values; then what looks like a mistake, one sentence each.
 #[derive(Clone, Default)]
-pub struct Given(HashMap<&'static str, String>);
+pub struct Given(HashMap<&'static str, String>, Vec<String>);
 
 impl<K: AsRef<str>, V: Into<String>> FromIterator<(K, V)> for Given {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
@@ -34,12 +40,26 @@ impl Given {
         environment: impl IntoIterator<Item = (String, String)>,
         env_file: &Path,
     ) -> Result<Self, ConfigError> {
-        let mut given = read_env_file(env_file)?;
+        let EnvFile { pairs, warnings } = env_file::read(env_file)?;
+        let mut given: Self = pairs.into_iter().collect();
+        given.1 = warnings;
         for (name, value) in environment {
             given.put(&name, &value);
+            if settings::find(&name).is_none()
+                && name.len() >= SHORT
+                && let Some(setting) = env_file::nearest(&name, FAR)
+            {
+                given.1.push(format!("{name} in the environment is no setting of this server: {setting} is."));
+            }
         }
         given.0.extend(flags.0);
         Ok(given)
+    }
+
+    /// What looks like a mistake in the file and the environment; no value is quoted.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.1
     }
 
     fn put(&mut self, name: &str, value: &str) {
@@ -126,30 +146,6 @@ impl Given {
     /// The parts of a comma list, trimmed, without empty ones.
     pub(super) fn list(&self, name: &str) -> impl Iterator<Item = &str> {
         self.text(name).split(',').map(str::trim).filter(|part| !part.is_empty())
-    }
-}
-
-fn read_env_file(path: &Path) -> Result<Given, ConfigError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Given::default()),
-        Err(error) => return Err(ConfigError(format!("{} cannot be read: {error}.", path.display()))),
-    };
-    let pairs: Result<Vec<(String, String)>, _> = dotenvy::from_read_iter(text.as_bytes()).collect();
-    match pairs {
-        Ok(pairs) => Ok(pairs.into_iter().collect()),
-        Err(dotenvy::Error::LineParse(line, _)) => {
-            // Only its number: the line may hold a key.
-            let starts_line = |at: &usize| *at == 0 || text[..*at].ends_with('\n');
-            let at = text.match_indices(line.trim_end()).map(|(at, _)| at).find(starts_line).unwrap_or(0);
-            let number = text[..at].matches('\n').count() + 1;
-            Err(ConfigError(format!(
-                "{} is not readable at line {number}: write NAME=value, and put values with spaces, # or $ in single \
-                 quotes.",
-                path.display()
-            )))
-        }
-        Err(error) => Err(ConfigError(format!("{} is not readable: {error}.", path.display()))),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The settings: read loosely, then held only as validated values. Secrets never print.
 
 mod api_keys;
+mod env_file;
 mod given;
 mod kept_secret;
 mod log_filter;

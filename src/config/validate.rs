@@ -168,6 +168,12 @@ fn store(given: &Given) -> Result<StoreConfig, ConfigError> {
             None => Ok(StoreConfig::Sqlite),
         };
     };
+    if !is_encoded(text) {
+        return Err(refusal(
+            "REDIS_URL holds a character in the user name or password that ends them: write it encoded, such as %40 for @, \
+             %2F for /, %23 for #, %3F for ? and %25 for %, or set REDIS_USER and REDIS_PASSWORD instead.",
+        ));
+    }
     let url = Url::parse(text).map_err(|error| refusal(format!("REDIS_URL is not a readable URL: {error}.")))?;
     if !matches!(url.scheme(), "redis" | "rediss") || !url.has_host() {
         return Err(refusal("REDIS_URL must be a URL that begins with redis:// or rediss://."));
@@ -190,6 +196,26 @@ fn store(given: &Given) -> Result<StoreConfig, ConfigError> {
         user: given.get("REDIS_USER").map(str::to_owned),
         password: given.get("REDIS_PASSWORD").map(SecretString::from),
         key_prefix,
+    })
+}
+
+/// Whether what stands before the last @ means what it seems to: a part of a password would otherwise be taken for the host,
+/// and shown.
+fn is_encoded(url: &str) -> bool {
+    let Some((_, rest)) = url.split_once("://") else { return true };
+    let Some((credentials, _)) = rest.rsplit_once('@') else { return true };
+    let mut password = credentials.splitn(2, ':');
+    let is_digit = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());
+    password.all(|part| {
+        let mut bytes = part.bytes();
+        while let Some(byte) = bytes.next() {
+            match byte {
+                b'%' if is_digit(bytes.next()) && is_digit(bytes.next()) => {}
+                b'%' | b'/' | b'?' | b'#' | b'@' | b':' | b'[' | b']' | b'\\' => return false,
+                _ => {}
+            }
+        }
+        true
     })
 }
 

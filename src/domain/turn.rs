@@ -161,6 +161,8 @@ pub enum FaultKind {
     UnknownModel,
     /// The upstream refused the request for another reason.
     UpstreamRefused,
+    /// There is no model's server at the address of the settings.
+    UpstreamMisaddressed,
     /// A deadline passed: connecting, waiting for the first token, or waiting for the next one.
     UpstreamTimeout,
     /// The upstream cannot be reached, or answers 5xx.
@@ -192,6 +194,7 @@ impl FaultKind {
             Self::ContextTooLong => "context_too_long",
             Self::UnknownModel => "unknown_model",
             Self::UpstreamRefused => "upstream_refused",
+            Self::UpstreamMisaddressed => "upstream_misaddressed",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamCut => "upstream_cut",

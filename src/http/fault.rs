@@ -154,6 +154,7 @@ pub fn meaning(kind: FaultKind) -> Meaning {
         FaultKind::UpstreamRefused => (StatusCode::BAD_REQUEST, None),
         FaultKind::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, None),
         FaultKind::UpstreamRefusedKey
+        | FaultKind::UpstreamMisaddressed
         | FaultKind::UpstreamUnavailable
         | FaultKind::UpstreamCut
         | FaultKind::UpstreamGarbage => (StatusCode::BAD_GATEWAY, None),

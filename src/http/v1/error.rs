@@ -224,6 +224,11 @@ impl From<Rejected> for OpenAiError {
 
 /// Status, type and code of a fault; `upstream` is the status that the upstream gave.
 fn meaning(kind: FaultKind, upstream: Option<u16>) -> (StatusCode, &'static str, &'static str) {
+    // What is passed on keeps the status that it was answered with, as far as the request may be the reason.
+    let kind = match kind {
+        FaultKind::UpstreamMisaddressed if upstream.is_some() => FaultKind::UpstreamRefused,
+        kind => kind,
+    };
     let Meaning { status, openai } = fault::meaning(kind);
     let status = match upstream {
         Some(status @ (400 | 404 | 409 | 413 | 415 | 422)) if kind == FaultKind::UpstreamRefused => {

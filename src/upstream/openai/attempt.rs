@@ -9,7 +9,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Request, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
-use super::faults::{cut, garbage, never_began};
+use super::faults::{cause, cut, garbage, never_began};
 use super::fresh;
 use super::refusal::{self, Private, UpstreamError};
 use super::retry::{Again, asked_pause};
@@ -37,13 +37,15 @@ pub struct Failed {
     pub status: Option<u16>,
     /// The upstream's own code, where it is a plain word.
     pub code: Option<String>,
+    /// Why no answer came, in the system's own words, for the operator.
+    pub cause: Option<String>,
     /// The parameter that the upstream refused, where it is a plain path.
     pub param: Option<String>,
 }
 
 impl Failed {
     fn new(kind: FaultKind, message: &str, again: Again, verdict: Verdict) -> Self {
-        Self { fault: Fault::new(kind, message), again, verdict, status: None, code: None, param: None }
+        Self { fault: Fault::new(kind, message), again, verdict, status: None, code: None, cause: None, param: None }
     }
 
     /// Nothing came before the deadline.
@@ -100,7 +102,7 @@ pub(super) async fn refused(response: Response, deadline: Instant, private: Priv
     };
     let code = told.plain_code().map(str::to_owned);
     let param = told.plain_param(private.prompt).map(str::to_owned);
-    Failed { fault, again, verdict, status: Some(status), code, param }
+    Failed { fault, again, verdict, status: Some(status), code, cause: None, param }
 }
 
 /// What an answer's beginning, or the lack of it, says of the model's server.
@@ -129,7 +131,7 @@ impl From<Fault> for Failed {
             // An answer that is too large, or of another type than this server takes: the model's server does answer.
             _ => Verdict::Refused,
         };
-        Self { fault, again: Again::Never, verdict, status: None, code: None, param: None }
+        Self { fault, again: Again::Never, verdict, status: None, code: None, cause: None, param: None }
     }
 }
 
@@ -142,6 +144,12 @@ impl From<Failed> for Rejected {
 
 /// No byte of a response came, or none that HTTP has.
 pub(super) fn no_response(error: &reqwest::Error, is_fresh: bool) -> Failed {
+    // What a request cannot be made of may be in the words of the last kind.
+    let cause = if error.is_builder() { None } else { cause(error) };
+    Failed { cause, ..without_response(error, is_fresh) }
+}
+
+fn without_response(error: &reqwest::Error, is_fresh: bool) -> Failed {
     use FaultKind::{UpstreamTimeout, UpstreamUnavailable};
     if error.is_connect() {
         return match error.is_timeout() {

@@ -1,7 +1,5 @@
 //! A call: sent as a chat completion, and its answer read.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures::stream;
 use reqwest::{Method, Response};
@@ -9,7 +7,7 @@ use tokio::time::Instant;
 
 use super::answer;
 use super::attempt::{self, BodyKind, Failed};
-use super::client::{CHAT_COMPLETIONS, OpenAi, log_failure};
+use super::client::{CHAT_COMPLETIONS, OpenAi};
 use super::faults::garbage;
 use super::pieces::PieceReading;
 use super::refusal::{Private, Prompt};
@@ -18,9 +16,6 @@ use super::wire;
 use crate::domain::turn::{Fault, FaultKind};
 use crate::upstream::health::Target;
 use crate::upstream::{Call, Pieces};
-
-/// For `--check`.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl OpenAi {
     pub(super) async fn send_call(&self, call: Call) -> Result<Pieces, Fault> {
@@ -54,25 +49,6 @@ impl OpenAi {
             BodyKind::Events => {
                 let streamed = Streamed::new(response.into(), PieceReading::default(), self.deadlines(deadline));
                 Ok(Box::pin(streamed.begin().await?))
-            }
-        }
-    }
-
-    /// One cheap request.
-    pub(super) async fn check_server(&self) -> Result<String, Fault> {
-        let request = self.request(Method::GET, &self.models_url, None);
-        let private = Private { key: self.settings.api_key.as_ref(), prompt: Prompt::Messages(&[]) };
-        let deadline = Instant::now() + CHECK_TIMEOUT;
-        let now_ms = || self.clock.now_ms();
-        match attempt::send(&self.client, request, deadline, private, now_ms).await {
-            Ok(_) if self.authorization.is_some() => Ok("the model's server answers and takes the key".to_owned()),
-            Ok(_) => Ok("the model's server answers".to_owned()),
-            Err(Failed { status: Some(404 | 405 | 501), .. }) => {
-                Ok("the model's server can be reached; it has no list of models".to_owned())
-            }
-            Err(failed) => {
-                log_failure(&failed, 1);
-                Err(failed.fault)
             }
         }
     }

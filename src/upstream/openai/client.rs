@@ -146,7 +146,7 @@ fn client(settings: &OpenAiSettings) -> Result<Client, Unusable> {
     builder.build().map_err(|_| Unusable("the HTTP client cannot be set up: no usable TLS certificates or settings"))
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
@@ -155,7 +155,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn below(base: &Url, path: &[&str]) -> Result<Url, Unusable> {
+pub(super) fn below(base: &Url, path: &[&str]) -> Result<Url, Unusable> {
     const WRONG: Unusable = Unusable("the model's server needs an address that starts with http:// or https://");
     if !matches!(base.scheme(), "http" | "https") {
         return Err(WRONG);
@@ -185,6 +185,7 @@ pub(super) fn log_failure(failed: &Failed, attempt: u32) {
         upstream.status = failed.status,
         upstream.error_code = failed.code.as_deref(),
         upstream.attempt = attempt,
+        error = failed.cause.as_deref(),
         "the model's server failed"
     );
 }
@@ -196,6 +197,7 @@ fn log_retry(failed: &Failed, attempt: u32, pause: Duration) {
         upstream.error_code = failed.code.as_deref(),
         upstream.attempt = attempt,
         upstream.pause_ms = pause.as_millis() as u64,
+        error = failed.cause.as_deref(),
         "the model's server failed, trying again"
     );
 }

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod attempt;
 mod call;
+mod check;
 pub mod client;
 pub mod faults;
 mod forward;

@@ -134,6 +134,7 @@ pub fn kind(status: u16, told: &UpstreamError) -> FaultKind {
         402 => FaultKind::QuotaExhausted,
         429 => FaultKind::RateLimited,
         408 => FaultKind::UpstreamTimeout,
+        300..400 | 404 | 405 => FaultKind::UpstreamMisaddressed,
         _ => FaultKind::UpstreamRefused,
     }
 }

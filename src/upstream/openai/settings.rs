@@ -15,6 +15,8 @@ pub struct OpenAiSettings {
     pub base_url: Url,
     /// The key, where the server wants one.
     pub api_key: Option<SecretString>,
+    /// The variable of the environment that names a proxy to such a server, if there is one.
+    pub proxy: Option<&'static str>,
     /// What it calls itself: `openai` or `compatible`.
     pub kind: &'static str,
     /// For the name's resolution, the connection and the TLS handshake.
@@ -40,6 +42,7 @@ impl OpenAiSettings {
         Self {
             base_url,
             api_key,
+            proxy: None,
             kind,
             connect_timeout: Duration::from_secs(5),
             first_byte_timeout: Duration::from_secs(60),

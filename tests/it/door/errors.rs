@@ -194,6 +194,7 @@ async fn the_models_failures_keep_their_status() {
         (FaultKind::ContextTooLong, 400),
         (FaultKind::UnknownModel, 400),
         (FaultKind::UpstreamRefused, 400),
+        (FaultKind::UpstreamMisaddressed, 502),
         (FaultKind::UpstreamTimeout, 504),
         (FaultKind::UpstreamUnavailable, 502),
         (FaultKind::UpstreamCut, 502),

@@ -214,6 +214,28 @@ async fn a_redis_that_refuses_or_is_not_there_is_one_sentence_without_the_passwo
 }
 
 #[tokio::test]
+async fn what_looks_like_a_mistake_in_the_env_file_is_warned_about_and_not_quoted() {
+    let program = Program::bare().set("SESION_SECRET", CANARY);
+    let text = "\u{feff}DEFAULT_MODEL=demo\nOPENAI_KEY=canary\nSYSTEM_PROMPT=canary$name\nHTTPS_PROXY=http://canary\n";
+    std::fs::write(program.folder().join(".env"), text).unwrap();
+    let check = program.run(&["--check"]).await;
+    assert_eq!(check.status.code(), Some(0), "{check:?}");
+    assert!(check.stdout.contains("DEFAULT_MODEL=demo"), "{check:?}");
+    let warnings: Vec<&str> = check.stderr.lines().filter(|line| line.contains("WARN")).collect();
+    let words = [
+        ["line 2", "OPENAI_API_KEY"],
+        ["line 3", "SYSTEM_PROMPT"],
+        ["line 4", "HTTPS_PROXY"],
+        ["SESION_SECRET in the environment", "SESSION_SECRET is"],
+    ];
+    assert_eq!(warnings.len(), words.len(), "{check:?}");
+    for words in words {
+        assert!(warnings.iter().any(|line| words.iter().all(|word| line.contains(word))), "{words:?}: {check:?}");
+    }
+    assert!(!check.stderr.contains("canary"), "{check:?}");
+}
+
+#[tokio::test]
 async fn a_cluster_and_a_sentinel_are_refused_in_one_sentence() {
     for (arguments, words) in [
         (&["--cluster-enabled", "yes"][..], "Redis Cluster, which is not supported"),

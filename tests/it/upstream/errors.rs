@@ -37,8 +37,8 @@ async fn each_error_keeps_its_meaning() {
         (Reply::llama_loading(), UpstreamUnavailable, "failing (503)"),
         (Reply::bad_gateway(), UpstreamUnavailable, "failing (502)"),
         (Reply::raw(504, "text/html", "<html>"), UpstreamTimeout, "(504)"),
-        (html, UpstreamRefused, "no chat completions at its address"),
-        (redirect, UpstreamRefused, "redirects elsewhere (302)"),
+        (html, UpstreamMisaddressed, "no chat completions at its address"),
+        (redirect, UpstreamMisaddressed, "redirects elsewhere (302)"),
         (Reply::error(400, &json!({"error": {"code": 400}})), UpstreamRefused, "refused the request (400)"),
     ];
     for (reply, expected, words) in cases {

@@ -2,6 +2,7 @@
 
 mod answers;
 mod breaker;
+mod check;
 mod ends;
 mod errors;
 mod retries;
