@@ -1,5 +1,5 @@
 //! From the arguments to a running server: settings, log, store, upstream, and the lines printed at the start. Also the
-//! commands that run without serving: `--check`, `--health`, `keys`.
+//! commands that run without serving: `--check`, `--health`, `keys`, `backup`.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -70,6 +70,7 @@ fn dispatch() -> Result<(), (u8, String)> {
             let _ = write!(std::io::stderr(), "{}", output.note);
             print(&output.out).map_err(failure)
         }
+        Action::Backup(path) => backup(&config, &path).map_err(failure),
         _ => runtime.block_on(serve(&config)).map_err(failure),
     };
     // A thread that is blocked, such as by a disk that does not answer, does not delay the end.
@@ -251,6 +252,22 @@ async fn keys(config: &Config, command: &keys::Command) -> Result<CliOutput, Str
     let said = keys::run(command, &*store, &SystemIds, SystemClock.now_ms()).await;
     store.close().await;
     said
+}
+
+/// Copies the database, also while a server runs on it.
+///
+/// # Errors
+/// With one sentence for the person at the terminal.
+fn backup(config: &Config, path: &Path) -> Result<(), String> {
+    match &config.store {
+        StoreConfig::Sqlite => Sqlite::backup(&config.data_dir, path)?,
+        StoreConfig::Redis { .. } => {
+            return Err("The store is Redis, which makes its own backups: docs/operations.md says how.".into());
+        }
+    }
+    // The copy is there, also where stderr is closed.
+    let _ = writeln!(std::io::stderr(), "{} is a whole copy of the database.", path.display());
+    Ok(())
 }
 
 /// `--check`: reaches the store and the upstream, and reports both.

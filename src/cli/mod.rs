@@ -4,10 +4,11 @@ pub mod probe;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::access::keys;
 use crate::config::{Given, settings};
@@ -21,6 +22,8 @@ pub enum Action {
     Health,
     /// Make, list or revoke keys, whether a server is running or not.
     Keys(keys::Command),
+    /// Copy the database to this new file, whether a server is running or not.
+    Backup(PathBuf),
     /// Print this, and no more: help, or the version.
     Print(String),
 }
@@ -44,13 +47,14 @@ pub fn parse(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -
         Err(error) => return Err(error.render().to_string()),
     };
     let innermost = std::iter::successors(Some(&matches), |matches| Some(matches.subcommand()?.1)).last();
-    let action = match (matches.get_flag("check"), matches.get_flag("health"), keys_action(&matches)) {
-        (false, false, Some(command)) => Action::Keys(command),
+    let command_action = keys_action(&matches).map(Action::Keys).or_else(|| backup_action(&matches));
+    let action = match (matches.get_flag("check"), matches.get_flag("health"), command_action) {
+        (false, false, Some(action)) => action,
         (true, _, None) => Action::Check,
         (_, true, None) => Action::Health,
         (false, false, None) => Action::Serve,
         (_, _, Some(_)) => {
-            let text = "keys cannot be combined with --check and --health";
+            let text = "keys and backup cannot be combined with --check and --health";
             return Err(command().error(ErrorKind::ArgumentConflict, text).render().to_string());
         }
     };
@@ -72,6 +76,21 @@ fn keys_action(matches: &ArgMatches) -> Option<keys::Command> {
         "revoke" => Some(keys::Command::Revoke { id: text("id") }),
         _ => Some(keys::Command::List),
     }
+}
+
+fn backup_action(matches: &ArgMatches) -> Option<Action> {
+    let path = matches.subcommand_matches("backup")?.get_one::<PathBuf>("path")?;
+    Some(Action::Backup(path.clone()))
+}
+
+fn backup_command() -> Command {
+    let path = Arg::new("path").value_name("PATH").required(true).value_parser(value_parser!(PathBuf));
+    Command::new("backup")
+        .about("Copy the SQLite database to a new file, while the server runs or not")
+        .after_help(
+            "docs/operations.md says how to restore it, and how to back up Redis. Set DATA_DIR as the server has it.",
+        )
+        .arg(path.help("The file to write; one that is there is not overwritten"))
 }
 
 fn keys_command() -> Command {
@@ -132,7 +151,7 @@ fn command() -> Command {
         .disable_help_subcommand(true)
         .args(actions)
         .args(settings)
-        .subcommand(keys_command())
+        .subcommands([keys_command(), backup_command()])
 }
 
 #[cfg(test)]
@@ -154,6 +173,15 @@ mod tests {
         assert_eq!(read(&["--check"]).ok().unwrap().action, Action::Check);
         assert_eq!(read(&["--health", "--port", "1"]).ok().unwrap().action, Action::Health);
         assert!(read(&["--check", "--health"]).is_err());
+    }
+
+    #[test]
+    fn a_backup_needs_a_path() {
+        for arguments in [["backup", "x.db", "--data-dir", "d"], ["--data-dir", "d", "backup", "x.db"]] {
+            let Ok(read) = read(&arguments) else { panic!("{arguments:?}") };
+            assert_eq!((read.action, read.flags.get("DATA_DIR")), (Action::Backup("x.db".into()), Some("d")));
+        }
+        assert!(read(&["backup"]).is_err() && read(&["--check", "backup", "x.db"]).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! connections of their own (`readers`). The tables explain themselves in `sqlite/migrations/`.
 
 mod adopt;
+mod backup;
 mod begin;
 mod conversations;
 mod deletion;
@@ -13,6 +14,7 @@ mod expiry;
 mod fail;
 mod files;
 mod items;
+mod log_mark;
 mod lookups;
 mod readers;
 mod reads;
@@ -106,6 +108,14 @@ impl Sqlite {
         Self::on(files::Folder::beside(data_dir)?, clock, DEADLINE)
     }
 
+    /// Copies the database in `data_dir` as it is at one moment to the new file `to`, though a server may be using it.
+    ///
+    /// # Errors
+    /// With one sentence for the person who asked for it; then there is no new file.
+    pub fn backup(data_dir: &Path, to: &Path) -> Result<(), String> {
+        backup::write(data_dir, to)
+    }
+
     fn on(folder: files::Folder, clock: Arc<dyn Clock>, deadline: Duration) -> Result<Self, StoreError> {
         let db = match folder.lock {
             Some(_) => schema::open_writer(&folder.database)?,
@@ -151,7 +161,7 @@ impl Sqlite {
     }
 }
 
-/// Writes one row, to see that writing works.
+/// Writes one row, to see that the database can be written to.
 struct Beat;
 
 impl Operation for Beat {
@@ -174,7 +184,12 @@ impl Store for Sqlite {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.writer.submit(Beat).await?;
-        self.readers.read(|db| rows::find_value::<i64>(db, sql::PULSE, []).map(drop)).await
+        self.readers.read(|db| rows::find_value::<i64>(db, sql::PULSE, []).map(drop)).await?;
+        // A row may fit into the log where a turn does not.
+        let database = self.database.clone();
+        let room = tokio::task::spawn_blocking(move || files::try_room(&database));
+        let no_answer = || StoreError::Unavailable("the disk of the data folder does not answer".into());
+        timeout(self.deadline, room).await.map_err(|_| no_answer())?.map_err(|_| no_answer())?
     }
 
     async fn begin_turn(&self, begin: BeginTurn) -> Result<Begun, StoreError> {

@@ -33,10 +33,10 @@ pub async fn live() -> Json<Health> {
     OK
 }
 
-/// Whether requests should be sent here: the store answers, and the server is not stopping.
+/// Whether requests should be sent here: the store can be read and written to, and the server is not stopping.
 #[utoipa::path(get, path = "/health/ready", tag = "service", responses(
     (status = 200, description = "It takes requests.", body = Health),
-    (status = 503, description = "The store does not answer, or the server is stopping.", body = ErrorBody)
+    (status = 503, description = "The store does not answer or cannot be written to, or the server is stopping.", body = ErrorBody)
 ))]
 pub async fn ready(State(app): State<Arc<App>>) -> Result<Json<Health>, ApiError> {
     if app.ready.is_stopping() {

@@ -1,14 +1,17 @@
 //! The data folder: made private, and locked so that only one server uses it.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::store::StoreError;
 
-const DATABASE: &str = "openai-backend.db";
+pub(super) const DATABASE: &str = "openai-backend.db";
 const LOCK: &str = "openai-backend.lock";
+
+/// What the disk must be able to take for the server to be ready: more than a turn of the usual length.
+const ROOM: usize = 256 * 1024;
 
 /// The folder is this process's until the lock is dropped. The operating system drops it with the process, however that
 /// ends.
@@ -50,6 +53,28 @@ impl Folder {
         private_file(&database).map_err(|e| cannot("cannot write to", e))?;
         Ok(Self { database, lock: Some(lock) })
     }
+}
+
+/// Whether the disk of the folder can take more: writes a file there and removes it.
+pub(super) fn try_room(database: &Path) -> Result<(), StoreError> {
+    let path = database.with_extension("room");
+    let written = private_file(&path).and_then(|mut file| file.write_all(&[0; ROOM]));
+    let removed = match fs::remove_file(&path) {
+        // Another one was at it at the same time.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    };
+    written.and(removed).map_err(|error| match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            StoreError::Full("the disk of the data folder has no room".into())
+        }
+        _ => StoreError::Unavailable(format!("the data folder cannot be written to: {error}")),
+    })
+}
+
+/// A file that is not there yet.
+pub(super) fn new_private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 fn private_file(path: &Path) -> io::Result<File> {

@@ -7,6 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::fail::Fail;
+use super::log_mark;
 use crate::store::StoreError;
 
 /// Step n brings a database from version n to n + 1. Published ones are never changed.
@@ -26,8 +27,14 @@ const CACHED_STATEMENTS: usize = 128;
 
 /// The connection that writes.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    let had_log = log_mark::log_of(path).exists();
     let db = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, 4_000).map_err(|fail| fail.to_store_error())?;
+    log_mark::require_log(&db, had_log)?;
     migrate(&db)?;
+    // From here on a copy of the file alone is not whole.
+    if let Err(error) = log_mark::around(&db, || db.query_one("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))) {
+        tracing::warn!(error = %Fail::from(error).to_store_error(), "a checkpoint failed");
+    }
     Ok(db)
 }
 
@@ -43,6 +50,11 @@ pub(super) fn open_beside(path: &Path) -> Result<Connection, StoreError> {
         "the database has schema version {version} and this program {known}: the server that uses it is another version \
          of the program, or is starting"
     )))
+}
+
+/// A connection to a database of any version, whether it is in use or not.
+pub(super) fn open_any(path: &Path) -> Result<Connection, Fail> {
+    open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, 1_000)
 }
 
 /// A connection that reads. The writer is open already and keeps the write-ahead log in being.

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::fail::Fail;
+use super::log_mark;
 use crate::store::{Notice, StoreError};
 
 /// How many operations may wait; later callers wait for a place in the queue.
@@ -251,6 +252,9 @@ impl Worker {
             self.checkpoint_when_due();
         }
         if self.owns_file {
+            if let Err(fail) = log_mark::take_back(&self.db) {
+                tracing::warn!(error = %fail.to_store_error(), "the database's file cannot be marked as whole");
+            }
             self.checkpoint("TRUNCATE");
         }
     }
@@ -329,7 +333,7 @@ impl Worker {
         }
         self.commits_since_look = 0;
         if self.checkpoint("NOOP") >= CHECKPOINT_PAGES {
-            self.checkpoint("PASSIVE");
+            log_mark::around(&self.db, || self.checkpoint("PASSIVE"));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::support::client::Client;
+use crate::support::eventually;
 use crate::support::instance::Ground;
 use crate::support::redis_server::RedisServer;
 use crate::support::server::Setup;
@@ -29,4 +30,45 @@ async fn a_full_redis_answers_every_read() {
     assert_eq!(browser.get(&format!("/chat/turns/{turn}/events")).await.failed(404), "not_found");
     let refused = browser.get("/v1/conversations").await;
     assert_eq!(refused.status, 401, "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_redis_takes_no_writes_is_not_ready() {
+    let redis = Arc::new(RedisServer::start());
+    let instance = Ground::Redis(redis.clone(), "ready:".into()).start(Setup::default()).await;
+    let browser = Client::new(&instance.url);
+    let mut admin = redis.admin().await;
+    let folder = redis::cmd("CONFIG").arg("GET").arg("dir").clone();
+    let (_, folder): (String, String) = folder.query_async(&mut admin).await.unwrap();
+    let ready = async || browser.get("/health/ready").await.status == 200;
+    let [out_of_memory, memory] =
+        ["1", "0"].map(|limit| redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(limit).clone());
+    let [replica, primary] = [["127.0.0.1", "1"], ["NO", "ONE"]].map(|of| redis::cmd("REPLICAOF").arg(&of[..]).clone());
+    let [no_snapshot, snapshot] = ["1", "0"].map(|strict| {
+        redis::cmd("CONFIG")
+            .arg("SET")
+            .arg("stop-writes-on-bgsave-error")
+            .arg(if strict == "1" { "yes" } else { "no" })
+            .clone()
+    });
+    for (what, broken, mended) in
+        [("OOM", out_of_memory, memory), ("MISCONF", no_snapshot, snapshot), ("READONLY", replica, primary)]
+    {
+        eventually("it is ready", ready).await;
+        if what == "MISCONF" {
+            let save = redis::cmd("CONFIG").arg("SET").arg("save").arg("3600 1").clone();
+            let _: () = save.query_async(&mut admin).await.unwrap();
+            std::fs::remove_dir_all(&folder).unwrap();
+            // It fails after this answer, which is what it is for.
+            let _: Result<(), _> = redis::cmd("BGSAVE").query_async(&mut admin).await;
+        }
+        let _: () = broken.query_async(&mut admin).await.unwrap();
+        eventually(what, async || browser.get("/health/ready").await.status == 503).await;
+        assert_eq!(browser.say("Hello").await.status, 503, "{what}");
+        let refused = browser.get("/health/ready").await;
+        assert!(refused.failed(503).starts_with("store_") && !refused.text.contains("redis"), "{what}: {refused:?}");
+        let _: () = mended.query_async(&mut admin).await.unwrap();
+    }
+    eventually("it is ready", ready).await;
+    eventually("turns are taken", async || browser.say("Hello").await.status == 200).await;
 }

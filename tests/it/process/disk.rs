@@ -82,7 +82,8 @@ async fn a_full_disk_fails_turns_clearly_corrupts_nothing_and_heals() {
     let program = disk.under(Program::towards(&fake.base_url()));
     let server = program.start().await;
     let browser = server.client();
-    browser.say("Before").await.ok();
+    // Its pages are in the log alone: on a full disk the database cannot grow by them, so the log cannot begin anew.
+    browser.say(&"Before ".repeat(4_000)).await.ok();
     let gate = Gate::new();
     fake.push(Reply::text("An answer").then_wait(&gate).then_text(" that comes while the disk is full"));
     let other = server.client();
@@ -129,5 +130,34 @@ async fn a_full_disk_fails_turns_clearly_corrupts_nothing_and_heals() {
     let db = rusqlite::Connection::open(copy.path().join("openai-backend.db")).unwrap();
     let found: String = db.query_one("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(found, "ok");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_on_a_full_disk_is_not_ready_until_turns_can_be_stored_again() {
+    let disk = Disk::find().await;
+    let program = disk.under(Program::bare().set("DEMO_WORD_DELAY", "0"));
+    let server = program.start().await;
+    let browser = server.client();
+    browser.say("Before").await.ok();
+    assert_eq!(browser.get("/health/ready").await.status, 200);
+
+    disk.fill(&server, &program);
+    let mut refused = 0;
+    for round in 0..60 {
+        let ready = browser.get("/health/ready").await;
+        assert_eq!(ready.status, 503, "round {round}, {refused} refused");
+        assert_eq!(ready.failed(503).split('_').next(), Some("store"));
+        assert!(!ready.text.contains("data") && !ready.text.contains("SQLite"), "{}", ready.text);
+        refused += usize::from(browser.say("Hello").await.status == 503);
+        if refused > 10 {
+            break;
+        }
+    }
+    assert!(refused > 10, "turns are taken on a full disk");
+
+    disk.free(&server, &program);
+    eventually("there is room again", async || browser.say("After").await.status == 200).await;
+    eventually("it is ready again", async || browser.get("/health/ready").await.status == 200).await;
     server.stop().await;
 }

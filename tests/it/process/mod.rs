@@ -1,5 +1,6 @@
 //! The real program as a process: started, asked, stopped, killed, started again.
 
+mod backup;
 pub mod curl;
 mod disk;
 mod durable;
