@@ -5,8 +5,9 @@ use super::backing::Backing;
 use super::start::Continues;
 use crate::domain::conversation::Place;
 use crate::domain::item::StoredItem;
+use crate::domain::question;
 
-/// All that was said before a response that goes on from `continues`, oldest first.
+/// All that was said before a response that goes on from `continues`, oldest first; not what was asked and never answered.
 ///
 /// # Errors
 /// When that is not there.
@@ -24,5 +25,7 @@ pub async fn history(backing: &Backing, continues: &Continues) -> Result<Vec<Sto
             (record.place, record.items_then.ok_or(ChainError::UnknownResponse)?)
         }
     };
-    Ok(backing.items_up_to(&place, last).await?)
+    let mut items = backing.items_up_to(&place, last).await?;
+    items.retain(|stored| question::standing(&stored.item).is_none());
+    Ok(items)
 }

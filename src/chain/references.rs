@@ -4,9 +4,10 @@ use super::ChainError;
 use super::backing::Backing;
 use super::start::StartPoint;
 use crate::domain::ids::ItemId;
-use crate::domain::item::Item;
+use crate::domain::item::{Item, StoredItem};
 use crate::domain::model;
 use crate::domain::output::{Answer, Output};
+use crate::domain::question;
 use crate::domain::reply;
 use crate::domain::turn::TurnRecord;
 
@@ -21,7 +22,9 @@ pub async fn resolve(backings: &[&Backing], start: &StartPoint, id: &ItemId) -> 
         // Later items belong to another branch.
         let last = start.expected_items.unwrap_or(u64::MAX);
         let found = backing.store.item(&start.place, id).await?;
-        if found.is_some_and(|stored| stored.seq <= last) {
+        // A question without an answer is in no prompt unless it is asked again.
+        let is_said = |stored: &StoredItem| stored.seq <= last && question::standing(&stored.item).is_none();
+        if found.as_ref().is_some_and(is_said) {
             return Ok(None);
         }
     }

@@ -6,6 +6,10 @@
 
 use std::borrow::Cow;
 
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
 use super::ids::ItemId;
 use super::json::push_json_string;
 use super::output::Output;
@@ -188,6 +192,61 @@ fn push_text(out: &mut String, name: &str, value: &str) {
     push_json_string(out, value);
 }
 
+/// The status in an item's JSON, where it has one.
+#[must_use]
+pub fn status_in(json: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Status<'a> {
+        #[serde(borrow)]
+        status: Option<Cow<'a, str>>,
+    }
+    serde_json::from_str::<Status<'_>>(json).ok()?.status
+}
+
+/// The same item with this status, every other member byte for byte as it is; `None` for what is no object.
+#[must_use]
+pub fn with_status(json: &str, status: &str) -> Option<String> {
+    let Ordered(members) = serde_json::from_str(json).ok()?;
+    let mut out = String::with_capacity(json.len() + 16);
+    for (name, value) in members.iter().filter(|(name, _)| name != "status") {
+        out.push(if out.is_empty() { '{' } else { ',' });
+        push_json_string(&mut out, name);
+        out.push(':');
+        out.push_str(value.get());
+        // Where it stands in every item that has one.
+        if name == "id" {
+            push_text(&mut out, "status", status);
+        }
+    }
+    out.push('}');
+    Some(out)
+}
+
+/// The members of an object, in order.
+struct Ordered<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Ordered<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Ordered<'de>;
+
+            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ordered<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+                    members.push((name, value));
+                }
+                Ok(Ordered(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -229,6 +288,21 @@ mod tests {
         assert_eq!((&message["status"], &message["content"]), (&json!("in_progress"), &json!([])));
         let thought = written(|out| push_begun(out, &Output::Reasoning { id: id("rs_1"), text: "Hm".into() }));
         assert_eq!(thought, json!({"type": "reasoning", "id": "rs_1", "summary": []}));
+    }
+
+    #[test]
+    fn a_status_is_put_where_it_belongs_and_all_else_stays_as_it_is() {
+        for (json, wanted) in [
+            (
+                r#"{"type":"message","id":"m","status":"completed","n": 1.50e2 }"#,
+                r#"{"type":"message","id":"m","status":"failed","n":1.50e2}"#,
+            ),
+            (r#"{"type":"x","id":"m","text":"\u0041"}"#, r#"{"type":"x","id":"m","status":"failed","text":"\u0041"}"#),
+        ] {
+            assert_eq!(with_status(json, "failed").as_deref(), Some(wanted));
+            assert_eq!(status_in(wanted).as_deref(), Some("failed"));
+        }
+        assert_eq!((with_status("[]", "failed"), status_in("[]"), status_in("{}")), (None, None, None));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod item_json;
 pub mod json;
 pub mod model;
 pub mod output;
+pub mod question;
 pub mod reply;
 pub mod tokens;
 pub mod turn;

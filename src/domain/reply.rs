@@ -7,6 +7,7 @@ use super::item::Item;
 use super::item_json::{COMPLETED, INCOMPLETE, push_output};
 use super::model;
 use super::output::{Answer, Output, Outputs};
+use super::question;
 use super::tokens::Encoding;
 use super::turn::{Fault, FaultKind, TurnRequest, TurnStatus, Usage};
 
@@ -131,13 +132,12 @@ impl Reply {
     }
 }
 
-/// What the history gains by a turn that ends like this: the new items and the answer, or nothing where nothing was
-/// shown, so that the same request can simply be sent again. Calls that may not be whole are not for anybody to answer,
-/// so they stay out.
+/// What the history gains by a turn that ends like this: the new items and the answer; where nothing was shown, the new items
+/// as a question without an answer. Calls that may not be whole are for no client to answer, so they stay out.
 #[must_use]
 pub fn history_of(turn: &TurnId, request: &TurnRequest, end: &End) -> Vec<Item> {
     let Some(answer) = &end.answer else {
-        return Vec::new();
+        return question::unanswered(request, end.status);
     };
     let encoding = model::profile(&request.model).encoding;
     let complete = end.status == TurnStatus::Completed && !answer.is_cut();

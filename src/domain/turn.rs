@@ -1,5 +1,6 @@
 //! A turn: what was asked, how it stands, what it cost, and why it failed.
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::conversation::Place;
@@ -36,6 +37,19 @@ pub struct TurnRequest {
 }
 
 impl TurnRequest {
+    /// Whether what is asked belongs to a conversation that readers see: not where that only holds a chain of responses, and
+    /// not where nothing of the turn is to be stored.
+    #[must_use]
+    pub fn is_of_a_conversation(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Shown {
+            store: bool,
+            conversation: Option<IgnoredAny>,
+        }
+        let Some(shown) = &self.shown else { return true };
+        serde_json::from_str::<Shown>(shown).is_ok_and(|shown| shown.store && shown.conversation.is_some())
+    }
+
     /// The tokens of the new items.
     #[must_use]
     pub fn input_tokens(&self) -> u32 {
@@ -53,7 +67,7 @@ pub enum TurnStatus {
     Completed,
     /// The upstream failed; what was shown is in the history, marked incomplete.
     Failed,
-    /// Somebody stopped it; what was shown is in the history, marked incomplete.
+    /// It was stopped; what was shown is in the history, marked incomplete.
     Cancelled,
     /// Its server went away; what was shown is in the history, marked incomplete.
     Interrupted,

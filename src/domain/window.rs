@@ -62,7 +62,8 @@ pub fn select(mut loaded: Vec<StoredItem>, budget: &Budget, encoding: Encoding) 
 }
 
 fn tokens_in(stored: &StoredItem, encoding: Encoding) -> u32 {
-    if stored.item.encoding == encoding {
+    // What costs nothing is sent to no model.
+    if stored.item.encoding == encoding || stored.item.tokens == 0 {
         return stored.item.tokens;
     }
     match stored.item.message() {

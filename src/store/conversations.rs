@@ -3,6 +3,10 @@
 //! Items keep their numbers, and no number is given twice: what is added is numbered on from the last item that there ever
 //! was, removed or not. So what came up to a number stays the same for good, but for what is removed of it. Of a removed
 //! item nothing is left; the numbers and token totals of later ones stay as they are.
+//!
+//! What a running turn was asked is among the items that readers find, from the beginning of the turn on, behind all others
+//! and as [`crate::domain::question`] says. It joins the conversation with the end of the turn, under the same numbers: until
+//! then it counts in no total, is in no window and cannot be removed.
 
 use async_trait::async_trait;
 
@@ -97,6 +101,8 @@ pub enum Removed {
     UnknownConversation,
     /// The conversation has no such item.
     UnknownItem,
+    /// This turn, which is running, was asked it.
+    Busy(TurnId),
 }
 
 /// A page of an owner's conversations.

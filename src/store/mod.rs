@@ -17,6 +17,7 @@ pub mod conversations;
 pub mod documents;
 mod keys;
 pub mod memory;
+mod pending;
 pub mod redis;
 pub mod sqlite;
 pub mod takeover;
@@ -312,7 +313,8 @@ pub trait Store: Conversations + Documents {
     async fn release_turn(&self, place: &Place, turn: &TurnId, fence: u64) -> Result<(), StoreError>;
 
     /// The newest items of a conversation with a number below `before`, at most `limit`; `None` where this owner has no
-    /// such conversation, or the session is unknown or expired.
+    /// such conversation, or the session is unknown or expired. As in [`Conversations::items`], what a running turn was asked
+    /// is among them.
     async fn history(
         &self,
         place: &Place,

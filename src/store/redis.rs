@@ -13,6 +13,7 @@ mod items;
 mod keys;
 mod notices;
 mod permissions;
+mod pending;
 mod reading;
 mod scripts;
 mod takeover;

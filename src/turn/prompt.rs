@@ -3,6 +3,7 @@
 use crate::domain::dialogue::{self, PromptMessage};
 use crate::domain::item::{Role, StoredItem};
 use crate::domain::model::{self, Profile};
+use crate::domain::question;
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::domain::turn::{Fault, FaultKind, TurnRequest};
 use crate::domain::window::{self, Budget};
@@ -80,7 +81,9 @@ pub struct Prompt {
 ///
 /// # Errors
 /// Where all of the history must go along and does not fit.
-pub fn compose(request: &TurnRequest, budget: &Budget, loaded: Vec<StoredItem>) -> Result<Prompt, TooLong> {
+pub fn compose(request: &TurnRequest, budget: &Budget, mut loaded: Vec<StoredItem>) -> Result<Prompt, TooLong> {
+    // A model that found questions without an answer would answer them, too.
+    loaded.retain(|stored| question::standing(&stored.item).is_none());
     let encoding = model::profile(&request.model).encoding;
     let tokens_of = |history: &[StoredItem]| history.iter().map(|item| u64::from(item.item.tokens)).sum::<u64>();
     let history = match budget.whole {

@@ -11,6 +11,7 @@ use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::item::{Role, StoredItem};
 use crate::domain::json::json_of;
 use crate::domain::output::Answer;
+use crate::domain::question;
 use crate::domain::turn::{Fault, FaultKind, TurnStatus, Usage};
 use crate::http::error::ApiError;
 use crate::http::feed::{Feed, Projection};
@@ -130,7 +131,8 @@ impl From<Usage> for ChatUsage {
     }
 }
 
-/// A message of the history. All but its first two fields come with `details=true` only.
+/// A message of the history. All but its first two fields come with `details=true` only; `turn` and `status` always come with
+/// a question that has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChatMessage {
@@ -152,7 +154,8 @@ pub struct ChatMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     turn: Option<String>,
-    /// `completed`, or `incomplete` where an answer was cut short.
+    /// `completed`, or `incomplete` where an answer was cut short. Of a question without an answer: how its turn stands,
+    /// `running`, or `failed`, `cancelled` or `interrupted`. No model is told of it until it is asked again with `retry`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     status: Option<&'static str>,
@@ -167,14 +170,16 @@ impl ChatMessage {
     #[must_use]
     pub fn of(stored: &StoredItem, details: bool) -> Option<Self> {
         let message = stored.item.message()?;
-        let status = if message.complete { "completed" } else { "incomplete" };
+        let standing = question::standing(&stored.item).map(TurnStatus::as_str);
+        let status = standing.unwrap_or(if message.complete { "completed" } else { "incomplete" });
+        let is_open = standing.is_some();
         Some(Self {
             role: message.role,
             content: message.text,
             id: details.then(|| stored.item.id.to_string()),
             seq: details.then_some(stored.seq),
-            turn: stored.item.turn.as_ref().filter(|_| details).map(ToString::to_string),
-            status: details.then_some(status),
+            turn: stored.item.turn.as_ref().filter(|_| details || is_open).map(ToString::to_string),
+            status: (details || is_open).then_some(status),
             created_at: details.then_some(stored.created_at_ms),
         })
     }

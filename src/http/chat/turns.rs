@@ -14,7 +14,8 @@ use super::{renewed, request};
 use crate::access::session::Session;
 use crate::domain::conversation::Place;
 use crate::domain::ids::TurnId;
-use crate::domain::turn::TurnRecord;
+use crate::domain::item::{Item, Role};
+use crate::domain::turn::{TurnRecord, TurnRequest};
 use crate::http::app::App;
 use crate::http::digits;
 use crate::http::error::{ApiError, ErrorBody};
@@ -40,6 +41,10 @@ pub struct ChatTurn {
     /// `running`, `completed`, `failed`, `cancelled` or `interrupted`.
     #[schema(example = "running")]
     status: &'static str,
+    /// What was asked: the text of the newest message of the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "Hello, what is your name?")]
+    prompt: Option<String>,
     /// 1; 2 where it was run again after its server died, which costs again.
     #[schema(minimum = 1, example = 1)]
     attempt: u32,
@@ -68,6 +73,7 @@ impl From<TurnRecord> for ChatTurn {
             turn: record.id.to_string(),
             conversation_id: record.place.conversation.to_string(),
             status: record.status.as_str(),
+            prompt: prompt_of(&record.request),
             attempt: record.attempt,
             last_event: record.last_event,
             usage: record.usage.map(ChatUsage::from),
@@ -76,6 +82,12 @@ impl From<TurnRecord> for ChatTurn {
             ended_at: record.ended_at_ms,
         }
     }
+}
+
+/// The text of the newest message of the user that a turn was asked.
+pub(super) fn prompt_of(request: &TurnRequest) -> Option<String> {
+    let messages = request.input.iter().rev().filter_map(Item::message);
+    messages.into_iter().find(|message| message.role == Role::User).map(|message| message.text)
 }
 
 /// Which turns.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{ConversationRow, Memory, State};
+use super::{ConversationRow, Memory, State, TurnRow};
 use crate::domain::conversation::{Conversation, Owner, Place};
 use crate::domain::ids::{ConversationId, ItemId, TurnId};
 use crate::domain::item::{Item, StoredItem};
@@ -11,6 +11,7 @@ use crate::domain::window::Budget;
 use crate::store::conversations::{
     Added, ConversationInfo, Conversations, ConversationsPage, Created, ItemsPage, ItemsQuery, NewConversation, Removed,
 };
+use crate::store::pending::{End, pending};
 use crate::store::{Notice, StoreError};
 
 impl State {
@@ -18,6 +19,19 @@ impl State {
     fn living(&mut self, place: &Place, now_ms: i64) -> Option<&mut ConversationRow> {
         let lives = self.session_lives(&place.owner, now_ms);
         self.conversations.get_mut(&place.conversation).filter(|row| lives && row.owner == place.owner)
+    }
+}
+
+impl State {
+    /// What the running turn was asked.
+    pub(super) fn pending(&self, place: &Place) -> Vec<StoredItem> {
+        let running = |row: &ConversationRow| Some((row.head.clone(), self.turns.get(row.head.running.as_ref()?)?));
+        match self.own_conversation(place).and_then(running) {
+            None => Vec::new(),
+            Some((Conversation { item_count, total_tokens, .. }, TurnRow { record, .. })) => {
+                pending(&record.request, End { item_count, total_tokens }, record.created_at_ms)
+            }
+        }
     }
 }
 
@@ -63,17 +77,18 @@ impl ConversationRow {
         self.items.iter().rposition(|stored| stored.item.id == *id)
     }
 
-    fn page(&self, query: &ItemsQuery) -> ItemsPage {
+    fn page(&self, query: &ItemsQuery, pending: &[StoredItem]) -> ItemsPage {
+        let all: Vec<&StoredItem> = self.items.iter().chain(pending).collect();
         let after = match &query.after {
             None => None,
-            Some(id) => match self.place_of(id) {
+            Some(id) => match all.iter().rposition(|stored| stored.item.id == *id) {
                 None => return ItemsPage::UnknownItem,
                 place => place,
             },
         };
         let mut found: Box<dyn Iterator<Item = &StoredItem>> = match query.ascending {
-            true => Box::new(self.items[after.map_or(0, |place| place + 1)..].iter()),
-            false => Box::new(self.items[..after.unwrap_or(self.items.len())].iter().rev()),
+            true => Box::new(all[after.map_or(0, |place| place + 1)..].iter().copied()),
+            false => Box::new(all[..after.unwrap_or(all.len())].iter().rev().copied()),
         };
         let items: Vec<StoredItem> = found.by_ref().take(query.limit).cloned().collect();
         ItemsPage::Page { items, has_more: found.next().is_some() }
@@ -176,20 +191,27 @@ impl Conversations for Memory {
     async fn items(&self, place: &Place, query: ItemsQuery) -> Result<ItemsPage, StoreError> {
         let now_ms = self.clock.now_ms();
         let mut state = self.state();
-        Ok(state.living(place, now_ms).map_or(ItemsPage::UnknownConversation, |row| row.page(&query)))
+        let pending = state.pending(place);
+        Ok(state.living(place, now_ms).map_or(ItemsPage::UnknownConversation, |row| row.page(&query, &pending)))
     }
 
     async fn item(&self, place: &Place, item: &ItemId) -> Result<Option<StoredItem>, StoreError> {
         let now_ms = self.clock.now_ms();
         let mut state = self.state();
+        let pending = state.pending(place);
         let Some(row) = state.living(place, now_ms) else { return Ok(None) };
-        Ok(row.place_of(item).map(|place| row.items[place].clone()))
+        let mut newest_first = pending.iter().rev().chain(row.items.iter().rev());
+        Ok(newest_first.find(|stored| stored.item.id == *item).cloned())
     }
 
     async fn remove_item(&self, place: &Place, item: &ItemId) -> Result<Removed, StoreError> {
         let now_ms = self.clock.now_ms();
         let mut state = self.state();
+        let is_pending = state.pending(place).iter().any(|stored| stored.item.id == *item);
         let Some(row) = state.living(place, now_ms) else { return Ok(Removed::UnknownConversation) };
+        if let Some(running) = row.head.running.as_ref().filter(|_| is_pending) {
+            return Ok(Removed::Busy(running.clone()));
+        }
         let Some(at) = row.place_of(item) else { return Ok(Removed::UnknownItem) };
         row.remove(at);
         row.head.version += 1;

@@ -11,7 +11,7 @@ use crate::domain::turn::{TurnRecord, TurnStatus};
 use crate::domain::window::Budget;
 use crate::store::{
     AdoptTurns, Adopted, AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished,
-    HistoryPage, Notice, SessionUse, Started, Store, StoreError, StoreInfo,
+    HistoryPage, Notice, SessionUse, Started, Store, StoreError, StoreInfo, pending,
 };
 
 #[async_trait]
@@ -200,11 +200,9 @@ impl Store for Memory {
         let mut newest = conversation.items[..end].iter().rev();
         let mut items: Vec<StoredItem> = newest.by_ref().take(limit).cloned().collect();
         items.reverse();
-        Ok(Some(HistoryPage {
-            items,
-            has_more: newest.next().is_some(),
-            session_expires_at_ms: state.sessions.get(&place.owner).copied(),
-        }))
+        let mut has_more = newest.next().is_some();
+        pending::join(&mut items, &mut has_more, state.pending(place), before, limit);
+        Ok(Some(HistoryPage { items, has_more, session_expires_at_ms: state.sessions.get(&place.owner).copied() }))
     }
 
     async fn leave_try(&self, place: &Place, turn: &TurnId, key: &str) -> Result<(), StoreError> {

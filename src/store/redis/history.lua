@@ -1,5 +1,5 @@
 -- A page of a conversation's items.
--- KEYS session, head, items
+-- KEYS session, head, items, turns
 -- ARGV whether the owner is a session, now, before which number (or nothing), limit
 
 local ends = '-'
@@ -17,5 +17,5 @@ if not found[1] then return false end
 local stop = redis.call('LLEN', KEYS[3])
 if ARGV[3] ~= '' then stop = math.max(math.min(stop, tonumber(ARGV[3]) - 1), 0) end
 local entries, first, more = page(KEYS[3], 1, stop, tonumber(ARGV[4]), true, found[2])
-entries[#entries + 1] = ends .. (more and ' 1 ' or ' 0 ') .. first
+entries[#entries + 1] = ends .. (more and ' 1 ' or ' 0 ') .. first .. pending(KEYS[2], KEYS[3], KEYS[4])
 return entries

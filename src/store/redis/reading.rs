@@ -5,6 +5,7 @@ use redis::Value;
 use super::codec::{self, Items};
 use super::connection::{Again, Request};
 use super::keys::Base;
+use super::pending::Pending;
 use super::scripts::SCRIPTS;
 use super::{Redis, faults};
 use crate::domain::conversation::{Owner, Place};
@@ -12,6 +13,7 @@ use crate::domain::ids::TurnId;
 use crate::domain::item::StoredItem;
 use crate::domain::turn::TurnRecord;
 use crate::domain::window::Budget;
+use crate::store::pending::join;
 use crate::store::{CancelRequest, EventsPage, HistoryPage, Notice, StoreError};
 
 /// Numbers above this lose their last digits in a script; no list is as long.
@@ -123,7 +125,7 @@ impl Redis {
         let base = self.keys.base_of(place);
         let make = |_| {
             let conversation = &place.conversation;
-            let keys = [base.session(), base.head(conversation), base.items(conversation)];
+            let keys = [base.session(), base.head(conversation), base.items(conversation), base.turns()];
             let mut call = SCRIPTS.history.call(&keys, 128);
             call.arg(is_session(&place.owner)).arg(now_ms);
             match before {
@@ -142,9 +144,11 @@ impl Redis {
             "-" => None,
             ends => Some(codec::parse(ends)?),
         };
-        let has_more = codec::take(&mut line, ' ')? == "1";
-        let first = codec::parse(line)?;
-        Ok(Some(HistoryPage { items: items.numbered(first)?, has_more, session_expires_at_ms }))
+        let mut has_more = codec::take(&mut line, ' ')? == "1";
+        let (first, Pending { items: pending, .. }) = first_and_pending(line)?;
+        let mut items = items.numbered(first)?;
+        join(&mut items, &mut has_more, pending, before, limit);
+        Ok(Some(HistoryPage { items, has_more, session_expires_at_ms }))
     }
 
     pub(super) async fn newest_items(&self, place: &Place, budget: Budget) -> Result<Vec<StoredItem>, StoreError> {
@@ -160,6 +164,12 @@ impl Redis {
         let first = codec::parse(&items.line)?;
         items.numbered(first)
     }
+}
+
+/// The number of the first item of a page, and what the running turn was asked.
+pub(super) fn first_and_pending(line: &str) -> Result<(u64, Pending), StoreError> {
+    let (first, pending) = line.split_at(line.find(' ').unwrap_or(line.len()));
+    Ok((codec::parse(first)?, Pending::read(pending)?))
 }
 
 pub(super) fn is_session(owner: &Owner) -> u8 {

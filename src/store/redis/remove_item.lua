@@ -1,7 +1,8 @@
 -- Removes an item: the newest one goes with its place, another one leaves a gap.
 -- KEYS session, head, items, turns
 -- ARGV whether the owner is a session, id, number to look for it from (or nothing), again
--- Gives R, U for an unknown conversation, N for an unknown item, C and a number where to look on.
+-- Gives R, U for an unknown conversation, P and what the running turn was asked (or nothing) for an unknown item, C and a
+-- number where to look on.
 
 if ARGV[1] == '1' and redis.call('EXISTS', KEYS[1]) == 0 then return 'U' end
 local found = redis.call('HMGET', KEYS[2], 'version', 'tokens', 'gaps', 'skip', 'lost')
@@ -9,7 +10,7 @@ if not found[1] then return 'U' end
 local at, entry, rest = find(KEYS[3], ARGV[2], tonumber(ARGV[3]))
 if not at then
   if rest > 0 then return 'C' .. rest end
-  return ARGV[4] == '1' and 'R' or 'N'
+  return ARGV[4] == '1' and 'R' or 'P' .. pending(KEYS[2], KEYS[3], KEYS[4])
 end
 
 local version, gaps = string.format('%.0f', found[1] + 1), tonumber(found[3] or 0)

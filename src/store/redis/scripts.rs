@@ -38,7 +38,7 @@ scripts! {
     read_turn: "state.lua", "read_turn.lua";
     read_turns: "state.lua", "read_turns.lua";
     delete_turn: "forget_keys.lua", "forget_turns.lua", "delete_turn.lua";
-    history: "gaps.lua", "history.lua";
+    history: "gaps.lua", "pending.lua", "history.lua";
     read_window: "window.lua", "read_window.lua";
     renew: "renewal.lua", "renew.lua";
     expired: "expired.lua";
@@ -53,9 +53,9 @@ scripts! {
     describe: "describe.lua";
     delete_conversation: "forget_keys.lua", "forget_turns.lua", "delete_conversation.lua";
     add: "numbers.lua", "push.lua", "find.lua", "add.lua";
-    read_item: "find.lua", "read_item.lua";
-    read_items: "gaps.lua", "find.lua", "read_items.lua";
-    remove_item: "numbers.lua", "gaps.lua", "find.lua", "remove_item.lua";
+    read_item: "find.lua", "pending.lua", "read_item.lua";
+    read_items: "gaps.lua", "find.lua", "pending.lua", "read_items.lua";
+    remove_item: "numbers.lua", "gaps.lua", "find.lua", "pending.lua", "remove_item.lua";
     put_document: "renewal.lua", "put_document.lua";
     update_document: "update_document.lua";
     read_document: "read_document.lua";

@@ -49,9 +49,17 @@ fn living(db: &Connection, place: &Place, now_ms: i64) -> Result<Option<OwnConve
     if session_lives(db, &place.owner, now_ms)? { own_conversation(db, place) } else { Ok(None) }
 }
 
-/// Looks from the newest item back.
-fn find_item(db: &Connection, conversation: i64, id: &ItemId) -> Result<Option<StoredItem>, Fail> {
-    let (first, last) = items_of(conversation);
+/// Looks from the newest item back; `pending` come after all others.
+fn find_item(
+    db: &Connection,
+    conversation: &OwnConversation,
+    pending: &[StoredItem],
+    id: &ItemId,
+) -> Result<Option<StoredItem>, Fail> {
+    if let Some(found) = pending.iter().rev().find(|stored| stored.item.id == *id) {
+        return Ok(Some(found.clone()));
+    }
+    let (first, last) = items_of(conversation.number);
     find(db, sql::ITEM_BY_ID, params![first, last, id.as_str()], rows::stored_item)
 }
 
@@ -94,9 +102,10 @@ pub(super) fn page(db: &Connection, place: &Place, query: &ItemsQuery, now_ms: i
     let Some(conversation) = living(db, place, now_ms)? else {
         return Ok(ItemsPage::UnknownConversation);
     };
+    let pending = conversation.pending(db)?;
     let after = match &query.after {
         None => None,
-        Some(id) => match find_item(db, conversation.number, id)? {
+        Some(id) => match find_item(db, &conversation, &pending, id)? {
             None => return Ok(ItemsPage::UnknownItem),
             Some(found) => Some(item_place(conversation.number, int(found.seq))?),
         },
@@ -108,6 +117,12 @@ pub(super) fn page(db: &Connection, place: &Place, query: &ItemsQuery, now_ms: i
     };
     let params = params![first, last, rows::limit(query.limit.saturating_add(1))];
     let mut items = all(db, statement, params, rows::stored_item)?;
+    let at = |stored: &StoredItem| item_place(conversation.number, int(stored.seq));
+    let mut among = pending.into_iter().filter(|stored| at(stored).is_ok_and(|at| (first..=last).contains(&at)));
+    match query.ascending {
+        true => items.extend(among),
+        false => drop(items.splice(0..0, among.by_ref().rev())),
+    }
     let has_more = rows::cut_to(&mut items, query.limit);
     Ok(ItemsPage::Page { items, has_more })
 }
@@ -115,7 +130,7 @@ pub(super) fn page(db: &Connection, place: &Place, query: &ItemsQuery, now_ms: i
 /// `item`.
 pub(super) fn item(db: &Connection, place: &Place, id: &ItemId, now_ms: i64) -> Result<Option<StoredItem>, Fail> {
     match living(db, place, now_ms)? {
-        Some(conversation) => find_item(db, conversation.number, id),
+        Some(conversation) => find_item(db, &conversation, &conversation.pending(db)?, id),
         None => Ok(None),
     }
 }
@@ -135,9 +150,15 @@ impl Operation for RemoveItem {
         let Some(conversation) = living(db, &self.place, self.now_ms)? else {
             return Ok(Removed::UnknownConversation);
         };
-        let Some(found) = find_item(db, conversation.number, &self.item)? else {
+        let pending = conversation.pending(db)?;
+        let Some(found) = find_item(db, &conversation, &pending, &self.item)? else {
             return Ok(Removed::UnknownItem);
         };
+        if found.seq > conversation.item_count
+            && let Some(running) = running_turn_id(db, conversation.number)?
+        {
+            return Ok(Removed::Busy(running));
+        }
         execute(db, sql::DELETE_ITEM, [item_place(conversation.number, int(found.seq))?])?;
         // Its number stays given: the count of items goes on from it.
         let end: Option<i64> = find_value(db, sql::ITEMS_END, items_of(conversation.number))?;

@@ -1,4 +1,4 @@
-//! A conversation's row and its turns, as other operations look them up.
+//! A conversation's row, its turns and what the running one was asked, as other operations look them up.
 
 use rusqlite::{Connection, params};
 
@@ -7,6 +7,8 @@ use super::rows::{self, find, find_value, uint};
 use super::sql;
 use crate::domain::conversation::Place;
 use crate::domain::ids::TurnId;
+use crate::domain::item::StoredItem;
+use crate::store::pending::{End, pending};
 
 /// A conversation's row, as far as it is needed.
 pub(super) struct OwnConversation {
@@ -15,6 +17,20 @@ pub(super) struct OwnConversation {
     pub(super) total_tokens: u64,
     /// The last one that has ended.
     pub(super) newest_turn: Option<i64>,
+}
+
+impl OwnConversation {
+    /// What its running turn was asked.
+    pub(super) fn pending(&self, db: &Connection) -> Result<Vec<StoredItem>, Fail> {
+        let end = End { item_count: self.item_count, total_tokens: self.total_tokens };
+        let found = find(db, sql::LEASED_REQUEST, [self.number], |row| {
+            let began_at_ms: i64 = row.get(1)?;
+            // A request that cannot be read hides no other item.
+            let request = rows::parsed(row, 0, |json| serde_json::from_str(json).ok()).ok();
+            Ok(request.map(|request| pending(&request, end, began_at_ms)))
+        })?;
+        Ok(found.flatten().unwrap_or_default())
+    }
 }
 
 /// `None` where this owner has no such one; the session is not looked at.

@@ -13,7 +13,7 @@ use crate::domain::ids::TurnId;
 use crate::domain::item::StoredItem;
 use crate::domain::turn::{TurnRecord, TurnStatus};
 use crate::domain::window::Budget;
-use crate::store::{EventsPage, HistoryPage};
+use crate::store::{EventsPage, HistoryPage, pending};
 
 /// `history`.
 pub(super) fn history(
@@ -34,8 +34,9 @@ pub(super) fn history(
     let last = first.saturating_add(int(end));
     let params = params![first, last, rows::limit(limit.saturating_add(1))];
     let mut items = all(db, sql::ITEMS_BACKWARDS_LIMITED, params, rows::stored_item)?;
-    let has_more = rows::cut_to(&mut items, limit);
+    let mut has_more = rows::cut_to(&mut items, limit);
     items.reverse();
+    pending::join(&mut items, &mut has_more, conversation.pending(db)?, before, limit);
     Ok(Some(HistoryPage { items, has_more, session_expires_at_ms }))
 }
 

@@ -230,6 +230,8 @@ statements! {
     TAKE_LEASE = "INSERT INTO leases (conversation, turn, holder) VALUES (?1, ?2, ?3)";
     LEASED_TURN = "SELECT turn FROM leases WHERE conversation = ?1";
     LEASED_TURN_ID = "SELECT t.id FROM leases l JOIN turns t ON t.number = l.turn WHERE l.conversation = ?1";
+    LEASED_REQUEST =
+        "SELECT t.request, t.created_at_ms FROM leases l JOIN turns t ON t.number = l.turn WHERE l.conversation = ?1";
     /// As many rows as turns are running: the one scan.
     LEASES =
         "SELECT l.conversation, l.turn, coalesce(t.fence, 0), l.holder <> ?1 OR l.released OR t.id IS NULL, t.id \

@@ -210,7 +210,8 @@ async fn the_models_failures_keep_their_status() {
         // Before the first word, a stream is no different.
         let streamed = client.post("/chat", &json!({"prompt": "x", "stream": true})).await;
         assert_eq!(streamed.failed(status), kind.code());
-        assert!(client.history().await.is_empty(), "a turn in which nothing was said leaves nothing");
+        let asked = vec![("user".to_owned(), "x".to_owned()); 2];
+        assert_eq!(client.history().await, asked, "a turn in which nothing was said leaves its question");
     }
 }
 

@@ -6,6 +6,7 @@ use openai_backend::domain::delta::Delta;
 use openai_backend::domain::event::Event;
 use openai_backend::domain::ids::TurnId;
 use openai_backend::domain::item::{Role, StoredItem};
+use openai_backend::domain::question;
 use openai_backend::domain::turn::{TurnRecord, TurnStatus};
 use openai_backend::store::{EventsPage, Store as _};
 
@@ -33,10 +34,11 @@ fn prompt_of(record: &TurnRecord) -> String {
 
 pub async fn history(world: &World) {
     let mut answers: BTreeMap<TurnId, (String, bool)> = BTreeMap::new();
+    let mut open: BTreeMap<TurnId, TurnStatus> = BTreeMap::new();
     for conversation in 0..world.plan.conversations {
         let page = world.store.history(&world.place(conversation), None, ALL, 0).await.unwrap();
         let items = page.map(|page| page.items).unwrap_or_default();
-        is_linear(world, &items, &mut answers);
+        is_linear(world, &items, &mut answers, &mut open);
     }
     let records = records(world).await;
     let mut prompts = BTreeSet::new();
@@ -44,9 +46,14 @@ pub async fn history(world: &World) {
         if !prompts.insert(prompt_of(record)) {
             world.wrong(&format!("P2: {} was begun twice", prompt_of(record)));
         }
-        turn(world, record, answers.remove(&record.id)).await;
+        let answer = answers.remove(&record.id);
+        // What was asked is in the history, with or without an answer.
+        if open.remove(&record.id) != Some(record.status).filter(|_| answer.is_none()) {
+            world.wrong(&format!("P1: {} is not in the history as it ended", prompt_of(record)));
+        }
+        turn(world, record, answer).await;
     }
-    for turn in answers.keys() {
+    for turn in answers.keys().chain(open.keys()) {
         world.wrong(&format!("P8: {turn} is in the history and was never begun"));
     }
     for (turn, story) in &*world.stories.lock().unwrap() {
@@ -56,13 +63,28 @@ pub async fn history(world: &World) {
     }
 }
 
-/// P8: question, answer, question, answer, each pair of one turn, each turn once, numbered without gaps.
-fn is_linear(world: &World, items: &[StoredItem], answers: &mut BTreeMap<TurnId, (String, bool)>) {
-    if items.iter().zip(1..).any(|(item, seq)| item.seq != seq) || !items.len().is_multiple_of(2) {
+/// P8: question, answer, question, answer, each pair of one turn, each turn once, numbered without gaps; between the pairs
+/// may be questions without an answer.
+fn is_linear(
+    world: &World,
+    items: &[StoredItem],
+    answers: &mut BTreeMap<TurnId, (String, bool)>,
+    open: &mut BTreeMap<TurnId, TurnStatus>,
+) {
+    let has_gaps = items.iter().zip(1..).any(|(item, seq)| item.seq != seq);
+    let mut answered = Vec::new();
+    for stored in items {
+        match (question::standing(&stored.item), &stored.item.turn) {
+            (Some(status), Some(turn)) if open.insert(turn.clone(), status).is_none() => {}
+            (Some(_), turn) => world.wrong(&format!("P8: asked twice: {turn:?}")),
+            (None, _) => answered.push(stored),
+        }
+    }
+    if has_gaps || !answered.len().is_multiple_of(2) {
         world.wrong("P8: the history has gaps");
         return;
     }
-    for pair in items.chunks(2) {
+    for pair in answered.chunks(2) {
         let (question, answer) = (pair[0].item.message().unwrap(), pair[1].item.message().unwrap());
         let turn = pair[0].item.turn.clone().unwrap();
         let fits =

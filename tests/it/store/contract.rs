@@ -15,6 +15,7 @@ pub mod history;
 pub mod items;
 pub mod leases;
 pub mod model;
+pub mod questions;
 pub mod reopening;
 pub mod responses;
 pub mod sessions;
@@ -119,6 +120,13 @@ macro_rules! contract {
                 take_along_what_was_left_before_them,
                 that_are_gone_are_in_no_window,
                 may_go_while_a_turn_runs,
+            }
+            questions {
+                are_there_from_the_beginning,
+                join_the_history_with_the_answer,
+                stay_without_an_answer_and_cost_nothing,
+                cannot_be_removed_while_it_runs,
+                go_with_a_turn_that_is_forgotten,
             }
             responses {
                 keep_their_answers,

@@ -11,8 +11,9 @@ use openai_backend::domain::conversation::{Owner, Place};
 use openai_backend::domain::delta::Delta;
 use openai_backend::domain::event::{End, Event, Numbered};
 use openai_backend::domain::ids::{ConversationId, Ids, InstanceId, ItemId, SeededIds, SessionKey, SystemIds, TurnId};
-use openai_backend::domain::item::{Item, assistant_message, user_message};
+use openai_backend::domain::item::{Item, StoredItem, assistant_message, user_message};
 use openai_backend::domain::output::Answer;
+use openai_backend::domain::question;
 use openai_backend::domain::tokens::Encoding;
 use openai_backend::domain::turn::{TurnRecord, TurnRequest, TurnStatus, Usage};
 use openai_backend::domain::window::Budget;
@@ -273,6 +274,12 @@ impl Rig {
 
     pub async fn history(&self, who: &Caller) -> Option<HistoryPage> {
         self.store.history(&who.place, None, 1_000, self.now_ms()).await.unwrap()
+    }
+
+    /// The history without what a running turn was asked.
+    pub async fn settled(&self, who: &Caller) -> Vec<StoredItem> {
+        let items = self.history(who).await.unwrap().items.into_iter();
+        items.filter(|stored| question::standing(&stored.item) != Some(TurnStatus::Running)).collect()
     }
 
     /// All events of a turn that are stored, and how it stands.

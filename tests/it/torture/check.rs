@@ -49,10 +49,15 @@ pub async fn all(people: &[Person], said: &BTreeMap<String, Vec<String>>, server
     wrong
 }
 
-/// Question, answer, question, answer; each question once.
+/// Question, answer, question, answer; each question once. Between the pairs may be questions without an answer.
 fn linear(history: &Value, wrong: &mut Vec<String>) -> BTreeMap<String, Kept> {
     let mut kept = BTreeMap::new();
-    for pair in history.as_array().unwrap().chunks(2) {
+    let is_open = |message: &&Value| !matches!(message["status"].as_str(), Some("completed" | "incomplete"));
+    let (open, answered): (Vec<&Value>, Vec<&Value>) = history.as_array().unwrap().iter().partition(is_open);
+    if let Some(odd) = open.iter().find(|message| message["role"] != "user") {
+        wrong.push(format!("P8: no question, and without an answer: {odd}"));
+    }
+    for pair in answered.chunks(2) {
         let [question, answer] = pair else {
             wrong.push(format!("P8: a question without an answer: {pair:?}"));
             continue;

@@ -67,8 +67,8 @@ async fn the_request_to_the_model_is_closed(ground: Ground) {
     fake.wait_for_aborts(2, SOON).await;
     assert_eq!(silent.rest().await.pop().unwrap().name, "error");
     assert_eq!(fake.calls(), 3);
-    // Nothing was shown of it, so it can simply be asked again.
-    assert_eq!(client.history().await.len(), 4);
+    // Nothing was shown of it, so there is only what was asked.
+    assert_eq!(client.history().await.len(), 5);
 }
 
 async fn a_finished_turn_is_left_as_it_is(ground: Ground) {

@@ -9,6 +9,7 @@ mod deploys;
 mod duplicates;
 mod giving_up;
 mod leaving;
+mod questions;
 mod resuming;
 mod scratch;
 mod takeover;

@@ -62,7 +62,7 @@ struct ItemList<'a> {
 fn list(items: &[StoredItem], has_more: bool) -> Response {
     let first_id = items.first().map_or("", |stored| stored.item.id.as_str());
     let last_id = items.last().map_or("", |stored| stored.item.id.as_str());
-    let data = items.iter().filter_map(|stored| raw(&stored.item.json)).collect();
+    let data = items.iter().filter_map(|stored| raw(&stored.item)).collect();
     answer::json(&ItemList { object: "list", data, first_id, last_id, has_more })
 }
 
@@ -129,7 +129,7 @@ pub async fn retrieve(
     let (place, _) = find(&app, &owner, &id).await?;
     let item = ItemId::parse(&item).ok_or_else(no_such_item)?;
     let found = app.store.item(&place, &item).await.map_err(ApiError::from)?.ok_or_else(no_such_item)?;
-    Ok(answer::json(&raw(&found.item.json).ok_or_else(no_such_item)?))
+    Ok(answer::json(&raw(&found.item).ok_or_else(no_such_item)?))
 }
 
 /// Remove an item; gives the conversation.
@@ -149,5 +149,8 @@ pub async fn delete(
         Removed::Removed => Ok(answer::json(&shown(&info))),
         Removed::UnknownConversation => Err(no_conversation()),
         Removed::UnknownItem => Err(no_such_item()),
+        Removed::Busy(_) => Err(OpenAiError::locked(
+            "This item belongs to a response that is being made. Try again when it is over, or cancel it.",
+        )),
     }
 }

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::ids::ConversationId;
+use crate::domain::item::Item;
+use crate::domain::question;
 use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::v1::error::OpenAiError;
@@ -35,7 +37,7 @@ pub fn no_conversation() -> OpenAiError {
     OpenAiError::no_conversation("conversation_id")
 }
 
-/// An item's JSON as it is stored, which is as it is shown.
-pub fn raw(json: &str) -> Option<Box<RawValue>> {
-    RawValue::from_string(json.to_owned()).ok()
+/// An item's JSON, which is shown as it is stored; a question without an answer has the status that OpenAI has for it.
+pub fn raw(item: &Item) -> Option<Box<RawValue>> {
+    RawValue::from_string(question::json_for_sdks(item).into_owned()).ok()
 }

@@ -249,7 +249,7 @@ pub async fn deleted_tell_the_turn_that_runs(rig: &Rig) {
                 rig.started(&rig.begin(&who)).await;
             }
         }
-        assert_eq!(rig.history(&who).await.unwrap().items, []);
+        assert_eq!(rig.settled(&who).await, []);
         assert_eq!(rig.peer.read_events(owner, &begin.turn, 0, 10).await.unwrap(), EventsPage::Unknown);
     }
 }

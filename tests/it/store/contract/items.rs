@@ -108,7 +108,7 @@ pub async fn wait_for_the_turn_that_runs(rig: &Rig) {
         let fence = rig.started(&begin).await.fence;
         let refused = rig.peer.add_items(&who.place, notes(&[1, 2]), rig.now_ms()).await.unwrap();
         assert_eq!(refused, Added::Busy(begin.turn.clone()));
-        assert_eq!(rig.history(&who).await.unwrap().items.len(), 1);
+        assert_eq!(rig.settled(&who).await.len(), 1);
         rig.store.finish_turn(rig.finish(&begin, fence, 2, "hi")).await.unwrap();
         assert_eq!(figures(&added(rig, &who, &[1]).await), [(4, 17)]);
     }

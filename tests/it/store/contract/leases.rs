@@ -94,7 +94,7 @@ pub async fn the_old_fence_can_store_nothing(rig: &Rig) {
     assert_eq!(rig.store.finish_turn(finish.clone()).await.unwrap(), Finished::Fenced);
     let record = rig.store.turn(&who.place.owner, &begin.turn).await.unwrap().unwrap();
     assert_eq!((record.status, record.last_event), (TurnStatus::Running, 1));
-    assert_eq!(rig.history(&who).await.unwrap().items, []);
+    assert_eq!(rig.settled(&who).await, []);
 
     assert_eq!(rig.store.finish_turn(rig.finish(&begin, new, 2, "new")).await.unwrap(), Finished::Stored);
     assert_eq!(rig.store.finish_turn(finish).await.unwrap(), Finished::Fenced, "also after the end");

@@ -123,7 +123,7 @@ async fn every_script_keeps_to_one_slot() {
         assert_eq!(listed[0].id, shown.place.conversation);
         let query = ItemsQuery { after: None, ascending: false, limit: 1 };
         let page = store.items(&shown.place, query).await.unwrap();
-        assert!(matches!(&page, ItemsPage::Page { items, has_more: true } if items[0].seq == 7), "{page:?}");
+        assert!(matches!(&page, ItemsPage::Page { items, has_more: true } if items[0].seq == 8), "{page:?}");
         for kind in KINDS {
             let query = DocumentsQuery { after: None, ascending: true, limit: 10 };
             assert_eq!(store.documents(owner, kind, query).await.unwrap().unwrap().documents.len(), 1);

@@ -97,7 +97,7 @@ async fn all_keys_of_a_conversation_share_a_slot() {
         assert_eq!(look.rig.store.turn(&who.place.owner, &turns[0].id).await.unwrap().as_ref(), Some(&turns[0]));
         look.rig.store.request_cancel(&who.place.owner, &turns[0].id).await.unwrap();
         assert_eq!(look.rig.store.window(&who.place, AMPLE).await.unwrap().len(), 2);
-        assert_eq!(look.rig.history(who).await.unwrap().items.len(), 2);
+        assert_eq!(look.rig.settled(who).await.len(), 2);
     }
     for who in [&programs[0], &browser] {
         look.rig.store.delete_owner(&who.place.owner).await.unwrap();

@@ -158,7 +158,7 @@ async fn a_server_that_dies_and_starts_anew_is_found_again() {
     assert_recovers(&rig, Instant::now()).await;
 
     // The data came from the disk; the scripts did not.
-    assert_eq!(rig.history(&who).await.unwrap().items.len(), 2);
+    assert_eq!(rig.settled(&who).await.len(), 2);
     assert_eq!(rig.store.finish_turn(rig.finish(&begun, fence, 2, "after")).await.unwrap(), Finished::Stored);
     assert_eq!(rig.history(&who).await.unwrap().items.len(), 4);
     eventually("connections are as many as before", async || connections(&server).await == before).await;
@@ -291,7 +291,7 @@ async fn a_full_server_says_so_stores_no_halves_and_reads_on() {
     let finish = rig.finish(&running, fence, 2, "after");
     assert!(full(&rig.store.finish_turn(finish.clone()).await.unwrap_err()));
     assert!(full(&rig.store.ping().await.unwrap_err()));
-    assert_eq!(rig.history(&who).await.unwrap().items.len(), 2);
+    assert_eq!(rig.settled(&who).await.len(), 2);
     assert_eq!(rig.events(&who, &running.turn).await.0.len(), 1);
     // Also where reading would leave a mark.
     rig.peer.read_events(&who.place.owner, &running.turn, 0, 10).await.unwrap();

@@ -71,40 +71,41 @@ async fn two_at_once_are_one_too_many(ground: Ground) {
         assert_eq!(answer.header("x-should-retry"), Some("true"));
     }
     assert_eq!(fake.calls(), 1);
-    assert_eq!(sdk.said(&conversation).await, [] as [&str; 0], "it gains nothing before the end");
+    assert_eq!(sdk.said(&conversation).await, ["one"], "it gains nothing else before the end");
     gate.open();
     live.rest().await;
     elsewhere.respond(within(&conversation, "two")).await;
     assert_eq!(sdk.said(&conversation).await, ["one", "Half and half", "two", "Hello from the fake."]);
 }
 
-async fn a_failure_adds_what_was_said_or_nothing(ground: Ground) {
+async fn a_failure_adds_what_was_said_and_what_was_asked(ground: Ground) {
     let fake = FakeOpenAi::start().await;
     let server = ground.start(over(&fake)).await;
     let sdk = Sdk::new(&server.url);
     let conversation = sdk.conversation(json!([])).await;
-    for stream in [false, true] {
+    for (round, stream) in [false, true].into_iter().enumerate() {
         fake.push(Reply::server_error());
         let mut body = within(&conversation, "one");
         body["stream"] = stream.into();
         failed(&sdk.post("/v1/responses", &body).await, 502);
-        assert_eq!(sdk.said(&conversation).await, [] as [&str; 0]);
+        let items = sdk.items(&conversation).await;
+        assert_eq!((items.len(), &items[round]["status"]), (round + 1, &json!("incomplete")));
     }
     fake.push(Reply::text("Half").then(Step::Flush).then(Step::Reset));
     sdk.stream(within(&conversation, "one")).await;
     let items = sdk.items(&conversation).await;
-    assert_eq!((items.len(), &items[1]["status"]), (2, &json!("incomplete")));
+    assert_eq!((items.len(), &items[2]["status"], &items[3]["status"]), (4, &json!("completed"), &json!("incomplete")));
     // Nor is what the limit cut called whole in one place and not in the other.
     fake.push(Reply::text("Too lo").finish_reason("length"));
     let cut = sdk.respond(within(&conversation, "more")).await;
-    assert_eq!(sdk.items(&conversation).await[3..], cut["output"].as_array().unwrap()[..]);
+    assert_eq!(sdk.items(&conversation).await[5..], cut["output"].as_array().unwrap()[..]);
     let gate = Gate::new();
     fake.push(Reply::text("Stop").then_wait(&gate));
     let mut live = sdk.open(within(&conversation, "two")).await;
     let id = live.id().await;
     live.until("response.output_text.delta").await;
     sdk.cancel(&id).await;
-    assert_eq!(sdk.said(&conversation).await, ["one", "Half", "more", "Too lo", "two", "Stop"]);
+    assert_eq!(sdk.said(&conversation).await, ["one", "one", "one", "Half", "more", "Too lo", "two", "Stop"]);
     sdk.respond(within(&conversation, "three")).await;
     assert_eq!(fake.last().messages().len(), 7);
 }
@@ -269,7 +270,7 @@ async fn the_doors_keep_out_of_each_others_way(ground: Ground) {
 on_every_store! {
     a_conversation_gains_exactly_input_and_output,
     two_at_once_are_one_too_many,
-    a_failure_adds_what_was_said_or_nothing,
+    a_failure_adds_what_was_said_and_what_was_asked,
     what_is_not_stored_is_said_all_the_same,
     a_deleted_conversation_stops_what_runs_in_it,
     strangers_conversations_are_unknown,
