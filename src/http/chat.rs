@@ -2,6 +2,7 @@
 
 pub mod projection;
 pub mod request;
+pub mod retry;
 pub mod turns;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use utoipa::IntoParams;
 
 use self::projection::{ChatAnswer, ChatEvent, ChatFeed, ChatMessage};
 use self::request::{ChatRequest, Wanted};
+use self::retry::Retry;
 use super::body::JsonBody;
 use super::digits;
 use super::error::{ApiError, ErrorBody};
@@ -23,7 +25,7 @@ use crate::domain::ids::{ConversationId, TurnId};
 use crate::http::app::App;
 use crate::metering::Permit;
 use crate::store::{HistoryPage, IdempotencyKey, SessionUse};
-use crate::turn::{Accepted, Ask, Refused};
+use crate::turn::{Accepted, Ask, OnBusy, Refused};
 
 /// The most messages that `GET /chat` gives at once, and what it gives when nobody says how many.
 const PAGE: u16 = 1_000;
@@ -43,10 +45,11 @@ const PAGE: u16 = 1_000;
     (status = 400, description = "The body is not right (`invalid_request`), the prompt is too long (`context_too_long`, \
         with both numbers), or the model is not allowed or not known (`unknown_model`, with those that are).", body = ErrorBody),
     (status = 403, description = "The request comes from another site that is not allowed.", body = ErrorBody),
-    (status = 404, description = "The conversation is not this session's.", body = ErrorBody),
+    (status = 404, description = "The conversation, or the turn in `retry`, is not this session's.", body = ErrorBody),
     (status = 408, description = "The body took too long to arrive.", body = ErrorBody),
     (status = 409, description = "Too many turns of this conversation are waiting, or the wait was too long \
-        (`conversation_busy`); or the turn was cancelled while this request waited for it (`turn_cancelled`).", body = ErrorBody),
+        (`conversation_busy`); or the turn was cancelled while this request waited for it (`turn_cancelled`); or the turn in \
+        `retry` is running (`turn_running`), or has no question to ask again (`turn_not_retriable`).", body = ErrorBody),
     (status = 410, description = "The conversation was deleted while the turn ran.", body = ErrorBody),
     (status = 413, description = "The body is larger than 1 MiB.", body = ErrorBody),
     (status = 415, description = "The body is not JSON.", body = ErrorBody),
@@ -63,14 +66,22 @@ pub async fn post_chat(
     headers: HeaderMap,
     body: JsonBody<ChatRequest>,
 ) -> Result<Response, ApiError> {
-    let streamed = body.value.wants_stream(&headers);
-    let key = request::idempotency_key(&headers, &body.bytes)?;
+    let mut request = body.value;
+    let streamed = request.wants_stream(&headers);
+    let mut key = request::idempotency_key(&headers, &body.bytes)?;
     let known = app.sessions.read(&headers);
+    let retry = Retry::of(&app, known.as_ref(), &mut request).await?;
+    if let Some(retry) = &retry {
+        key.get_or_insert_with(|| retry.key());
+    }
     let is_new = known.is_none();
     let session = known.unwrap_or_else(|| Session::mint(&*app.ids));
-    let permit = app.metering.permit(&session.owner(), &body.value.wish())?;
-    let wanted = validate(&app, permit, body.value, streamed, key).await?;
-    let (session, accepted) = ask_as_session(&app, session, is_new, wanted).await?;
+    let permit = app.metering.permit(&session.owner(), &request.wish())?;
+    let wanted = validate(&app, permit, request, streamed, key).await?;
+    let (session, accepted) = ask_as_session(&app, session, is_new, &wanted, retry.as_ref()).await?;
+    if let Some(retry) = &retry {
+        retry.take_place(&app).await;
+    }
     let Accepted { conversation, reader, on_leave } = accepted;
     let feed = projection::feed(conversation, reader).with_leave(on_leave);
     let answer = answer(&app, feed, streamed).await;
@@ -98,11 +109,18 @@ async fn ask_as_session(
     app: &App,
     mut session: Session,
     is_new: bool,
-    wanted: Wanted,
+    wanted: &Wanted,
+    retry: Option<&Retry>,
 ) -> Result<(Session, Accepted), ApiError> {
     let max_age_ms = app.sessions.max_age_ms();
     if !is_new {
-        match app.turns.ask(ask_for(app, &session, SessionUse::Renew(max_age_ms), &wanted)).await {
+        let mut ask = ask_for(app, &session, SessionUse::Renew(max_age_ms), wanted);
+        if retry.is_some_and(Retry::only_joins) {
+            // No conversation has so many items, so that nothing can begin.
+            (ask.expected_items, ask.on_busy) = (Some(u64::from(u32::MAX)), OnBusy::Reject);
+        }
+        match app.turns.ask(ask).await {
+            Err(Refused::Moved) => return Err(retry::not_retriable()),
             Err(Refused::UnknownSession) => session = Session::mint(&*app.ids),
             other => return Ok((session, other?)),
         }
@@ -110,7 +128,7 @@ async fn ask_as_session(
     if wanted.names_existing_conversation() {
         return Err(Refused::UnknownConversation.into());
     }
-    let accepted = app.turns.ask(ask_for(app, &session, SessionUse::Create(max_age_ms), &wanted)).await?;
+    let accepted = app.turns.ask(ask_for(app, &session, SessionUse::Create(max_age_ms), wanted)).await?;
     Ok((session, accepted))
 }
 

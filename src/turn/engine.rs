@@ -14,7 +14,7 @@ use super::wakeups::Wakeups;
 use crate::config::OnCrash;
 use crate::domain::clock::Clock;
 use crate::domain::conversation::{Owner, Place};
-use crate::domain::ids::{Ids, InstanceId, TurnId};
+use crate::domain::ids::{Ids, InstanceId, ItemId, TurnId};
 use crate::metering::Metering;
 use crate::store::{Notice, Store, StoreError};
 use crate::tasks::Tasks;
@@ -123,6 +123,16 @@ impl Turns {
             self.0.hubs.select(|hub| hub.place == *place).iter().for_each(|hub| hub.stop(Stop::Deleted));
         }
         Ok(gone)
+    }
+
+    /// Takes a question that was asked again out of its conversation. Where the store cannot do that, it stays beside the new
+    /// one.
+    pub async fn withdraw_question(&self, place: &Place, question: impl Iterator<Item = &ItemId>) {
+        for item in question {
+            if let Err(error) = self.0.store.remove_item(place, item).await {
+                tracing::warn!(conversation.id = %place.conversation, %error, "a question that was asked again stays twice");
+            }
+        }
     }
 
     /// Deletes a conversation in a task of its own: its caller may be a destructor.

@@ -26,6 +26,9 @@ const QUICK_BYTES: usize = 8 * 1024;
 /// How long an idempotency key counts: a day.
 const IDEMPOTENCY_MS: i64 = 24 * 60 * 60 * 1000;
 
+/// How long a turn is asked again only once.
+pub(super) const RETRY_KEY_MS: i64 = IDEMPOTENCY_MS;
+
 /// The word that opens another conversation in the session.
 const NEW: &str = "new";
 
@@ -35,27 +38,31 @@ const NEW: &str = "new";
 #[schema(example = json!({"prompt": "Hello, what is your name?"}))]
 pub struct ChatRequest {
     /// What to say. Up to `MAX_PROMPT_CHARS` characters (100,000), not empty.
-    #[schema(min_length = 1, max_length = 100_000)]
-    prompt: String,
+    #[schema(min_length = 1, max_length = 100_000, nullable = false)]
+    pub(super) prompt: Option<String>,
+    /// In place of a prompt: the id of a turn that ended without a word of an answer, to ask the same again. The new question
+    /// takes the place of the old one, and what is not said anew is as it was. A request that comes twice joins its turn.
+    #[schema(pattern = "^turn_[0-9A-Za-z_-]{1,64}$", nullable = false)]
+    pub(super) retry: Option<String>,
     /// One of the allowed models; the setting `DEFAULT_MODEL` (gpt-3.5-turbo) otherwise.
     #[schema(min_length = 1, max_length = 200, example = "gpt-3.5-turbo")]
-    model: Option<String>,
+    pub(super) model: Option<String>,
     /// Instructions that stand before the conversation, for this turn.
     #[schema(max_length = 100_000, example = "You are a helpful AI assistant.")]
-    system_prompt: Option<String>,
+    pub(super) system_prompt: Option<String>,
     /// Whether to answer with Server-Sent Events.
     #[schema(default = false)]
     stream: Option<bool>,
     /// 0 to 2; the setting `TEMPERATURE` (0.95) otherwise. Left out towards models that take none.
     #[schema(minimum = 0, maximum = 2, default = 0.95)]
-    temperature: Option<f64>,
+    pub(super) temperature: Option<f64>,
     /// The most tokens the answer may have; the setting `MAX_TOKENS` (1000) otherwise.
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, default = 1000)]
-    max_tokens: Option<u32>,
+    pub(super) max_tokens: Option<u32>,
     /// A conversation of this session, or `new` to open another one; the session's main conversation otherwise.
     #[schema(pattern = "^(new|conv_[0-9A-Za-z_-]{1,64})$", example = "conv_0199f3a65a6e7c1b8d2f4a6b8c0d2e4f")]
-    conversation_id: Option<String>,
+    pub(super) conversation_id: Option<String>,
     /// What to do where an earlier turn of the conversation is running.
     #[serde(default)]
     on_busy: OnBusyField,
@@ -132,7 +139,7 @@ impl ChatRequest {
     /// Whether counting its tokens takes no time worth mentioning.
     #[must_use]
     pub fn is_quick(&self, permit: &Permit) -> bool {
-        let bytes = self.prompt.len() + self.system_prompt.as_ref().map_or(0, String::len);
+        let bytes = self.prompt.as_ref().map_or(0, String::len) + self.system_prompt.as_ref().map_or(0, String::len);
         bytes <= QUICK_BYTES && model::profile(permit.model()).encoding.is_loaded()
     }
 
@@ -154,7 +161,8 @@ impl ChatRequest {
         streamed: bool,
         idempotency: Option<IdempotencyKey>,
     ) -> Result<Wanted, ApiError> {
-        check_length("prompt", &self.prompt, 1, chat.max_prompt_chars)?;
+        let prompt = self.prompt.ok_or_else(|| ApiError::invalid("`prompt` is missing."))?;
+        check_length("prompt", &prompt, 1, chat.max_prompt_chars)?;
         // The operator's own may be as long as they like.
         self.system_prompt.iter().try_for_each(|text| check_length("systemPrompt", text, 0, chat.max_prompt_chars))?;
         let system_prompt = self.system_prompt.unwrap_or_else(|| chat.default_system_prompt.clone());
@@ -172,8 +180,8 @@ impl ChatRequest {
         };
         let profile = model::profile(permit.model());
         Ok(Wanted {
-            prompt_tokens: profile.encoding.count_message(&self.prompt),
-            prompt: self.prompt,
+            prompt_tokens: profile.encoding.count_message(&prompt),
+            prompt,
             permit,
             system_prompt,
             temperature: profile.temperature.then_some(temperature),

@@ -239,7 +239,7 @@ fn owned_turn(
     Ok((session, turn))
 }
 
-fn no_such_turn() -> ApiError {
+pub(super) fn no_such_turn() -> ApiError {
     ApiError::not_found("There is no such turn.")
 }
 

@@ -67,6 +67,9 @@ pub fn document(routes: &utoipa::openapi::OpenApi) -> Value {
             }
         }
     }
+    // One of the two, and not both.
+    document["components"]["schemas"]["ChatRequest"]["oneOf"] =
+        json!([{"required": ["prompt"]}, {"required": ["retry"]}]);
     document
 }
 

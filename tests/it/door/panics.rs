@@ -57,7 +57,7 @@ async fn a_model_that_panics_fails_its_turn_only() {
     }
     upstream.recover();
     client.say("Still here").await.ok();
-    assert_eq!(client.history().await.len(), 2, "the failed turns left nothing");
+    assert_eq!(client.history().await.len(), 4, "the failed turns left their questions");
 }
 
 #[tokio::test]

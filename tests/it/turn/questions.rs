@@ -116,7 +116,96 @@ async fn outlive_their_server(ground: Ground) {
     assert_eq!(client.history().await.len(), 3);
 }
 
+/// The turn that was asked this.
+async fn turn_of(client: &Client, prompt: &str) -> String {
+    let turns = client.get("/chat/turns").await.ok();
+    let asked = turns.as_array().unwrap().iter().find(|turn| turn["prompt"] == prompt);
+    asked.expect("the turn")["turn"].as_str().unwrap().to_owned()
+}
+
+async fn are_asked_again(ground: Ground) {
+    let gate = Gate::new();
+    let calls = std::sync::atomic::AtomicUsize::new(0);
+    let script = Script::new({
+        let gate = gate.clone();
+        move |_, prompt| match prompt {
+            "Why?" if calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 2 => {
+                vec![Act::Fail(FaultKind::UpstreamUnavailable)]
+            }
+            "Why?" => vec![wait(&gate), say("Because.")],
+            _ => vec![say("Hello.")],
+        }
+    });
+    let pair = ground.two(|| over(&script)).await;
+    let client = known(&pair.one.url).await;
+    let elsewhere = client.at(&pair.other().url);
+    let first = json!({"prompt": "Why?", "systemPrompt": "Be brief.", "maxTokens": 7, "temperature": 0.5});
+    client.post("/chat", &first).await.failed(502);
+    client.say("hello").await.ok();
+    let failed = turn_of(&client, "Why?").await;
+    // It fails again: the newer question stands in the place of the older one.
+    client.post("/chat", &json!({"retry": failed})).await.failed(502);
+    let texts = async || client.history().await.into_iter().map(|(_, text)| text).collect::<Vec<_>>();
+    assert_eq!(texts().await, ["hello", "Hello.", "hello", "Hello.", "Why?"]);
+    // Asked for a second time, the same turn answers the same.
+    elsewhere.post("/chat", &json!({"retry": failed})).await.failed(502);
+    assert_eq!(script.calls_for("Why?"), 2);
+    let newer = turn_of(&client, "Why?").await;
+    assert_ne!(failed, newer);
+    let other = client.post("/chat", &json!({"retry": failed, "model": "gpt-4o", "conversationId": "new"})).await;
+    assert_eq!(other.failed(400), "invalid_request");
+    let body = json!({"retry": newer});
+    let asking = spawned(client.json("/chat", &body));
+    script.called(5).await;
+    let running = turn_of(&client, "Why?").await;
+    assert_eq!(elsewhere.post("/chat", &json!({"retry": running})).await.failed(409), "turn_running");
+    assert_eq!(newest(&elsewhere).await, ("Why?".into(), json!("running")));
+    eventually("the older question is gone", async || texts().await.len() == 5).await;
+    let joining = spawned(elsewhere.json("/chat", &body));
+    gate.open();
+    for mut answers in [asking, joining] {
+        let answer = answers.join_next().await.unwrap().unwrap().unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+        let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        assert_eq!((&answer["content"], &answer["turn"]), (&json!("Because."), &json!(running)));
+    }
+    assert_eq!(texts().await, ["hello", "Hello.", "hello", "Hello.", "Why?", "Because."]);
+    let call = script.calls().pop().unwrap();
+    assert_eq!((script.calls_for("Why?"), call.max_tokens, call.temperature), (3, Some(7), Some(0.5)));
+    assert_eq!(call.messages[0].text(), "Be brief.");
+    for turn in [running, turn_of(&client, "hello").await] {
+        assert_eq!(client.post("/chat", &json!({"retry": turn})).await.failed(409), "turn_not_retriable");
+    }
+}
+
+async fn are_asked_again_by_their_owner_alone(ground: Ground) {
+    let script = Script::new(|_, prompt| match prompt {
+        "hello" => vec![say("Hello.")],
+        _ => vec![Act::Fail(FaultKind::UpstreamUnavailable)],
+    });
+    let server = ground.start(over(&script)).await;
+    let client = known(&server.url).await;
+    client.say("mine").await.failed(502);
+    let turn = turn_of(&client, "mine").await;
+    for stranger in [Client::new(&server.url), known(&server.url).await] {
+        assert_eq!(stranger.post("/chat", &json!({"retry": turn})).await.failed(404), "not_found");
+        assert_eq!(stranger.post("/chat", &json!({"retry": "turn_0"})).await.failed(404), "not_found");
+    }
+    for body in [json!({"retry": "x y"}), json!({"retry": turn, "prompt": "x"}), json!({})] {
+        assert_eq!(client.post("/chat", &body).await.failed(400), "invalid_request");
+    }
+    assert_eq!(script.calls_for("mine"), 1);
+    // With a key of its own it is another request, and asks again.
+    let keyed = |key: &str| client.json("/chat", &json!({"retry": turn})).header("idempotency-key", key);
+    client.send(keyed("key-1")).await.failed(502);
+    client.send(keyed("key-1")).await.failed(502);
+    assert_eq!(script.calls_for("mine"), 2);
+    assert_eq!(client.send(keyed("key-2")).await.failed(409), "turn_not_retriable");
+}
+
 on_every_store! {
+    are_asked_again,
+    are_asked_again_by_their_owner_alone,
     are_there_while_their_turn_runs,
     stay_where_no_answer_comes_and_reach_no_model,
     outlive_their_server,

@@ -75,16 +75,21 @@ pub async fn ask(
     let (asked, joined) = ask_once(app, backing, wanted, key.clone(), fallback).await?;
     let is_retry = |key: &IdempotencyKey| matches!(key.role, KeyRole::Retry { .. });
     let (Some(joined), Some(key)) = (joined, key.filter(is_retry)) else { return Ok(asked) };
-    // What failed without a word has left nothing behind, so that sending it again means trying it again.
+    // What failed without a word has left no more than its question, so that sending it again means trying it again.
     if joined.answer.is_some() || joined.status != TurnStatus::Failed {
         return Ok(asked);
     }
     if let Some(on_leave) = asked.accepted.on_leave {
         on_leave.told(true);
     }
-    let useless = Try { turn: joined.id, conversation: joined.place.conversation };
+    let useless = Try { turn: joined.id, conversation: joined.place.conversation.clone() };
     let key = IdempotencyKey { role: KeyRole::Retry { instead_of: Some(useless) }, ..key };
-    Ok(ask_once(app, backing, wanted, Some(key), fallback).await?.0)
+    let (anew, _) = ask_once(app, backing, wanted, Some(key), fallback).await?;
+    if joined.request.is_of_a_conversation() {
+        let question = joined.request.input.iter().map(|item| &item.id);
+        backing.turns.withdraw_question(&joined.place, question).await;
+    }
+    Ok(anew)
 }
 
 /// The turn, and its record where it is one that was there before.
