@@ -56,17 +56,20 @@ pub struct SessionCookies {
     signers: Vec<Hmac<Sha256>>,
     /// The cookie's name.
     name: String,
+    path: String,
     max_age: Duration,
     same_site: SameSite,
     secure: bool,
 }
 
 impl SessionCookies {
-    /// Cookies of this name, signed with the first of `secrets`, which must not be empty. `secure` where the site is https.
+    /// Cookies of this name, signed with the first of `secrets`, which must not be empty, for what is below `path`, which has
+    /// no slash at its end. `secure` where the site is https.
     #[must_use]
     pub fn new(
         secrets: &[SecretSlice<u8>],
         name: String,
+        path: &str,
         max_age: Duration,
         same_site: SameSite,
         secure: bool,
@@ -75,7 +78,10 @@ impl SessionCookies {
             Hmac::<Sha256>::new_from_slice(secret.expose_secret()).expect("HMAC takes keys of every length")
         };
         let secure = secure || same_site == SameSite::None;
-        Self { signers: secrets.iter().map(signer).collect(), name, max_age, same_site, secure }
+        // Browsers drop a cookie of this prefix that is not for the whole host.
+        let is_for_the_host = path.is_empty() || name.to_ascii_lowercase().starts_with("__host-");
+        let path = if is_for_the_host { "/" } else { path }.to_owned();
+        Self { signers: secrets.iter().map(signer).collect(), name, path, max_age, same_site, secure }
     }
 
     /// How long an unused session lives, in milliseconds.
@@ -124,7 +130,7 @@ impl SessionCookies {
         let seconds = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
         let cookie = Cookie::build((self.name.as_str(), value))
             .http_only(true)
-            .path("/")
+            .path(self.path.as_str())
             .max_age(cookie::time::Duration::seconds(seconds))
             .same_site(self.same_site)
             .secure(self.secure)

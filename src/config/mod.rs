@@ -82,6 +82,12 @@ impl Config {
         self.web.production_url.as_ref().map(|url| url.origin().ascii_serialization())
     }
 
+    /// The path of PRODUCTION_URL, below which proxies have this server; empty where it is the root.
+    #[must_use]
+    pub fn base_path(&self) -> &str {
+        self.web.production_url.as_ref().map_or("", |url| url.path().trim_end_matches('/'))
+    }
+
     /// The server's address, as its API document names it.
     #[must_use]
     pub fn listed_url(&self) -> String {

@@ -289,7 +289,8 @@ fn session(
     }
     let served_over_https = web.production_url.as_ref().is_some_and(|url| url.scheme() == "https");
     let https = secure.unwrap_or(served_over_https || same_site == SameSite::None);
-    let cookie_name = cookie_name(given, https)?;
+    let is_below_a_path = web.production_url.as_ref().is_some_and(|url| url.path() != "/");
+    let cookie_name = cookie_name(given, https, is_below_a_path)?;
 
     let mut secrets: Vec<String> = given.list("SESSION_SECRET").map(str::to_owned).collect();
     if secrets.is_empty() && app_env == AppEnv::Production {
@@ -313,10 +314,15 @@ fn session(
 }
 
 /// A name of the operator's own is used as it is. The prefix that ours has over https makes browsers refuse a cookie that
-/// was planted by a sibling domain or over plain http.
-fn cookie_name(given: &Given, https: bool) -> Result<String, ConfigError> {
+/// was planted by a sibling domain or over plain http; they take it for the whole host only, so below a path it is another.
+fn cookie_name(given: &Given, https: bool, is_below_a_path: bool) -> Result<String, ConfigError> {
     let Some(name) = given.get("COOKIE_NAME") else {
-        return Ok(if https { "__Host-sessionId" } else { "sessionId" }.to_owned());
+        let name = match (https, is_below_a_path) {
+            (false, _) => "sessionId",
+            (true, false) => "__Host-sessionId",
+            (true, true) => "__Secure-sessionId",
+        };
+        return Ok(name.to_owned());
     };
     let is_token = |byte: u8| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&byte);
     if name.len() > 100 || !name.bytes().all(is_token) {

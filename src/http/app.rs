@@ -71,6 +71,8 @@ pub struct App {
     pub body_timeout: Duration,
     /// How long a streamed answer waits for its first event before it commits to status 200.
     pub first_event_wait: Duration,
+    /// The path below which proxies have this server, without a slash at its end; empty where it is the root.
+    pub base_path: String,
     /// Whether the server still takes new work.
     pub ready: Readiness,
 }
@@ -93,6 +95,7 @@ impl App {
             sessions: SessionCookies::new(
                 &session.secrets,
                 session.cookie_name.clone(),
+                config.base_path(),
                 session.max_age,
                 session.same_site.into(),
                 session.https,
@@ -105,6 +108,7 @@ impl App {
             max_body_bytes: config.limits.max_body_bytes,
             body_timeout: config.limits.body_timeout,
             first_event_wait: config.limits.first_event_wait,
+            base_path: config.base_path().to_owned(),
             ready: Readiness(tasks.stopping().clone()),
             store,
             metering,

@@ -94,9 +94,21 @@ fn require_object(bytes: &[u8]) -> Result<(), ApiError> {
 #[must_use]
 pub fn explain(error: &serde_json::Error) -> ApiError {
     let text = if error.is_data() { "The body does not have the right shape." } else { "The body is not valid JSON." };
-    // An unknown field's name may be long.
-    let details: String = without_quoted(&error.to_string()).chars().take(300).collect();
+    let message = error.to_string();
+    let details = match is_of_half_a_character(&message) {
+        true => HALF_A_CHARACTER.to_owned(),
+        // An unknown field's name may be long.
+        false => without_quoted(&message).chars().take(300).collect(),
+    };
     ApiError::invalid(text).details(details)
+}
+
+/// What a page sends that cuts a text by its length in JavaScript.
+const HALF_A_CHARACTER: &str = "A text in it has half of a character, a lone surrogate such as \\ud83d: cut texts between whole \
+    characters.";
+
+fn is_of_half_a_character(message: &str) -> bool {
+    message.starts_with("lone leading surrogate") || message.starts_with("unexpected end of hex escape")
 }
 
 /// The parser quotes a text that stands where something else should. It may be what somebody said, which is for no error.

@@ -7,7 +7,7 @@ pub mod turns;
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State, rejection::QueryRejection};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -19,6 +19,7 @@ use self::retry::Retry;
 use super::body::JsonBody;
 use super::digits;
 use super::error::{ApiError, ErrorBody};
+use super::query::Query;
 use crate::access::session::Session;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ConversationId, TurnId};
@@ -195,10 +196,8 @@ pub struct HistoryQuery {
 pub async fn get_chat(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    query: Result<Query<HistoryQuery>, QueryRejection>,
+    Query(query): Query<HistoryQuery>,
 ) -> Result<Response, ApiError> {
-    let Query(query) =
-        query.map_err(|error| ApiError::invalid("A parameter is not right.").details(error.body_text()))?;
     let limit = query.limit.unwrap_or(PAGE);
     let before = query.before.as_deref().map(|text| digits::read(text).filter(|before| *before > 0).ok_or(()));
     let (true, Ok(before)) = ((1..=PAGE).contains(&limit), before.transpose()) else {
@@ -245,7 +244,7 @@ fn show_page(app: &App, session: &Session, query: &HistoryQuery, limit: u16, pag
         page.items.iter().filter_map(|stored| ChatMessage::of(stored, query.details)).collect();
     let mut response = with_cookie(app.sessions.set(session), axum::Json(messages).into_response());
     if let Some(oldest) = page.items.first().filter(|_| page.has_more) {
-        let mut link = format!("</chat?limit={limit}&before={}", oldest.seq);
+        let mut link = format!("<{}/chat?limit={limit}&before={}", app.base_path, oldest.seq);
         if let Some(conversation) = &query.conversation_id {
             link.push_str("&conversationId=");
             link.push_str(conversation);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -98,8 +98,12 @@ impl IntoResponse for ApiError {
 }
 
 /// No such route.
-pub async fn unknown_route() -> ApiError {
-    ApiError::not_found("There is nothing at this address.").details("GET /docs lists every route.")
+pub async fn unknown_route(uri: Uri) -> ApiError {
+    let details = match uri.path().len() > 1 && uri.path().ends_with('/') {
+        true => "Addresses of this API end in no slash: leave it out. GET /docs lists every route.",
+        false => "GET /docs lists every route.",
+    };
+    ApiError::not_found("There is nothing at this address.").details(details)
 }
 
 /// A route, but not by this method.

@@ -73,6 +73,12 @@ impl<P: Projection> Feed<P> {
         &self.projection
     }
 
+    /// The same, shown in another way.
+    #[must_use]
+    pub fn shown(self, change: impl FnOnce(P) -> P) -> Self {
+        Self { projection: change(self.projection), ..self }
+    }
+
     /// The client was told all that there is to tell, so that its leaving means nothing. `is_answered` where it has no reason
     /// to send its request again.
     pub fn told(&mut self, is_answered: bool) {

@@ -11,6 +11,7 @@ pub mod guard;
 pub mod leftover_body;
 pub mod ops;
 pub mod places;
+pub mod query;
 pub mod router;
 pub mod same_site;
 pub mod server;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::http::StatusCode;
-use axum::middleware;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use utoipa::OpenApi;
@@ -79,8 +80,8 @@ pub fn router(app: Arc<App>, url: &str) -> Router {
     let (routes, document) = routes().split_for_parts();
     let document = openapi::of_server(openapi::document(&document), url, &app.chat);
     let document = Arc::new(Bytes::from(document.to_string()));
-    let docs = Router::from(SwaggerUi::new("/docs").config(Config::from("/openapi.json").validator_url("none")));
-    let docs = docs.layer(middleware::map_response(shape_missing));
+    let docs = Router::from(SwaggerUi::new("/docs").config(Config::from("../openapi.json").validator_url("none")));
+    let docs = docs.layer(middleware::from_fn(below_a_path)).layer(middleware::from_fn(shape_missing));
     routes
         .with_state(app)
         .route("/openapi.json", get(openapi::serve).with_state(document))
@@ -90,9 +91,22 @@ pub fn router(app: Arc<App>, url: &str) -> Router {
 }
 
 /// The documentation answers to files that it does not have with a bare 404.
-async fn shape_missing(response: Response) -> Response {
+async fn shape_missing(request: Request, next: Next) -> Response {
+    let uri = request.uri().clone();
+    let response = next.run(request).await;
     match response.status() {
-        StatusCode::NOT_FOUND => error::unknown_route().await.into_response(),
+        StatusCode::NOT_FOUND => error::unknown_route(uri).await.into_response(),
         _ => response,
     }
+}
+
+/// A proxy may have this server below a path of its own, which only relative addresses lead back to.
+async fn below_a_path(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(location) = response.headers_mut().get_mut(header::LOCATION)
+        && location == "/docs/"
+    {
+        *location = HeaderValue::from_static("docs/");
+    }
+    response
 }

@@ -1,6 +1,9 @@
 //! A turn's events as `/chat` shows them: one plain object, or a stream of events.
 
-use axum::http::StatusCode;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -15,7 +18,7 @@ use crate::domain::question;
 use crate::domain::turn::{Fault, FaultKind, TurnStatus, Usage};
 use crate::http::error::ApiError;
 use crate::http::feed::{Feed, Projection};
-use crate::http::sse::Frames;
+use crate::http::sse::{self, Frames};
 use crate::turn::reader::{Next, Reader};
 
 /// One event of a stream: an `id:`, an `event:` and a `data:` line.
@@ -189,6 +192,8 @@ impl ChatMessage {
 pub struct ChatProjection {
     turn: TurnId,
     conversation: ConversationId,
+    /// The reader comes back by itself, whatever ends the stream before its turn does.
+    comes_back: bool,
 }
 
 /// A turn on its way to its client.
@@ -198,7 +203,7 @@ pub type ChatFeed = Feed<ChatProjection>;
 #[must_use]
 pub fn feed(conversation: ConversationId, reader: Reader) -> ChatFeed {
     let turn = reader.turn().clone();
-    Feed::new(reader, ChatProjection { turn, conversation })
+    Feed::new(reader, ChatProjection { turn, conversation, comes_back: false })
 }
 
 impl Projection for ChatProjection {
@@ -231,12 +236,13 @@ impl Projection for ChatProjection {
     }
 
     fn cut_short(&mut self, why: Next, out: &mut impl Frames) {
-        if matches!(why, Next::Leaving) {
+        let is_leaving = matches!(why, Next::Leaving);
+        let error = ApiError::from(why);
+        if is_leaving || (self.comes_back && error.status == StatusCode::SERVICE_UNAVAILABLE) {
             // The reader comes back, to this server or another one, with its cursor; an `EventSource` does so by itself.
-            out.retry_after(RETRY_MS);
-            out.add(None, "reconnect", "{}");
+            reconnect(error.retry_after, out);
         } else {
-            out.add(None, "error", &json_of(&ApiError::from(why).body));
+            out.add(None, "error", &json_of(&error.body));
         }
     }
 
@@ -248,7 +254,34 @@ impl Projection for ChatProjection {
     }
 }
 
+/// Whether the reader comes back by itself after the end of a stream, and only then.
+pub fn is_event_source(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    accept
+        .split(',')
+        .any(|kind| kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream"))
+}
+
+/// The stream that sends a reader away for as long as `error` says.
+pub fn come_back(error: &ApiError) -> Response {
+    let mut out = String::new();
+    reconnect(error.retry_after, &mut out);
+    sse::respond(out, None::<ChatFeed>)
+}
+
+fn reconnect(after: Option<Duration>, out: &mut impl Frames) {
+    let ms = after.and_then(|after| u64::try_from(after.as_millis()).ok());
+    out.retry_after(ms.unwrap_or(RETRY_MS).max(RETRY_MS));
+    out.add(None, "reconnect", "{}");
+}
+
 impl ChatProjection {
+    /// To a reader that comes back by itself after the end of a stream, or to another one.
+    #[must_use]
+    pub fn to_one_that_comes_back(self, comes_back: bool) -> Self {
+        Self { comes_back, ..self }
+    }
+
     fn answer(&self, answer: &Answer, usage: Usage) -> ChatAnswer {
         ChatAnswer {
             role: Role::Assistant,

@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::de::Error;
+use serde::de::{Error, IntoDeserializer as _};
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -64,11 +64,17 @@ pub struct ChatRequest {
     #[schema(pattern = "^(new|conv_[0-9A-Za-z_-]{1,64})$", example = "conv_0199f3a65a6e7c1b8d2f4a6b8c0d2e4f")]
     pub(super) conversation_id: Option<String>,
     /// What to do where an earlier turn of the conversation is running.
-    #[serde(default)]
-    on_busy: OnBusyField,
+    #[serde(default, deserialize_with = "choice")]
+    on_busy: Option<OnBusyField>,
     /// What becomes of the turn when its client leaves before the end.
-    #[serde(default)]
-    on_disconnect: OnDisconnect,
+    #[serde(default, deserialize_with = "choice")]
+    on_disconnect: Option<OnDisconnect>,
+}
+
+/// One of a few words. Read as a text first: to the parser, a choice that is no text at all is no JSON either.
+fn choice<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let Some(word) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    T::deserialize(word.into_deserializer()).map(Some)
 }
 
 /// A whole number; in JSON, 1.0 is one.
@@ -187,12 +193,12 @@ impl ChatRequest {
             temperature: profile.temperature.then_some(temperature),
             streamed,
             conversation,
-            on_busy: match self.on_busy {
+            on_busy: match self.on_busy.unwrap_or_default() {
                 OnBusyField::Queue => OnBusy::Queue,
                 OnBusyField::Reject => OnBusy::Reject,
                 OnBusyField::Interrupt => OnBusy::Interrupt,
             },
-            on_disconnect: self.on_disconnect,
+            on_disconnect: self.on_disconnect.unwrap_or_default(),
             idempotency,
         })
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ use crate::domain::turn::{TurnRecord, TurnRequest};
 use crate::http::app::App;
 use crate::http::digits;
 use crate::http::error::{ApiError, ErrorBody};
+use crate::http::query::Query;
 use crate::turn::cancel::Cancelled;
 use crate::turn::reader::Next;
 
@@ -116,9 +117,8 @@ pub struct TurnsQuery {
 pub async fn list_turns(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    query: Result<Query<TurnsQuery>, QueryRejection>,
+    Query(query): Query<TurnsQuery>,
 ) -> Result<Response, ApiError> {
-    let Query(query) = query.map_err(|error| bad_parameter(&error))?;
     let limit = query.limit.unwrap_or(SOME_TURNS);
     if !(1..=MOST_TURNS).contains(&limit) {
         return Err(ApiError::invalid(format!("`limit` goes from 1 to {MOST_TURNS}.")));
@@ -168,6 +168,9 @@ pub struct Cursor {
 /// `POST /chat`, and two more: `restarted`, when the turn runs again after its server died (discard what was shown), and
 /// `reconnect`, when this server stops and the turn goes on elsewhere or later (come back with the same cursor).
 ///
+/// An `EventSource` ends for good at any other status than 200. So a reader that sends `Accept: text/event-stream` gets,
+/// where coming back will help, a stream that says `retry:` and `reconnect` and ends, in place of a 503.
+///
 /// Try it: `curl -N -b cookiejar.txt "http://localhost:3000/chat/turns/$TURN/events?after=6"`
 #[utoipa::path(get, path = "/chat/turns/{turn}/events", tag = "turns", params(
     ("turn" = String, Path, description = "The turn's id, from `started`.", example = "turn_0199f3a65a6e7c1b8d2f4a6b8c0d2e51"),
@@ -185,11 +188,26 @@ pub async fn read_turn(
     State(app): State<Arc<App>>,
     turn: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
-    query: Result<Query<EventsQuery>, QueryRejection>,
+    Query(query): Query<EventsQuery>,
 ) -> Result<Response, ApiError> {
-    let Query(query) = query.map_err(|error| bad_parameter(&error))?;
-    let after = cursor(&headers, query.after.as_deref())?;
-    let (session, turn) = owned_turn(&app, &headers, turn)?;
+    let comes_back = projection::is_event_source(&headers);
+    match read_events(&app, turn, &headers, &query, comes_back).await {
+        Err(error) if comes_back && error.status == StatusCode::SERVICE_UNAVAILABLE => {
+            Ok(projection::come_back(&error))
+        }
+        other => other,
+    }
+}
+
+async fn read_events(
+    app: &App,
+    turn: Result<Path<String>, PathRejection>,
+    headers: &HeaderMap,
+    query: &EventsQuery,
+    comes_back: bool,
+) -> Result<Response, ApiError> {
+    let after = cursor(headers, query.after.as_deref())?;
+    let (session, turn) = owned_turn(app, headers, turn)?;
     let owner = session.owner();
     let Some(record) = app.store.turn(&owner, &turn).await? else { return Err(no_such_turn()) };
     let mut reader = app.turns.read(&owner, &turn, after);
@@ -199,8 +217,9 @@ pub async fn read_turn(
         Some(Next::Done) => return Ok(StatusCode::NO_CONTENT.into_response()),
         Some(other) => return Err(other.into()),
     };
-    let feed = projection::feed(record.place.conversation, reader);
-    renewed(&app, &session, feed.stream_from(&first)).await
+    let feed =
+        projection::feed(record.place.conversation, reader).shown(|chat| chat.to_one_that_comes_back(comes_back));
+    renewed(app, &session, feed.stream_from(&first)).await
 }
 
 /// Stop a turn; what was shown of it is stored.
@@ -241,10 +260,6 @@ fn owned_turn(
 
 pub(super) fn no_such_turn() -> ApiError {
     ApiError::not_found("There is no such turn.")
-}
-
-fn bad_parameter(error: &QueryRejection) -> ApiError {
-    ApiError::invalid("A parameter is not right.").details(error.body_text())
 }
 
 /// The cursor; 0 where there is none. One that cannot be read is refused: a replay from the start would show everything

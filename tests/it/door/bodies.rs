@@ -89,7 +89,8 @@ async fn what_has_not_the_right_shape() {
         r#"{"prompt": "x", "maxTokens": 99999999999999999999999}"#,
         r#"{"prompt": "x", "maxTokens": "10"}"#,
         r#"{"prompt": "x", "onBusy": "wait"}"#,
-        r#"{"prompt": "x", "onBusy": null}"#,
+        r#"{"prompt": "x", "onBusy": true}"#,
+        r#"{"prompt": "x", "onBusy": ["queue"]}"#,
         r#"{"prompt": "x", "onBusy": {"queue": 1}}"#,
         r#"{"prompt": "x", "onDisconnect": 5}"#,
         r#"{"prompt": "x", "conversationId": ""}"#,
@@ -116,6 +117,7 @@ async fn what_is_odd_but_right() {
     for body in [
         r#"{"prompt": "x", "model": null, "systemPrompt": null, "stream": null, "temperature": null}"#,
         r#"{"prompt": "x", "maxTokens": null, "conversationId": null}"#,
+        r#"{"prompt": "x", "onBusy": null, "onDisconnect": null}"#,
         r#"{"prompt": "x", "temperature": 0, "maxTokens": 1, "systemPrompt": ""}"#,
         r#"{"prompt": "x", "temperature": 2, "maxTokens": 16000}"#,
         r#"{"prompt": "x", "temperature": 1e-300}"#,
@@ -283,5 +285,26 @@ async fn what_is_refused_before_it_has_come_ends_no_connection_unannounced() {
             assert_eq!((answer.status, answer.header("connection")), (status, Some("close")), "{path} {length} {more}");
             assert_eq!(raw.until_closed().await, "", "{path}");
         }
+    }
+}
+
+/// Whether what was sent is JSON is one thing, and whether it is right another.
+#[tokio::test]
+async fn a_body_that_is_json_is_not_called_none() {
+    let server = TestServer::demo().await;
+    for (body, details) in [
+        (r#"{"prompt": "x", "onBusy": 5}"#, "expected a string"),
+        (r#"{"prompt": "x", "onDisconnect": {}}"#, "expected a string"),
+        (r#"{"prompt": "x", "onBusy": "wait"}"#, "`queue`, `reject`, `interrupt`"),
+    ] {
+        let answer = Raw::connect(&server).await.chat(body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_request"), "{body}");
+        assert!(answer.body.contains("does not have the right shape"), "{answer:?}");
+        assert!(answer.body.contains(details), "{answer:?}");
+    }
+    for half in [r"\ud83d", r"\ud83d and more", r"\udc00", r"\ud83d\ud83d"] {
+        let answer = Raw::connect(&server).await.chat(format!(r#"{{"prompt": "x{half}"}}"#)).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_request"), "{half}");
+        assert!(answer.body.contains("half of a character"), "{half}: {answer:?}");
     }
 }

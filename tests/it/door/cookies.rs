@@ -70,6 +70,23 @@ async fn each_kind_of_site_gets_its_attributes() {
 }
 
 #[tokio::test]
+async fn below_a_path_the_cookie_is_for_what_is_below_it() {
+    for (url, own_name, name, path) in [
+        ("https://example.com/ai", "", "__Secure-sessionId", "Path=/ai"),
+        ("https://example.com/ai/", "", "__Secure-sessionId", "Path=/ai"),
+        ("http://example.com/a/b", "", "sessionId", "Path=/a/b"),
+        ("https://example.com/ai", "chat", "chat", "Path=/ai"),
+        ("https://example.com/ai", "__Host-chat", "__Host-chat", "Path=/"),
+        ("https://example.com", "", "__Host-sessionId", "Path=/"),
+    ] {
+        let (got, set, cleared) = attributes_with(&[("PRODUCTION_URL", url), ("COOKIE_NAME", own_name)]).await;
+        assert_eq!(got, name, "{url}");
+        assert!(set.iter().any(|part| part == path), "{url}: {set:?}");
+        assert!(cleared.iter().any(|part| part == path), "{url}: {cleared:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_session_is_found_under_the_name_of_the_setting_and_no_other() {
     let server = Setup::default().set("COOKIE_NAME", "chat-session").start().await;
     let (browser, name, value) = session(&server).await;

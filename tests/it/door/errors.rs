@@ -251,3 +251,41 @@ async fn a_store_that_is_away_is_a_503_on_every_route_that_needs_it() {
     assert_eq!(client.history().await.len(), 2);
     client.get("/health/ready").await.ok();
 }
+
+/// An `EventSource` ends for good at any status but 200.
+#[tokio::test]
+async fn where_coming_back_helps_an_event_source_is_told_to() {
+    let store = Faulty::well(TestServer::demo().await.store.clone());
+    let server = Setup::default().store(store.clone()).start().await;
+    let client = server.client();
+    let turn = client.say("Hi").await.ok()["turn"].as_str().unwrap().to_owned();
+    let path = format!("/chat/turns/{turn}/events");
+    let as_event_source =
+        |path: &str| client.send(client.request(Method::GET, path).header("accept", "text/event-stream"));
+    store.go_away();
+    assert_eq!(client.get(&path).await.failed(503), "store_unavailable", "others hear what is wrong");
+    let answer = as_event_source(&path).await;
+    assert_eq!(answer.status.as_u16(), 200, "{}", answer.text);
+    assert_eq!(answer.header("content-type"), Some("text/event-stream; charset=utf-8"));
+    assert!(answer.text.ends_with("retry: 2000\nevent: reconnect\ndata: {}\n\n"), "{}", answer.text);
+    assert!(!answer.text.contains("id:"), "it keeps its cursor: {}", answer.text);
+    store.mend();
+    assert!(as_event_source(&path).await.text.contains("event: completed"));
+    // Where it does not help, the status says so, and ends it.
+    assert_eq!(as_event_source("/chat/turns/turn_0/events").await.failed(404), "not_found");
+    assert_eq!(as_event_source(&format!("{path}?after=x")).await.failed(400), "invalid_cursor");
+    assert_eq!(as_event_source(&format!("{path}?after=1000000")).await.status.as_u16(), 204);
+}
+
+#[tokio::test]
+async fn an_address_with_a_slash_too_many_is_told_so() {
+    let server = TestServer::demo().await;
+    for (path, is_told) in [("/chat/", true), ("/nowhere/", true), ("/nowhere", false)] {
+        let answer = server.client().get(path).await;
+        assert_eq!(answer.failed(404), "not_found");
+        assert_eq!(answer.text.contains("slash"), is_told, "{path}: {}", answer.text);
+    }
+    for path in ["/chat?_=1", "/chat/turns?_=1&limit=5", "/openapi.json?_=1", "/health/live?_=1"] {
+        assert_eq!(server.client().get(path).await.status.as_u16(), 200, "{path}");
+    }
+}

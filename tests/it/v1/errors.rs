@@ -158,3 +158,47 @@ async fn the_other_door_speaks_as_before() {
     assert_eq!(server.client().post("/chat", &json!({})).await.failed(400), "invalid_request");
     assert_eq!(server.client().get("/nowhere").await.failed(404), "not_found");
 }
+
+#[tokio::test]
+async fn null_counts_as_absent_and_what_caches_add_is_read_over() {
+    let rig = Rig::new().await;
+    rig.fake.set_default(Reply::text("ok"));
+    let with_nulls = |known: serde_json::Value, absent: &str| {
+        let mut body = known;
+        absent.split(' ').for_each(|name| body[name] = json!(null));
+        body
+    };
+    let messages = json!([{"role": "user", "content": "Hi"}]);
+    let response = "instructions stream store background previous_response_id conversation truncation tool_choice tools \
+                    parallel_tool_calls temperature top_p max_output_tokens max_tool_calls reasoning text metadata include user \
+                    service_tier prompt_cache_key safety_identifier top_logprobs stream_options prompt";
+    let inner = json!({"model": "m", "input": "Hi", "reasoning": {"effort": null, "summary": null},
+        "text": {"format": null, "verbosity": null}});
+    for (path, body) in [
+        ("/v1/responses", with_nulls(json!({"model": "m", "input": "Hi"}), response)),
+        ("/v1/responses", inner),
+        (
+            "/v1/responses/input_tokens",
+            with_nulls(json!({"model": "m", "input": "Hi"}), "tools tool_choice text reasoning"),
+        ),
+        (
+            "/v1/chat/completions",
+            with_nulls(
+                json!({"model": "m", "messages": messages}),
+                "stream store n max_tokens max_completion_tokens metadata stream_options",
+            ),
+        ),
+        ("/v1/conversations", with_nulls(json!({}), "items metadata")),
+    ] {
+        let answer = rig
+            .client
+            .send(rig.request(Method::POST, path).header("content-type", "application/json").body(body.to_string()))
+            .await;
+        assert_eq!(answer.status.as_u16(), 200, "{path}: {body}: {}", answer.text);
+    }
+    for path in ["/v1/models", "/v1/conversations", "/v1/chat/completions", "/v1/conversations?limit=1&order=desc"] {
+        let and = if path.contains('?') { '&' } else { '?' };
+        let answer = rig.get(&format!("{path}{and}_=1732&utm_source=x")).await;
+        assert_eq!(answer.status.as_u16(), 200, "{path}: {}", answer.text);
+    }
+}
