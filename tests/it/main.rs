@@ -16,6 +16,7 @@ mod faults;
 mod log;
 mod openapi;
 mod process;
+mod proxies;
 mod real_model;
 mod schemathesis;
 mod simulation;
