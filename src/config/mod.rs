@@ -250,8 +250,12 @@ pub struct WebConfig {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// Largest request body, in bytes.
+    /// Largest request body at `/chat`, in bytes.
+    pub max_chat_body_bytes: usize,
+    /// Largest JSON body at `/v1`, in bytes.
     pub max_body_bytes: usize,
+    /// Most bytes of all request bodies at once; at least one of the largest.
+    pub max_bodies_bytes: usize,
     /// Largest body that is passed on as it comes, such as a file, in bytes.
     pub max_upload_bytes: u64,
     /// Most connections at once, as set; see [`ServerLimits::connections_within`].

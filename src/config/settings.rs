@@ -138,7 +138,17 @@ pub const GROUPS: &[Group] = &[
         title: "Limits",
         settings: &[
             plain("MAX_PROMPT_CHARS", "100000", "Longest prompt, in characters"),
-            plain("MAX_BODY_BYTES", "1048576", "Largest request body, in bytes"),
+            plain(
+                "MAX_CHAT_BODY_BYTES",
+                "1048576",
+                "Largest request body at /chat, in bytes; MAX_BODY_BYTES where that is less",
+            ),
+            plain("MAX_BODY_BYTES", "33554432", "Largest JSON body at /v1, pictures included, in bytes"),
+            plain(
+                "MAX_BODIES_BYTES",
+                "268435456",
+                "Most bytes of all request bodies at once; larger ones wait for their room",
+            ),
             plain("MAX_UPLOAD_BYTES", "104857600", "Largest file or other body passed on at /v1, in bytes"),
             plain("MAX_CONNECTIONS", "10000", "Most connections at once, at most three quarters of them WebSockets"),
             plain("HEADER_TIMEOUT", "10s", "A request whose header takes longer, from its first byte on, is refused"),

@@ -68,6 +68,8 @@ impl Config {
             "PRODUCTION_URL" => return web.production_url.as_ref().map(Url::to_string),
             "TRUSTED_PROXIES" => web.trusted_proxies.shown(),
             "MAX_PROMPT_CHARS" => chat.max_prompt_chars.to_string(),
+            "MAX_CHAT_BODY_BYTES" => limits.max_chat_body_bytes.to_string(),
+            "MAX_BODIES_BYTES" => limits.max_bodies_bytes.to_string(),
             "MAX_BODY_BYTES" => limits.max_body_bytes.to_string(),
             "MAX_UPLOAD_BYTES" => limits.max_upload_bytes.to_string(),
             "MAX_CONNECTIONS" => limits.max_connections.to_string(),

@@ -249,8 +249,12 @@ fn origin(text: &str) -> Result<String, ConfigError> {
 }
 
 fn limits(given: &Given) -> Result<ServerLimits, ConfigError> {
+    let max_body_bytes = given.number("MAX_BODY_BYTES", 1_024..=1_073_741_824)?;
+    let max_chat_body_bytes = given.number("MAX_CHAT_BODY_BYTES", 1_024..=1_073_741_824)?;
     Ok(ServerLimits {
-        max_body_bytes: given.number("MAX_BODY_BYTES", 1_024..=67_108_864)?,
+        max_chat_body_bytes,
+        max_body_bytes,
+        max_bodies_bytes: given.number("MAX_BODIES_BYTES", max_body_bytes..=1_099_511_627_776)?,
         max_upload_bytes: given.number("MAX_UPLOAD_BYTES", 1_024..=10_737_418_240)?,
         max_connections: given.number("MAX_CONNECTIONS", 1..=1_000_000)?,
         header_timeout: given.duration("HEADER_TIMEOUT", 100 * MS..=HOUR)?,

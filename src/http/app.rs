@@ -12,6 +12,7 @@ use crate::access::session::SessionCookies;
 use crate::config::{self, ChatConfig, Config};
 use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
+use crate::http::body_limits::BodyLimits;
 use crate::http::places::Places;
 use crate::http::site::Site;
 use crate::metering::Metering;
@@ -63,12 +64,10 @@ pub struct App {
     pub origins: Vec<String>,
     /// What clients used to reach this server.
     pub site: Arc<Site>,
-    /// The largest body that is read, in bytes.
-    pub max_body_bytes: usize,
+    /// How large a body may be, and all of them together.
+    pub bodies: BodyLimits,
     /// The largest body that is passed on, in bytes.
     pub max_upload_bytes: u64,
-    /// How long a client may take to send its body.
-    pub body_timeout: Duration,
     /// How long a streamed answer waits for its first event before it commits to status 200.
     pub first_event_wait: Duration,
     /// The path below which proxies have this server, without a slash at its end; empty where it is the root.
@@ -105,8 +104,7 @@ impl App {
             origins: config.own_origin().into_iter().chain(config.web.cors_origins.clone()).collect(),
             site: Arc::new(Site::new(config)),
             max_upload_bytes: config.limits.max_upload_bytes,
-            max_body_bytes: config.limits.max_body_bytes,
-            body_timeout: config.limits.body_timeout,
+            bodies: BodyLimits::new(&config.limits),
             first_event_wait: config.limits.first_event_wait,
             base_path: config.base_path().to_owned(),
             ready: Readiness(tasks.stopping().clone()),

@@ -1,9 +1,8 @@
 //! Reads JSON bodies, within their size and time, and says what is wrong with those that are not fit.
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
@@ -34,7 +33,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
 /// When it is none, or too large, or too slow.
 pub async fn object(request: Request, app: &App) -> Result<Bytes, ApiError> {
     require_json(request.headers())?;
-    let bytes = read(request.into_body(), app).await?;
+    let bytes = app.bodies.read(request).await?;
     require_object(&bytes)?;
     Ok(bytes)
 }
@@ -61,25 +60,6 @@ fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
         true => Ok(()),
         false => Err(unsupported("Send the body as JSON, with Content-Type: application/json.")),
     }
-}
-
-async fn read(body: Body, app: &App) -> Result<Bytes, ApiError> {
-    // A client that says how much it will send is refused before it has sent it.
-    if usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX) > app.max_body_bytes {
-        return Err(too_large(app));
-    }
-    let collected = Limited::new(body, app.max_body_bytes).collect();
-    match tokio::time::timeout(app.body_timeout, collected).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(app)),
-        Ok(Err(_)) => Err(ApiError::invalid("The body ended before it was whole.")),
-        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "The body took too long to arrive.")),
-    }
-}
-
-fn too_large(app: &App) -> ApiError {
-    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large.")
-        .details(format!("At most {} bytes are read.", app.max_body_bytes))
 }
 
 /// The parser alone would also take an array, as the fields in their order.

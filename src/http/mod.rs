@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod body;
+pub mod body_limits;
 pub mod chat;
 pub mod digits;
 pub mod error;

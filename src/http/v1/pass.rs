@@ -49,7 +49,7 @@ pub async fn any(State(app): State<Arc<App>>, caller: LiveCaller, request: Reque
     let permit = app.metering.permit(&owner, &Wish::of(route))?;
     let in_flight = app.in_flight.enter();
     let (parts, body) = request.into_parts();
-    let (body, upload, watched) = upload(body, app.max_upload_bytes, app.body_timeout)?;
+    let (body, upload, watched) = upload(body, app.max_upload_bytes, app.bodies.timeout)?;
     let passage = Passage {
         method: parts.method,
         path: parts.uri.path().strip_prefix("/v1").unwrap_or_default().to_owned(),

@@ -42,7 +42,7 @@ impl Watched {
 
 fn too_large(most: u64) -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large.")
-        .details(format!("At most {most} bytes are passed on."))
+        .details(format!("At most {most} bytes are passed on (MAX_UPLOAD_BYTES)."))
 }
 
 /// The body for the upstream, its progress, and its fate.

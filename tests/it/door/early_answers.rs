@@ -72,7 +72,7 @@ async fn so_does_every_other_early_answer() {
 
 #[tokio::test]
 async fn a_body_that_was_too_slow_gets_its_408() {
-    let server = Setup::default().set("MAX_BODY_BYTES", "10000000").set("BODY_TIMEOUT", "100ms").start().await;
+    let server = Setup::default().set("MAX_CHAT_BODY_BYTES", "10000000").set("BODY_TIMEOUT", "100ms").start().await;
     for _ in 0..5 {
         let mut socket = connect(&server).await;
         socket.write_all(format!("{CHAT}content-length: {MUCH}\r\n\r\n{{").as_bytes()).await.unwrap();

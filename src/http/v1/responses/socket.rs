@@ -54,7 +54,7 @@ pub async fn open(
     }
     let in_flight = app.in_flight.enter();
     let Some(place) = app.places.socket() else { return Ok(no_place()) };
-    let upgrade = upgrade.max_message_size(app.max_body_bytes).max_frame_size(app.max_body_bytes);
+    let upgrade = upgrade.max_message_size(app.bodies.v1.bytes).max_frame_size(app.bodies.v1.bytes);
     Ok(upgrade.on_upgrade(move |socket| async move {
         let space = app.scratch.space();
         let talk = Talk { app, owner, space, socket, waiting: VecDeque::new() };
