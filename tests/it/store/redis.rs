@@ -3,6 +3,7 @@
 mod apart;
 mod instances;
 mod layout;
+mod lists;
 mod older;
 mod outages;
 mod permissions;
