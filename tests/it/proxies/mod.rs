@@ -2,6 +2,7 @@
 //! connections and addresses.
 
 mod below_a_path;
+mod pages;
 mod snippets;
 mod streams;
 
@@ -117,8 +118,12 @@ impl Proxy {
     }
 
     /// What a file in its folder says, such as a log; nothing where there is none.
-    fn file(&self, name: &str) -> String {
+    pub fn file(&self, name: &str) -> String {
         fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        fs::write(self.folder.path().join(name), text).unwrap();
     }
 
     /// A browser that has not been here before.
