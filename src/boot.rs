@@ -120,10 +120,12 @@ pub async fn parts(config: &Config) -> Result<Parts, String> {
     // Loaded on a short-lived thread, whose memory is freed when it exits. It is not joined: the first caller that counts
     // tokens waits for the tables.
     drop(std::thread::Builder::new().name("tokenizer".into()).spawn(move || encoding.load()));
-    let clock: Arc<dyn Clock> = Arc::new(SteadyClock::new(Arc::new(SystemClock), Arc::new(Elapsed::since_now())));
+    let steady = Arc::new(SteadyClock::new(Arc::new(SystemClock), Arc::new(Elapsed::since_now())));
+    let clock: Arc<dyn Clock> = steady.clone();
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let metering = Metering::new(upstream(config, clock.clone(), ids.clone())?, config);
     let store = store(config, clock.clone(), Sqlite::open).await?;
+    steady.compare(store.certain_ms());
     Ok(Parts { clock, ids, store, metering })
 }
 

@@ -344,8 +344,13 @@ pub trait Store: Conversations + Documents {
     async fn delete_owner(&self, owner: &Owner) -> Result<(), StoreError>;
 
     /// Removes what has expired and what interrupted deletions have left, all of it, in bounded steps between which other
-    /// writes go on; gives how many things went. At time 0, nothing has expired. Stores that expire by themselves do nothing. May be dropped at any point.
+    /// writes go on; gives how many things went. `now_ms` is certain; at 0, nothing has expired. Stores that expire by themselves do nothing. May be dropped at any point.
     async fn sweep(&self, now_ms: i64) -> Result<u64, StoreError>;
+
+    /// The time of the last sweep, of this run or an earlier one, where the store removes things by the time that it is told.
+    fn certain_ms(&self) -> Option<i64> {
+        None
+    }
 
     /// Resolves, with the reason, when this process can never use the store again, so that only another one could. A store
     /// that heals by itself never does.

@@ -136,6 +136,17 @@ impl Sqlite {
         timeout(self.deadline, step).await.unwrap_or_else(|_| Err(writer::no_answer_within(self.deadline)))
     }
 
+    /// For the next start, which may have a clock that is wrong.
+    async fn note_certain(&self, now_ms: i64) {
+        let database = self.database.clone();
+        let noted = tokio::task::spawn_blocking(move || files::note_certain_ms(&database, now_ms));
+        match timeout(self.deadline, noted).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::debug!(%error, "the time cannot be noted"),
+            Ok(Err(_)) | Err(_) => tracing::debug!("the time cannot be noted: the disk does not answer"),
+        }
+    }
+
     /// Removes the rows that a deletion has left, which are out of every reader's sight; `conversation` is what holds them.
     async fn remove_disowned(&self, conversation: Option<i64>) {
         let Some(conversation) = conversation else { return };
@@ -303,7 +314,14 @@ impl Store for Sqlite {
         while !walk.is_over {
             walk = self.removal_step(SweepEvents { now_ms, walk }).await?;
         }
+        if now_ms > 0 {
+            self.note_certain(now_ms).await;
+        }
         Ok(swept + walk.removed)
+    }
+
+    fn certain_ms(&self) -> Option<i64> {
+        files::certain_ms(&self.database)
     }
 
     async fn lost(&self) -> StoreError {

@@ -34,12 +34,27 @@ struct Jump {
 }
 
 impl SteadyClock {
-    /// Begins at what `wall` says now. `elapsed` only counts on.
+    /// Begins at what `wall` says now, and takes that for certain. `elapsed` only counts on.
     #[must_use]
     pub fn new(wall: Arc<dyn Clock>, elapsed: Arc<dyn Clock>) -> Self {
         let (now_ms, elapsed_ms) = (wall.now_ms(), elapsed.now_ms());
-        let course = Course { offset_ms: now_ms - elapsed_ms, steady_since_ms: elapsed_ms, jump: None };
+        let offset_ms = now_ms.saturating_sub(elapsed_ms);
+        let course = Course { offset_ms, steady_since_ms: elapsed_ms.saturating_sub(HOUR_MS), jump: None };
         Self { wall, elapsed, course: Mutex::new(course) }
+    }
+
+    /// Takes the time for uncertain where it is over an hour from `certain_ms`, the last one that an earlier run was certain of:
+    /// the server may have been off for so long, or the clock is wrong.
+    pub fn compare(&self, certain_ms: Option<i64>) {
+        let (now_ms, _) = self.look();
+        let is_far = |certain_ms: i64| now_ms.saturating_sub(certain_ms).saturating_abs() > HOUR_MS;
+        if certain_ms.is_some_and(is_far) {
+            let elapsed_ms = self.elapsed.now_ms();
+            self.course.lock().unwrap_or_else(PoisonError::into_inner).steady_since_ms = elapsed_ms;
+            tracing::info!(
+                "this server was off for over an hour, or the clock has jumped: nothing is removed for its age within an hour"
+            );
+        }
     }
 
     fn look(&self) -> (i64, bool) {
@@ -128,9 +143,15 @@ mod tests {
     }
 
     #[test]
-    fn it_follows_small_steps_and_is_steady_after_an_hour() {
+    fn it_follows_small_steps_and_is_certain_after_an_hour_where_it_was_not() {
         let bench = Bench::new();
-        assert_eq!((bench.since_start_ms(), bench.clock.is_steady()), (0, false));
+        assert_eq!((bench.since_start_ms(), bench.clock.is_steady()), (0, true));
+        for near in [None, Some(START_MS - HOUR_MS), Some(START_MS + HOUR_MS)] {
+            bench.clock.compare(near);
+            assert!(bench.clock.is_steady());
+        }
+        bench.clock.compare(Some(START_MS - HOUR_MS - 1));
+        assert!(!bench.clock.is_steady());
         bench.pass(HOUR_MS - 1);
         assert!(!bench.clock.is_steady());
         bench.pass(1);

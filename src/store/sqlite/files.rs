@@ -72,6 +72,21 @@ pub(super) fn try_room(database: &Path) -> Result<(), StoreError> {
     })
 }
 
+/// The time that was noted last; one that lies far back where it cannot be read.
+pub(super) fn certain_ms(database: &Path) -> Option<i64> {
+    match fs::read_to_string(database.with_extension("time")) {
+        Ok(text) => Some(text.trim().parse().unwrap_or(0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(_) => Some(0),
+    }
+}
+
+/// Notes a time that is certain.
+pub(super) fn note_certain_ms(database: &Path, now_ms: i64) -> io::Result<()> {
+    // Times of our age all have as many digits: the file needs no truncating, and no more room.
+    private_file(&database.with_extension("time"))?.write_all(format!("{now_ms}\n").as_bytes())
+}
+
 /// A file that is not there yet.
 pub(super) fn new_private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)

@@ -74,6 +74,8 @@ async fn a_server_that_starts_with_a_wrong_clock_deletes_nothing() {
         machine.wall.advance(off_ms);
         let wrong = Arc::new(SteadyClock::new(machine.wall.clone(), machine.elapsed.clone()));
         let store = Arc::new(Sqlite::open(folder.path(), wrong.clone()).unwrap());
+        wrong.compare(store.certain_ms());
+        assert_eq!(wrong.is_steady(), off_ms == 0);
         let rig = Rig::new(store.clone(), store, Time::Manual(Arc::new(ManualClock::at(EPOCH_MS))));
         if off_ms == 0 {
             rig.turn(&who, "hi").await;
