@@ -3,6 +3,7 @@
 //! The cookie is `secret.signature`, both base64url: 256 random bits, and their HMAC-SHA256 under `SESSION_SECRET`. The
 //! store only ever sees the secret's SHA-256.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -15,9 +16,18 @@ use sha2::Sha256;
 
 use crate::domain::conversation::Owner;
 use crate::domain::ids::{Ids, SessionKey};
+use crate::store::IdempotencyKey;
 
 /// Sets the signature apart from whatever else the same secret may sign one day.
 const PURPOSE: &[u8] = b"openai-backend session v1\0";
+
+/// Sets the secrets that follow from idempotency keys apart likewise.
+const OF_KEY: &[u8] = b"openai-backend session of key v1\0";
+
+/// The fewest characters of an idempotency key that opens a session, and how many different ones they are: every UUID has
+/// them.
+const LONG_KEY: usize = 32;
+const DISTINCT: usize = 6;
 
 /// A session whose cookie this server signed. Whether it still exists, the store knows.
 #[derive(Clone, PartialEq, Eq)]
@@ -88,6 +98,18 @@ impl SessionCookies {
     #[must_use]
     pub fn max_age_ms(&self) -> i64 {
         i64::try_from(self.max_age.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// The session of a visitor without a cookie whose first request has this idempotency key and body: the same for the same
+    /// request, so that a visitor who left before the answer finds it by sending the request again. `None` for a key that
+    /// could be guessed, since who has the request has the session.
+    #[must_use]
+    pub fn of_key(&self, key: &IdempotencyKey) -> Option<Session> {
+        let distinct: BTreeSet<u8> = key.key.bytes().collect();
+        let signer = self.signers.first().filter(|_| key.key.len() >= LONG_KEY && distinct.len() >= DISTINCT)?;
+        let parts = [OF_KEY, key.fingerprint.as_bytes(), b"\0", key.key.as_bytes()];
+        let signed = parts.iter().fold(signer.clone(), |signer, part| signer.chain_update(part)).finalize();
+        Some(Session::of(signed.into_bytes().into()))
     }
 
     /// The session in a request's cookies; `None` where there is none that this server signed.

@@ -1,11 +1,13 @@
 //! The cookie door: `POST`, `GET` and `DELETE /chat`.
 
+pub mod identity;
 pub mod projection;
 pub mod request;
 pub mod retry;
 pub mod turns;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -13,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use self::identity::{Origin, Visitor};
 use self::projection::{ChatAnswer, ChatEvent, ChatFeed, ChatMessage};
 use self::request::{ChatRequest, Wanted};
 use self::retry::Retry;
@@ -37,7 +40,8 @@ const PAGE: u16 = 1_000;
 /// the conversation. With `"stream": true`, or `Accept: text/event-stream`, the answer is Server-Sent Events, each with an
 /// `id:` that counts up from 1: `started` (the turn's and the conversation's ids), `delta` (`{"content": "..."}`), then
 /// `completed` (the same object as the plain answer), sent only after the turn is stored, or `error` (the same object as
-/// every other error). A client that leaves does not end the turn: its answer is in `GET /chat` later.
+/// every other error). A client that leaves does not end the turn: its answer is in `GET /chat` later. To a visitor without a
+/// session a stream begins at once, so that the cookie is there before the model is called.
 #[utoipa::path(post, path = "/chat", tag = "chat", request_body = ChatRequest, responses(
     (status = 200, description = "The answer, whole or as a stream of events.", content(
         (ChatAnswer = "application/json"),
@@ -75,17 +79,16 @@ pub async fn post_chat(
     if let Some(retry) = &retry {
         key.get_or_insert_with(|| retry.key());
     }
-    let is_new = known.is_none();
-    let session = known.unwrap_or_else(|| Session::mint(&*app.ids));
-    let permit = app.metering.permit(&session.owner(), &request.wish())?;
+    let visitor = Visitor::of(&app, known, key.as_ref());
+    let permit = app.metering.permit(&visitor.session.owner(), &request.wish())?;
     let wanted = validate(&app, permit, request, streamed, key).await?;
-    let (session, accepted) = ask_as_session(&app, session, is_new, &wanted, retry.as_ref()).await?;
+    let (Visitor { session, origin }, accepted) = ask_as_visitor(&app, visitor, &wanted, retry.as_ref()).await?;
     if let Some(retry) = &retry {
         retry.take_place(&app).await;
     }
     let Accepted { conversation, reader, on_leave } = accepted;
     let feed = projection::feed(conversation, reader).with_leave(on_leave);
-    let answer = answer(&app, feed, streamed).await;
+    let answer = answer(&app, feed, streamed, origin).await;
     Ok(with_cookie(app.sessions.set(&session), answer.into_response()))
 }
 
@@ -105,32 +108,29 @@ async fn validate(
     apart.await.unwrap_or_else(|_| Err(ApiError::defect()))
 }
 
-/// Asks in the browser's session, or in a new one where that has ended.
-async fn ask_as_session(
+/// Asks in the visitor's session, or in a new one where that has ended.
+async fn ask_as_visitor(
     app: &App,
-    mut session: Session,
-    is_new: bool,
+    mut visitor: Visitor,
     wanted: &Wanted,
     retry: Option<&Retry>,
-) -> Result<(Session, Accepted), ApiError> {
+) -> Result<(Visitor, Accepted), ApiError> {
     let max_age_ms = app.sessions.max_age_ms();
-    if !is_new {
-        let mut ask = ask_for(app, &session, SessionUse::Renew(max_age_ms), wanted);
+    loop {
+        if visitor.origin != Origin::Cookie && wanted.names_existing_conversation() {
+            return Err(Refused::UnknownConversation.into());
+        }
+        let mut ask = ask_for(app, &visitor.session, visitor.session_use(max_age_ms), wanted);
         if retry.is_some_and(Retry::only_joins) {
             // No conversation has so many items, so that nothing can begin.
             (ask.expected_items, ask.on_busy) = (Some(u64::from(u32::MAX)), OnBusy::Reject);
         }
         match app.turns.ask(ask).await {
             Err(Refused::Moved) => return Err(retry::not_retriable()),
-            Err(Refused::UnknownSession) => session = Session::mint(&*app.ids),
-            other => return Ok((session, other?)),
+            Err(Refused::UnknownSession) if visitor.origin != Origin::Fresh => visitor = Visitor::fresh(app),
+            other => return Ok((visitor, other?)),
         }
     }
-    if wanted.names_existing_conversation() {
-        return Err(Refused::UnknownConversation.into());
-    }
-    let accepted = app.turns.ask(ask_for(app, &session, SessionUse::Create(max_age_ms), wanted)).await?;
-    Ok((session, accepted))
 }
 
 fn ask_for(app: &App, session: &Session, session_use: SessionUse, wanted: &Wanted) -> Ask {
@@ -154,10 +154,12 @@ fn ask_for(app: &App, session: &Session, session_use: SessionUse, wanted: &Wante
     }
 }
 
-/// The whole answer, or the stream of it from its first event on; a failure before that keeps its status.
-async fn answer(app: &App, mut feed: ChatFeed, streamed: bool) -> Result<Response, ApiError> {
+/// The whole answer, or the stream of it from its first event on; a failure before that keeps its status. A visitor who has no
+/// cookie yet gets it at once, with the header of the stream: one who leaves before the first event can come back.
+async fn answer(app: &App, mut feed: ChatFeed, streamed: bool, origin: Origin) -> Result<Response, ApiError> {
+    let patience = if origin == Origin::Cookie { app.first_event_wait } else { Duration::ZERO };
     match streamed {
-        true => feed.stream(app.first_event_wait).await,
+        true => feed.stream(patience).await,
         false => Ok(axum::Json(feed.whole().await?).into_response()),
     }
 }
@@ -183,7 +185,8 @@ pub struct HistoryQuery {
 
 /// The session's messages, oldest first.
 ///
-/// Without a session, or with one that has ended, there are none. Where there are older ones, the `Link` header names the
+/// Without a session, or with one that has ended, there are none; a script of a page is given a session then, so that all that
+/// it sends from now on is of one. Where there are older ones, the `Link` header names the
 /// page with them: `</chat?limit=50&before=41>; rel="next"`.
 #[utoipa::path(get, path = "/chat", tag = "chat", params(HistoryQuery), responses(
     (status = 200, description = "The messages.", body = [ChatMessage],
@@ -210,7 +213,13 @@ pub async fn get_chat(
     };
     match (page, named) {
         (Some((session, page)), _) => Ok(show_page(&app, &session, &query, limit, &page)),
-        (None, None) => Ok(axum::Json([(); 0]).into_response()),
+        (None, None) => {
+            let nothing = axum::Json([(); 0]).into_response();
+            Ok(match identity::for_page(&app, &headers).await {
+                Some(session) => with_cookie(app.sessions.set(&session), nothing),
+                None => nothing,
+            })
+        }
         (None, Some(_)) => Err(Refused::UnknownConversation.into()),
     }
 }

@@ -95,7 +95,8 @@ impl State {
     fn use_session(&mut self, owner: &Owner, session: SessionUse, now_ms: i64) -> bool {
         match session {
             SessionUse::None => self.session_lives(owner, now_ms),
-            SessionUse::Create(max_age_ms) => {
+            SessionUse::OfKey(_) if matches!(owner, Owner::ApiKey(_)) => false,
+            SessionUse::Create(max_age_ms) | SessionUse::OfKey(max_age_ms) => {
                 self.sessions.insert(owner.clone(), now_ms + max_age_ms);
                 true
             }

@@ -11,7 +11,7 @@
 //! An owner that is a session ends when it is deleted or expires. From then on all that it owns is unknown, and nothing
 //! more is stored for it: every write looks at the session in the same atomic step, and answers an ended one with the
 //! value that it has for that (`UnknownSession`, `Fenced`, `Unknown`, false). So nothing is ever stored that the end of its
-//! owner would not take along. Only [`SessionUse::Create`] makes a session.
+//! owner would not take along. Only [`SessionUse::Create`], [`SessionUse::OfKey`] and [`Store::create_session`] make a session.
 
 pub mod conversations;
 pub mod documents;
@@ -71,6 +71,9 @@ pub enum SessionUse {
     Renew(i64),
     /// The session is minted with this request, to last this many milliseconds.
     Create(i64),
+    /// The session follows from the request's idempotency key, and is made where the turn begins. One that is there already
+    /// is opened by a request that joins the key's turn, and is unknown to every other one.
+    OfKey(i64),
 }
 
 /// The fence of a turn that no server has taken over.
@@ -333,6 +336,9 @@ pub trait Store: Conversations + Documents {
     /// Renews a session, and with it all that it owns; false where it is unknown or expired. Where the store takes no writes
     /// at present, but can be read, a session that lives is left as it is, since what only reads is not to fail for that.
     async fn renew_session(&self, owner: &Owner, max_age_ms: i64, now_ms: i64) -> Result<bool, StoreError>;
+
+    /// Makes a session that owns nothing yet. The owner is a session whose key is new.
+    async fn create_session(&self, owner: &Owner, max_age_ms: i64, now_ms: i64) -> Result<(), StoreError>;
 
     /// When a session expires if it is not used, in milliseconds since the Unix epoch; `None` where the owner is no session, or
     /// one that is unknown or expired. Renews nothing.

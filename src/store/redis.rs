@@ -232,6 +232,10 @@ impl Store for Redis {
         self.renew(owner, max_age_ms, now_ms).await
     }
 
+    async fn create_session(&self, owner: &Owner, max_age_ms: i64, now_ms: i64) -> Result<(), StoreError> {
+        self.make_session(owner, max_age_ms, now_ms).await
+    }
+
     async fn session_expires_at(&self, owner: &Owner, now_ms: i64) -> Result<Option<i64>, StoreError> {
         self.session_expiry(owner, now_ms).await
     }

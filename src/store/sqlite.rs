@@ -46,7 +46,7 @@ use self::deletion::{DeleteOwner, RemoveDisowned, RemoveOwner};
 use self::expiry::{Sweep, SweepEvents, Walk};
 use self::fail::Fail;
 use self::readers::Readers;
-use self::sessions::{Renew, session_expiry};
+use self::sessions::{CreateSession, Renew, session_expiry};
 use self::tries::LeaveTry;
 use self::turns::{Append, Cancel, Finish};
 use self::writer::{Operation, Writer};
@@ -281,6 +281,10 @@ impl Store for Sqlite {
         let expiry = self.readers.read(move |db| session_expiry(db, &owner, now_ms)).await?;
         tracing::warn!(%error, "a session is not renewed");
         Ok(expiry.flatten().is_some())
+    }
+
+    async fn create_session(&self, owner: &Owner, max_age_ms: i64, now_ms: i64) -> Result<(), StoreError> {
+        self.writer.submit(CreateSession { owner: owner.clone(), max_age_ms, now_ms }).await
     }
 
     async fn session_expires_at(&self, owner: &Owner, now_ms: i64) -> Result<Option<i64>, StoreError> {

@@ -27,11 +27,17 @@ impl Store for Memory {
     async fn begin_turn(&self, begin: BeginTurn) -> Result<Begun, StoreError> {
         let clock_ms = self.clock.now_ms();
         let mut state = self.state();
-        if !state.use_session(&begin.place.owner, begin.session, begin.now_ms) {
+        let owner = &begin.place.owner;
+        let is_of_key = matches!((begin.session, owner), (SessionUse::OfKey(_), Owner::Session(_)));
+        let is_made = is_of_key && !state.session_lives(owner, begin.now_ms);
+        if !is_of_key && !state.use_session(owner, begin.session, begin.now_ms) {
             return Ok(Begun::UnknownSession);
         }
         if let Some(known) = state.known_key(&begin) {
             return Ok(known);
+        }
+        if is_of_key && !is_made {
+            return Ok(Begun::UnknownSession);
         }
         if state.is_moved(&begin) {
             return Ok(Begun::Moved);
@@ -46,6 +52,9 @@ impl Store for Memory {
         conversation.head.running = Some(begin.turn.clone());
         let history = conversation.window(begin.budget);
         let conversation = conversation.head.clone();
+        if is_made {
+            state.use_session(&begin.place.owner, begin.session, begin.now_ms);
+        }
         state.store_turn(&begin, clock_ms + begin.lease_ms);
         Ok(Begun::Started(Started { fence: 1, conversation, history }))
     }
@@ -216,6 +225,11 @@ impl Store for Memory {
 
     async fn renew_session(&self, owner: &Owner, max_age_ms: i64, now_ms: i64) -> Result<bool, StoreError> {
         Ok(self.state().use_session(owner, SessionUse::Renew(max_age_ms), now_ms))
+    }
+
+    async fn create_session(&self, owner: &Owner, max_age_ms: i64, now_ms: i64) -> Result<(), StoreError> {
+        self.state().use_session(owner, SessionUse::Create(max_age_ms), now_ms);
+        Ok(())
     }
 
     async fn session_expires_at(&self, owner: &Owner, now_ms: i64) -> Result<Option<i64>, StoreError> {

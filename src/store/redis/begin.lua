@@ -15,7 +15,12 @@ if clock > tonumber(ARGV[15]) then return 'L' end
 
 -- Until when the owner's keys are kept; false: for ever.
 local kept = false
-if use ~= 'k' then
+-- A session that follows from the idempotency key: made where the turn begins, opened by a request that joins the key's turn.
+local is_made, is_open = false, true
+if use == 'o' then
+  is_made = redis.call('EXISTS', session) == 0
+  is_open = is_made
+elseif use ~= 'k' then
   local stored = redis.call('GET', session)
   if use ~= 'c' then
     if not stored then return 'X' end
@@ -36,6 +41,7 @@ if role == 'join' then
       if fingerprint == ARGV[18] then return 'D' .. used_by .. ' ' .. where end
       return 'K'
     end
+    is_open = true
   end
 elseif role == 'retry' and not (again and redis.call('ZSCORE', key, try)) then
   if instead_of == '' or not redis.call('ZSCORE', key, instead_of) then
@@ -43,6 +49,8 @@ elseif role == 'retry' and not (again and redis.call('ZSCORE', key, try)) then
     if joined then return 'D' .. joined end
   end
 end
+
+if not is_open then return 'X' end
 
 local found = redis.call('HMGET', head, 'created', 'version', 'tokens', 'turn', 'lease', 'fence', 'by', 'waits', 'skip')
 local created, version, tokens, running, skip = found[1], found[2], found[3], found[4], tonumber(found[9] or 0)
@@ -58,6 +66,7 @@ if running and not is_ours then
 end
 
 if not running then
+  if is_made then kept = renew(session, base, false, max_age, now, clock) end
   local lease = string.format('%.0f', clock + tonumber(ARGV[9]))
   redis.call('HSET', head, 'turn', turn, 'fence', 1, 'attempt', 1, 'lease', lease, 'by', by)
   redis.call('HSET', turns, turn, conversation .. ' ' .. ARGV[4], turn .. '?', ARGV[14])

@@ -23,11 +23,12 @@ type Session = (&'static str, i64);
 impl Redis {
     pub(super) async fn begin(&self, begin: &BeginTurn) -> Result<Begun, StoreError> {
         let session = match (&begin.place.owner, begin.session) {
-            (Owner::ApiKey(_), SessionUse::Renew(_)) => return Ok(Begun::UnknownSession),
+            (Owner::ApiKey(_), SessionUse::Renew(_) | SessionUse::OfKey(_)) => return Ok(Begun::UnknownSession),
             (Owner::ApiKey(_), _) => ("k", 0),
             (Owner::Session(_), SessionUse::None) => ("n", 0),
             (Owner::Session(_), SessionUse::Renew(ms)) => ("r", duration_ms(ms)),
             (Owner::Session(_), SessionUse::Create(ms)) => ("c", duration_ms(ms)),
+            (Owner::Session(_), SessionUse::OfKey(ms)) => ("o", duration_ms(ms)),
         };
         let base = self.keys.base_of(&begin.place);
         let lease = lease_entry(1, begin.turn.as_str(), &begin.place);
@@ -197,17 +198,26 @@ impl Redis {
     }
 
     pub(super) async fn renew(&self, owner: &Owner, max_age_ms: i64, now_ms: i64) -> Result<bool, StoreError> {
-        let Some(base) = self.keys.session_base(owner) else { return Ok(false) };
-        let make = |_| {
-            let mut call = SCRIPTS.renew.call(&[base.session()], 128);
-            call.arg(base.as_str()).arg(duration_ms(max_age_ms)).arg(now_ms);
-            Request::One(call)
-        };
-        let renewed = codec::number(&self.connection.call(Again::Yes, make).await?)?;
+        let renewed = self.use_session(owner, max_age_ms, now_ms, false).await?;
         if renewed == 2 {
             tracing::warn!("a session is not renewed, because redis takes no writes");
         }
         Ok(renewed > 0)
+    }
+
+    pub(super) async fn make_session(&self, owner: &Owner, max_age_ms: i64, now_ms: i64) -> Result<(), StoreError> {
+        self.use_session(owner, max_age_ms, now_ms, true).await.map(drop)
+    }
+
+    /// What `renew.lua` gives.
+    async fn use_session(&self, owner: &Owner, max_age_ms: i64, now_ms: i64, create: bool) -> Result<i64, StoreError> {
+        let Some(base) = self.keys.session_base(owner) else { return Ok(0) };
+        let make = |_| {
+            let mut call = SCRIPTS.renew.call(&[base.session()], 128);
+            call.arg(base.as_str()).arg(duration_ms(max_age_ms)).arg(now_ms).arg(u8::from(create));
+            Request::One(call)
+        };
+        codec::number(&self.connection.call(Again::Yes, make).await?)
     }
 
     /// When a session expires. Redis counts its time itself.

@@ -4,11 +4,11 @@ use rusqlite::{Connection, Row, params};
 
 use super::fail::Fail;
 use super::rows::{self, execute, find, find_value, int, uint};
-use super::sessions::use_session;
+use super::sessions::{session_lives, use_session};
 use super::writer::Operation;
 use super::{sql, tries};
-use crate::domain::conversation::Conversation;
-use crate::store::{BeginTurn, Begun, FIRST_FENCE, KeyRole, Started};
+use crate::domain::conversation::{Conversation, Owner};
+use crate::store::{BeginTurn, Begun, FIRST_FENCE, KeyRole, SessionUse, Started};
 
 pub(super) struct Begin {
     begin: BeginTurn,
@@ -139,11 +139,17 @@ impl Operation for Begin {
 
     fn apply(&self, db: &Connection) -> Result<Begun, Fail> {
         let begin = &self.begin;
-        if !use_session(db, &begin.place.owner, begin.session, begin.now_ms)? {
+        let owner = &begin.place.owner;
+        let is_of_key = matches!((begin.session, owner), (SessionUse::OfKey(_), Owner::Session(_)));
+        let is_made = is_of_key && !session_lives(db, owner, begin.now_ms)?;
+        if !is_of_key && !use_session(db, owner, begin.session, begin.now_ms)? {
             return Ok(Begun::UnknownSession);
         }
         if let Some(known) = self.known_key(db)? {
             return Ok(known);
+        }
+        if is_of_key && !is_made {
+            return Ok(Begun::UnknownSession);
         }
         let found = match self.find_or_create(db)? {
             Ok(found) => found,
@@ -153,6 +159,9 @@ impl Operation for Begin {
             0 => Vec::new(),
             _ => rows::window(db, found.number, found.head.total_tokens, begin.budget)?,
         };
+        if is_made {
+            use_session(db, owner, begin.session, begin.now_ms)?;
+        }
         self.store(db, &found)?;
         let conversation = Conversation { running: Some(begin.turn.clone()), ..found.head };
         Ok(Begun::Started(Started { fence: FIRST_FENCE, conversation, history }))

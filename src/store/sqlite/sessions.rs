@@ -22,9 +22,9 @@ pub(super) fn use_session(db: &Connection, owner: &Owner, session: SessionUse, n
     match (session, owner) {
         (SessionUse::None, _) => session_lives(db, owner, now_ms),
         (SessionUse::Create(_), Owner::ApiKey(_)) => Ok(true),
-        (SessionUse::Renew(_), Owner::ApiKey(_)) => Ok(false),
+        (SessionUse::Renew(_) | SessionUse::OfKey(_), Owner::ApiKey(_)) => Ok(false),
         (SessionUse::Renew(max_age_ms), Owner::Session(key)) => renew(db, key, max_age_ms, now_ms),
-        (SessionUse::Create(max_age_ms), Owner::Session(key)) => {
+        (SessionUse::Create(max_age_ms) | SessionUse::OfKey(max_age_ms), Owner::Session(key)) => {
             let until_ms = now_ms.saturating_add(max_age_ms);
             execute(db, sql::CREATE_SESSION, params![key.as_str(), until_ms, hour(until_ms)])?;
             Ok(true)
@@ -57,6 +57,21 @@ pub(super) fn key_of(owner: &Owner) -> Option<&str> {
     match owner {
         Owner::Session(key) => Some(key.as_str()),
         Owner::ApiKey(_) => None,
+    }
+}
+
+/// `create_session`.
+pub(super) struct CreateSession {
+    pub(super) owner: Owner,
+    pub(super) max_age_ms: i64,
+    pub(super) now_ms: i64,
+}
+
+impl Operation for CreateSession {
+    type Answer = ();
+
+    fn apply(&self, db: &Connection) -> Result<(), Fail> {
+        use_session(db, &self.owner, SessionUse::Create(self.max_age_ms), self.now_ms).map(drop)
     }
 }
 

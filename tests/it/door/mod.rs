@@ -7,6 +7,7 @@ mod cross_site;
 mod early_answers;
 mod ended;
 mod errors;
+mod first_moments;
 mod full;
 mod half_closed;
 mod keep_alive;

@@ -19,7 +19,8 @@ async fn a_failing_model_server_sees_few_retries_and_then_a_pause_and_then_all_i
     let server = Program::towards(&fake.base_url()).start().await;
     fake.set_default(Reply::server_error());
     let asked = stream::iter(0..CALLS).map(async |n| {
-        let answer = server.client().post("/chat", &json!({"prompt": "Hi", "stream": n % 2 == 0})).await;
+        let answer =
+            server.client().on_a_page().await.post("/chat", &json!({"prompt": "Hi", "stream": n % 2 == 0})).await;
         let status = answer.status.as_u16();
         assert!(status == 502 || status == 503, "{status}");
         assert_eq!(answer.failed(status), "upstream_unavailable");
@@ -58,13 +59,13 @@ async fn a_rate_limit_goes_to_the_client_and_a_spent_account_is_not_tried_again(
         let ask = json!({"prompt": "Hi", "stream": stream});
         let calls = fake.calls();
         fake.push(Reply::rate_limited_for(30));
-        let limited = server.client().post("/chat", &ask).await;
+        let limited = server.client().on_a_page().await.post("/chat", &ask).await;
         assert_eq!((limited.failed(429).as_str(), limited.header("retry-after")), ("rate_limited", Some("30")));
         fake.push(Reply::insufficient_quota());
-        assert_eq!(server.client().post("/chat", &ask).await.failed(429), "quota_exhausted");
+        assert_eq!(server.client().on_a_page().await.post("/chat", &ask).await.failed(429), "quota_exhausted");
         assert_eq!(fake.calls(), calls + 2, "neither was tried again");
         fake.push(Reply::rate_limited_for(1));
-        let answer = server.client().post("/chat", &ask).await;
+        let answer = server.client().on_a_page().await.post("/chat", &ask).await;
         assert_eq!(answer.status, 200, "a short wait is waited out: {}", answer.text);
         assert_eq!(fake.calls(), calls + 4);
     }

@@ -79,6 +79,8 @@ macro_rules! contract {
             }
             sessions {
                 expire_with_all_that_they_own,
+                are_made_before_they_own_anything,
+                that_follow_from_a_key_are_opened_by_it_alone,
                 roll_with_every_use,
                 that_are_unknown_are_not_renewed,
                 deleted_leave_nothing,

@@ -61,6 +61,14 @@ impl Client {
         Self { http: http(), base: base.to_owned(), cookie: Mutex::default() }
     }
 
+    /// The same browser, with the session that a page gets by reading.
+    pub async fn on_a_page(self) -> Self {
+        let request = self.request(Method::GET, "/chat").header("sec-fetch-site", "same-origin");
+        self.send(request.header("sec-fetch-mode", "cors").header("sec-fetch-dest", "empty")).await.ok();
+        assert!(self.cookie().is_some());
+        self
+    }
+
     /// The same browser at another server.
     pub fn at(&self, base: &str) -> Self {
         Self { http: http(), base: base.to_owned(), cookie: Mutex::new(self.cookie()) }

@@ -35,6 +35,7 @@ pub enum Op {
     History,
     Window,
     RenewSession,
+    CreateSession,
     SessionExpiresAt,
     DeleteOwner,
     Sweep,
@@ -158,6 +159,7 @@ intercept! {
         History: history(place: &Place, before: Option<u64>, limit: usize, now_ms: i64) -> Option<HistoryPage>;
         Window: window(place: &Place, budget: Budget) -> Vec<StoredItem>;
         RenewSession: renew_session(owner: &Owner, max_age_ms: i64, now_ms: i64) -> bool;
+        CreateSession: create_session(owner: &Owner, max_age_ms: i64, now_ms: i64) -> ();
         SessionExpiresAt: session_expires_at(owner: &Owner, now_ms: i64) -> Option<i64>;
         DeleteOwner: delete_owner(owner: &Owner) -> ();
         Sweep: sweep(now_ms: i64) -> u64;

@@ -43,7 +43,7 @@ fn answering(acts: impl Fn() -> Vec<Act> + Send + Sync + 'static) -> Arc<Script>
 }
 
 /// A request that is under way whatever the test does meanwhile; dropping the set leaves it.
-fn spawned(request: RequestBuilder) -> JoinSet<reqwest::Result<reqwest::Response>> {
+pub fn spawned(request: RequestBuilder) -> JoinSet<reqwest::Result<reqwest::Response>> {
     let mut set = JoinSet::new();
     set.spawn(request.send());
     set

@@ -103,6 +103,7 @@ delegate! {
         history(place: &Place, before: Option<u64>, limit: usize, now_ms: i64) -> Option<HistoryPage>;
         window(place: &Place, budget: Budget) -> Vec<StoredItem>;
         renew_session(owner: &Owner, max_age_ms: i64, now_ms: i64) -> bool;
+        create_session(owner: &Owner, max_age_ms: i64, now_ms: i64) -> ();
         session_expires_at(owner: &Owner, now_ms: i64) -> Option<i64>;
         delete_owner(owner: &Owner) -> ();
         sweep(now_ms: i64) -> u64;

@@ -112,6 +112,7 @@ impl Play {
             (Owner::ApiKey(_), _) | (_, Use::Leave) => SessionUse::None,
             (_, Use::Create) => SessionUse::Create(10 * HOUR_MS),
             (_, Use::Renew) => SessionUse::Renew(10 * HOUR_MS),
+            (_, Use::OfKey) => SessionUse::OfKey(10 * HOUR_MS),
         };
         let key = key.map(|(key, body, role)| IdempotencyKey {
             key: key.to_string(),

@@ -38,6 +38,41 @@ pub async fn expire_with_all_that_they_own(rig: &Rig) {
     assert_eq!(rig.store.window(&who.place, AMPLE).await.unwrap(), []);
 }
 
+pub async fn are_made_before_they_own_anything(rig: &Rig) {
+    let who = Caller::browser();
+    let owner = &who.place.owner;
+    let now_ms = rig.now_ms();
+    rig.store.create_session(owner, DAY_MS, now_ms).await.unwrap();
+    let expires_at_ms = rig.peer.session_expires_at(owner, rig.now_ms()).await.unwrap().unwrap();
+    assert!((now_ms..=rig.now_ms() + DAY_MS).contains(&expires_at_ms), "{expires_at_ms}");
+    assert_eq!(rig.history(&who).await, None);
+    rig.started(&BeginTurn { session: SessionUse::Renew(DAY_MS), ..rig.begin(&who) }).await;
+    let brief = Caller::browser();
+    rig.store.create_session(&brief.place.owner, rig.unit_ms(), rig.now_ms()).await.unwrap();
+    rig.pass(1.5).await;
+    assert!(!rig.store.renew_session(&brief.place.owner, DAY_MS, rig.now_ms()).await.unwrap());
+}
+
+pub async fn that_follow_from_a_key_are_opened_by_it_alone(rig: &Rig) {
+    let who = Caller::browser();
+    let first = BeginTurn { session: SessionUse::OfKey(DAY_MS), ..rig.begin_with_key(&who, "key", "body") };
+    // What does not begin makes no session.
+    let moved = BeginTurn { expected_items: Some(5), ..first.clone() };
+    assert_eq!(rig.store.begin_turn(moved).await.unwrap(), Begun::Moved);
+    assert_eq!(rig.peer.session_expires_at(&who.place.owner, rig.now_ms()).await.unwrap(), None);
+    let fence = rig.started(&first).await.fence;
+    let again = |key: &str| BeginTurn { session: SessionUse::OfKey(DAY_MS), ..rig.begin_with_key(&who, key, "body") };
+    let joined = Begun::Duplicate { turn: first.turn.clone(), conversation: who.place.conversation.clone() };
+    assert_eq!(rig.peer.begin_turn(again("key")).await.unwrap(), joined);
+    assert_eq!(rig.peer.begin_turn(again("another")).await.unwrap(), Begun::UnknownSession);
+    let bare = BeginTurn { session: SessionUse::OfKey(DAY_MS), ..rig.begin(&who) };
+    assert_eq!(rig.peer.begin_turn(bare).await.unwrap(), Begun::UnknownSession);
+    rig.store.finish_turn(rig.finish(&first, fence, 2, "hi")).await.unwrap();
+    assert_eq!(rig.peer.begin_turn(again("key")).await.unwrap(), joined);
+    assert!(rig.store.delete_turn(&who.place.owner, &first.turn).await.unwrap());
+    assert_eq!(rig.peer.begin_turn(again("key")).await.unwrap(), Begun::UnknownSession, "the key is gone");
+}
+
 pub async fn roll_with_every_use(rig: &Rig) {
     let who = Caller::browser();
     let owner = &who.place.owner;

@@ -147,6 +147,7 @@ pub enum Use {
     Create,
     Renew,
     Leave,
+    OfKey,
 }
 
 /// What a turn's key is for.
@@ -181,7 +182,8 @@ fn tokens() -> impl Strategy<Value = Vec<u32>> {
 }
 
 fn of_turns() -> impl Strategy<Value = Op> {
-    let session = prop_oneof![3 => Just(Use::Create), 5 => Just(Use::Renew), 4 => Just(Use::Leave)];
+    let session =
+        prop_oneof![3 => Just(Use::Create), 5 => Just(Use::Renew), 4 => Just(Use::Leave), 3 => Just(Use::OfKey)];
     let how = (session, any::<bool>(), prop::bool::weighted(0.3));
     let expected_items = prop::option::weighted(0.3, 0..6u64);
     let role = prop_oneof![
