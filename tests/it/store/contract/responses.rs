@@ -152,6 +152,7 @@ pub async fn that_are_forgotten_free_their_keys(rig: &Rig) {
         assert!(rig.store.delete_turn(owner, &older).await.unwrap());
         // A key that another turn has by now stays.
         let older = begun("another body", 1, 0).await;
+        rig.pass(0.1).await;
         let newer = begun("a third body", DAY_MS, 2).await;
         assert!(rig.store.delete_turn(owner, &older).await.unwrap());
         let joins = rig.begin_with_key(&who, "key", "a third body");

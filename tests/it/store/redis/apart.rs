@@ -261,6 +261,7 @@ async fn a_key_that_another_turn_took_over_outlives_the_first_one() {
             let begin = BeginTurn { idempotency, now_ms: begin.now_ms + 2 * at as i64, ..begin };
             end(&rig, begin.clone()).await;
             turns.push(begin.turn);
+            rig.pass(0.1).await;
         }
         assert!(rig.store.delete_turn(owner, &turns[0]).await.unwrap());
         assert!(rig.store.delete_conversation(&homes[1].place).await.unwrap());
