@@ -12,6 +12,7 @@ use super::layout::{Looked, a_cluster_of_one};
 use crate::store::contract::conversations::assert_unknown;
 use crate::store::contract::responses::answer;
 use crate::store::rig::{Caller, DAY_MS, Rig, notes, texts};
+use crate::support::eventually;
 use crate::support::redis_server::RedisServer;
 
 const KINDS: [DocumentKind; 2] = [DocumentKind::Completion, DocumentKind::ApiKey];
@@ -58,8 +59,15 @@ async fn furnish_with(rig: &Rig, shown: Caller, with_keys: bool) -> Household {
 }
 
 async fn end(rig: &Rig, begin: BeginTurn) {
-    let fence = rig.started(&begin).await.fence;
-    let finish = FinishTurn { answer: Some(answer(&begin)), ..rig.finish(&begin, fence, 2, "hi") };
+    // A key that lapses does so by Redis's own clock.
+    let mut fence = None;
+    eventually("no turn has the key", async || match rig.store.begin_turn(begin.clone()).await.unwrap() {
+        Begun::Started(started) => fence.replace(started.fence).is_none(),
+        Begun::Duplicate { .. } => false,
+        other => panic!("not started: {other:?}"),
+    })
+    .await;
+    let finish = FinishTurn { answer: Some(answer(&begin)), ..rig.finish(&begin, fence.unwrap(), 2, "hi") };
     rig.store.finish_turn(finish).await.unwrap();
 }
 
