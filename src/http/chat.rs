@@ -29,6 +29,7 @@ use crate::domain::ids::{ConversationId, TurnId};
 use crate::http::app::App;
 use crate::metering::Permit;
 use crate::store::{HistoryPage, IdempotencyKey, SessionUse};
+use crate::tasks::off_runtime;
 use crate::turn::{Accepted, Ask, OnBusy, Refused};
 
 /// The most messages that `GET /chat` gives at once, and what it gives when nobody says how many.
@@ -92,7 +93,7 @@ pub async fn post_chat(
     Ok(with_cookie(app.sessions.set(&session), answer.into_response()))
 }
 
-/// Validates, which counts the prompt's tokens: off the runtime where that may take long, for others' sake.
+/// Validates, which counts the prompt's tokens.
 async fn validate(
     app: &Arc<App>,
     permit: Permit,
@@ -100,12 +101,8 @@ async fn validate(
     streamed: bool,
     key: Option<IdempotencyKey>,
 ) -> Result<Wanted, ApiError> {
-    if request.is_quick(&permit) {
-        return request.validate(permit, &app.chat, streamed, key);
-    }
-    let chat = app.clone();
-    let apart = tokio::task::spawn_blocking(move || request.validate(permit, &chat.chat, streamed, key));
-    apart.await.unwrap_or_else(|_| Err(ApiError::defect()))
+    let app = app.clone();
+    off_runtime(request.text_bytes(&permit), move || request.validate(permit, &app.chat, streamed, key)).await
 }
 
 /// Asks in the visitor's session, or in a new one where that has ended.

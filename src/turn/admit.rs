@@ -21,6 +21,7 @@ use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::window::Budget;
 use crate::metering::{ModelCall, StartCall};
 use crate::store::{BeginTurn, Begun, CancelRequest, FIRST_FENCE, IdempotencyKey, KeyRole, Started, StoreError};
+use crate::tasks::off_runtime;
 
 /// What the store answered, and the call that a turn which began may make.
 struct InStore {
@@ -41,7 +42,13 @@ impl Turns {
         if self.0.tasks.stopping().is_cancelled() {
             return Err(Refused::Stopping);
         }
-        let budget = prompt::budget(&ask.request, self.0.limits.history_max_tokens).map_err(Refused::TooLong)?;
+        let most = self.0.limits.history_max_tokens;
+        let (ask, budget) = off_runtime(ask.request.instructions.len(), move || {
+            let budget = prompt::budget(&ask.request, most);
+            (ask, budget)
+        })
+        .await;
+        let budget = budget.map_err(Refused::TooLong)?;
         // A client that leaves must not leave half a turn behind, so the rest is the server's own task.
         let (answer, begun) = oneshot::channel();
         self.0.tasks.spawn("turn", self.clone().admit(ask, budget, answer, admission));

@@ -19,6 +19,7 @@ use crate::domain::turn::{Fault, FaultKind, TurnRecord, TurnStatus};
 use crate::domain::window::Budget;
 use crate::metering::{Permit, StartCall};
 use crate::store::{AdoptTurns, Adopted, AppendEvents, Appended, StoreError, Unreadable};
+use crate::tasks::off_runtime;
 
 /// How many turns are taken over at once; the next ones follow when these run.
 const AT_ONCE: usize = 32;
@@ -137,7 +138,8 @@ impl Inner {
                 self.end_remains(orphan, hub, remains, TurnStatus::Cancelled, None).await;
             }
             Appended::Stored { cancel_requested: false } => {
-                let budget = prompt::budget(&orphan.request, self.limits.history_max_tokens);
+                let (request, most) = (orphan.request.clone(), self.limits.history_max_tokens);
+                let budget = off_runtime(request.instructions.len(), move || prompt::budget(&request, most)).await;
                 let permit = self.metering.permit_again(&orphan.place.owner, &orphan.request);
                 let rerun = self.limits.on_crash == OnCrash::Rerun && remains.attempts < MAX_ATTEMPTS;
                 match (permit, budget) {

@@ -17,12 +17,14 @@ use super::queue::Slot;
 use crate::config::OnCrash;
 use crate::domain::event::Event;
 use crate::domain::ids::TurnId;
-use crate::domain::item::StoredItem;
+use crate::domain::item::{Item, StoredItem};
+use crate::domain::model;
 use crate::domain::reply::Reply;
 use crate::domain::turn::{Fault, FaultKind, TurnRequest, TurnStatus, Usage};
 use crate::domain::window::Budget;
 use crate::metering::{Pieces, StartCall};
 use crate::store::Appended;
+use crate::tasks::{JSON_PER_TEXT, off_runtime};
 
 /// How many batches that are ready are taken before the log gets to write: enough that a fast upstream costs few writes,
 /// few enough that readers need not wait for its end.
@@ -69,7 +71,11 @@ enum Outcome {
 /// Runs the turn; the next one of its queue gets in when the history has it.
 async fn run(inner: &Inner, job: Job) {
     let Job { turn, fence, attempt, request, model_call, budget, history, hub, next_seq, spent, slot } = job;
-    let prompt = prompt::compose(&request, &budget, history);
+    let (request, prompt) = off_runtime(work_of(&request, &history), move || {
+        let prompt = prompt::compose(&request, &budget, history);
+        (request, prompt)
+    })
+    .await;
     let prompt_tokens = prompt.as_ref().map_or(0, |prompt| prompt.tokens);
     let mut log = EventLog::new(inner.store.clone(), hub.clone(), turn.clone(), fence, inner.limits.lease, next_seq);
     let mut reply = Reply::to(&request, attempt);
@@ -105,6 +111,16 @@ async fn run(inner: &Inner, job: Job) {
             inner.release(&hub.place, &turn, fence).await;
         }
     }
+}
+
+/// How many bytes of text take as long to count as the prompt takes to be composed: items are read, and those that another
+/// tokenizer has counted are counted again.
+fn work_of(request: &TurnRequest, history: &[StoredItem]) -> usize {
+    let encoding = model::profile(&request.model).encoding;
+    let size = |items: &mut dyn Iterator<Item = &Item>| items.map(|item| item.json.len()).sum::<usize>();
+    let items = &mut history.iter().map(|stored| &stored.item);
+    let recounted = size(&mut items.clone().filter(|item| item.encoding != encoding));
+    (size(items) + size(&mut request.input.iter())) / JSON_PER_TEXT + recounted
 }
 
 fn defect(turn: &TurnId) -> Fault {

@@ -20,9 +20,6 @@ use crate::metering::{NotAllowed, Permit, Route, Wish};
 use crate::store::{IdempotencyKey, KeyRole};
 use crate::turn::OnBusy;
 
-/// The longest prompt that is counted where it arrives, in bytes; the slowest of this size takes 3 ms.
-const QUICK_BYTES: usize = 8 * 1024;
-
 /// How long an idempotency key counts: a day.
 const IDEMPOTENCY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -142,11 +139,13 @@ impl ChatRequest {
         self.stream.unwrap_or_else(|| accepts.contains("text/event-stream"))
     }
 
-    /// Whether counting its tokens takes no time worth mentioning.
+    /// How many bytes of text take as long to count as what is counted of it.
     #[must_use]
-    pub fn is_quick(&self, permit: &Permit) -> bool {
-        let bytes = self.prompt.as_ref().map_or(0, String::len) + self.system_prompt.as_ref().map_or(0, String::len);
-        bytes <= QUICK_BYTES && model::profile(permit.model()).encoding.is_loaded()
+    pub fn text_bytes(&self, permit: &Permit) -> usize {
+        match model::profile(permit.model()).encoding.is_loaded() {
+            true => self.prompt.as_ref().map_or(0, String::len),
+            false => usize::MAX,
+        }
     }
 
     /// What of it may cost something.

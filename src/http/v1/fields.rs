@@ -1,9 +1,11 @@
 //! A request's JSON object, taken apart key by key: each failure names the parameter, as OpenAI's do. What is not taken is
 //! read over: the protocol grows every month, and a field that is newer than this server changes no answer of it.
 
+use axum::body::Bytes;
 use serde_json::{Map, Value};
 
 use super::error::OpenAiError;
+use crate::tasks::json_off_runtime;
 
 /// The most pairs that metadata may have, and the most characters of their keys and values.
 const METADATA_PAIRS: usize = 16;
@@ -29,6 +31,14 @@ impl Fields {
         }
         let value = serde_json::from_slice(body).map_err(|error| crate::http::body::explain(&error))?;
         Self::of(value, "")
+    }
+
+    /// Reads a body that may be large.
+    ///
+    /// # Errors
+    /// When it is no JSON object.
+    pub async fn of_body(body: Bytes) -> Result<Self, OpenAiError> {
+        json_off_runtime(body.len(), move || Self::read(&body)).await
     }
 
     /// The fields of `value`, which stands at `param`.

@@ -33,7 +33,7 @@ pub struct NewItem {
     pub kind: ItemKind,
     members: Members,
     /// What of it is counted in tokens.
-    texts: String,
+    pub(super) texts: String,
     images: u32,
 }
 

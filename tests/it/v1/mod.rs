@@ -12,6 +12,7 @@ mod models;
 mod passing;
 mod responses;
 mod sdk;
+mod slow_work;
 mod stored;
 mod streams;
 

@@ -20,9 +20,10 @@ use crate::http::v1::answer;
 use crate::http::v1::caller::{Caller, LiveCaller, body_of};
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, missing, wrong_type};
-use crate::http::v1::items::{self, InputItem};
+use crate::http::v1::items::{self, InputItem, NewItem};
 use crate::http::v1::page::{Page, PageQuery, no_such_place};
 use crate::http::v1::schemas::{Conversation, CreateItems, Item as ItemSchema, ItemList as ItemListSchema};
+use crate::http::v1::tokenizer::{counting, text_bytes};
 use crate::store::conversations::{Added, ItemsPage, ItemsQuery, Removed};
 
 /// The most items that are added at once, as at OpenAI.
@@ -32,7 +33,7 @@ const MOST_ITEMS: usize = 20;
 ///
 /// # Errors
 /// What is wrong with one, or that they are too many.
-pub fn new_items(app: &App, given: Value) -> Result<Vec<Item>, OpenAiError> {
+pub async fn new_items(app: &App, given: Value) -> Result<Vec<Item>, OpenAiError> {
     match &given {
         Value::Array(list) if list.len() > MOST_ITEMS => {
             let message = format!("Invalid 'items': at most {MOST_ITEMS} may be added at once.");
@@ -41,12 +42,16 @@ pub fn new_items(app: &App, given: Value) -> Result<Vec<Item>, OpenAiError> {
         Value::Array(_) => {}
         other => return Err(wrong_type("items", "an array", other)),
     }
-    let model = &app.chat.default_model;
     let one = |(place, given): (usize, InputItem)| match given {
-        InputItem::New(new) => Ok(new.item(ItemId::fresh_of(new.kind, &*app.ids, &*app.clock), None, model)),
+        InputItem::New(new) => Ok((ItemId::fresh_of(new.kind, &*app.ids, &*app.clock), new)),
         InputItem::Reference(_) => Err(items::no_item(&format!("items[{place}].id"))),
     };
-    items::read(given, "items")?.into_iter().enumerate().map(one).collect()
+    let given = items::read(given, "items")?;
+    let bytes = text_bytes(&given);
+    let named = given.into_iter().enumerate().map(one).collect::<Result<Vec<_>, _>>()?;
+    let model = app.chat.default_model.clone();
+    let item = move |(id, new): (ItemId, NewItem)| new.item(id, None, &model);
+    Ok(counting(&app.chat.default_model, bytes, move || named.into_iter().map(item).collect()).await)
 }
 
 /// A list of items, each as it is stored.
@@ -82,8 +87,8 @@ pub async fn create(
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let bytes = body_of(&alive, body::object(request, &app)).await?;
-    let mut fields = Fields::read(&bytes)?;
-    let items = new_items(&app, fields.take("items").ok_or_else(|| missing("items"))?)?;
+    let mut fields = Fields::of_body(bytes).await?;
+    let items = new_items(&app, fields.take("items").ok_or_else(|| missing("items"))?).await?;
     let (place, _) = find(&app, &owner, &id).await?;
     match app.store.add_items(&place, items, app.clock.now_ms()).await.map_err(ApiError::from)? {
         Added::Added(items) => Ok(list(&items, false)),

@@ -37,9 +37,12 @@ pub async fn create(
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let bytes = body_of(&alive, body::object_or_nothing(request, &app)).await?;
-    let mut fields = Fields::read(&bytes)?;
+    let mut fields = Fields::of_body(bytes).await?;
     let metadata = fields.metadata()?.unwrap_or_default();
-    let items = fields.take("items").map(|items| new_items(&app, items)).transpose()?.unwrap_or_default();
+    let items = match fields.take("items") {
+        Some(items) => new_items(&app, items).await?,
+        None => Vec::new(),
+    };
     let conversation = ConversationId::fresh(&*app.ids, &*app.clock);
     let info = ConversationInfo {
         id: conversation.clone(),
@@ -107,7 +110,7 @@ pub async fn update(
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let bytes = body_of(&alive, body::object(request, &app)).await?;
-    let mut fields = Fields::read(&bytes)?;
+    let mut fields = Fields::of_body(bytes).await?;
     let metadata = json_of(&fields.metadata()?.ok_or_else(|| missing("metadata"))?);
     let (place, info) = find(&app, &owner, &id).await?;
     match app.store.set_metadata(&place, &metadata).await.map_err(ApiError::from)? {

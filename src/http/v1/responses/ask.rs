@@ -24,7 +24,9 @@ use crate::http::chat::request::idempotency_key;
 use crate::http::error::ApiError;
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::items::{InputItem, NewItem};
+use crate::http::v1::tokenizer::text_bytes;
 use crate::store::{IdempotencyKey, KeyRole, SessionUse, Try};
+use crate::tasks::off_runtime;
 use crate::turn::{Accepted, Ask, OnBusy};
 
 /// For how long an SDK that sends a request again by itself can join it.
@@ -177,19 +179,14 @@ async fn input(
         }
     }
     let (turn, model) = (turn.clone(), wanted.permit.model().to_owned());
-    let counted = move || {
+    let counted = off_runtime(text_bytes(&wanted.input), move || {
         let item = |item| match item {
             TurnItem::New(id, new) => new.item(id, Some(turn.clone()), &model),
             TurnItem::Stored(item) => item,
         };
         input.into_iter().map(item).collect()
-    };
-    if wanted.is_quick {
-        return Ok(counted());
-    }
-    // Counting so much takes a while: off the runtime, for others' sake.
-    let counted = tokio::task::spawn_blocking(counted).await;
-    counted.map_err(|_| ApiError::defect().into())
+    });
+    Ok(counted.await)
 }
 
 /// An item on its way into a turn.

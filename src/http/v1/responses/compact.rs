@@ -15,6 +15,7 @@ use crate::domain::delta::Delta;
 use crate::domain::dialogue::{self, PromptMessage};
 use crate::domain::ids::{ItemId, ItemKind, TurnId};
 use crate::domain::item::Item;
+use crate::domain::model;
 use crate::domain::reply::Piece;
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::domain::turn::{Fault, Usage};
@@ -25,9 +26,9 @@ use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, missing};
 use crate::http::v1::items;
 use crate::http::v1::schemas::{CompactResponse, CompactedResponse};
-use crate::http::v1::tokenizer::loaded;
 use crate::http::{body, fault};
 use crate::metering::{Call, ModelCall, Permit, Route, Wish};
+use crate::tasks::{json_off_runtime, off_runtime};
 
 /// Cut a long history down. The output goes into the next request in place of it: what the person said last, word for word,
 /// and an item of type `compaction`, which this server reads.
@@ -41,19 +42,29 @@ pub async fn compact(
 ) -> Result<Response, OpenAiError> {
     let in_flight = app.in_flight.enter();
     let bytes = body_of(&alive, body::object(request, &app)).await?;
-    let mut fields = Fields::read(&bytes)?;
-    let Basis { model, instructions, continues, input } = Basis::take(&mut fields)?;
+    let size = bytes.len();
+    let read = move || {
+        let mut fields = Fields::read(&bytes)?;
+        Ok::<_, OpenAiError>((Basis::take(&mut fields)?, fields))
+    };
+    let (Basis { model, instructions, continues, input }, mut fields) = json_off_runtime(size, read).await?;
     let wish = Wish { model: model.as_deref(), ..Wish::of(Route::Responses) };
     let permit = app.metering.permit(&owner, &wish)?;
-    loaded(permit.model()).await?;
     fields.short_text("prompt_cache_key", 64)?;
     let turn = TurnId::fresh(&*app.ids, &*app.clock);
     let said = said(&stored_backing(&app, &owner), &continues, input, (&turn, permit.model())).await?;
     if said.is_empty() {
         return Err(missing("input"));
     }
-    let call = call(&permit, instructions, &said);
-    let summing_up = in_flight.unless_stopped(summary(permit.start()?, call));
+    let model_call = permit.start()?;
+    let size = said.iter().map(|item| item.json.len()).sum::<usize>() + instructions.as_ref().map_or(0, String::len);
+    let (call, prompt_tokens, said) = off_runtime(size, move || {
+        let call = call(&permit, instructions, &said);
+        let prompt_tokens = tokens_of(&call);
+        (call, prompt_tokens, said)
+    })
+    .await;
+    let summing_up = in_flight.unless_stopped(summary(model_call, call, prompt_tokens));
     let told = while_alive(&alive, summing_up).await?.ok_or_else(fault::stopping)?;
     let (summary, usage) = told.map_err(OpenAiError::from)?;
     let mut output: Vec<Value> = compaction::kept(&said).into_iter().map(items::shown).collect();
@@ -79,10 +90,14 @@ fn call(permit: &Permit, instructions: Option<String>, said: &[Item]) -> Call {
     }
 }
 
-async fn summary(model_call: ModelCall, call: Call) -> Result<(String, Usage), Fault> {
-    let encoding = crate::domain::model::profile(&call.model).encoding;
+fn tokens_of(call: &Call) -> u64 {
+    let encoding = model::profile(&call.model).encoding;
     let count = |message: &PromptMessage| u64::from(encoding.count_message(&message.text()));
-    let prompt_tokens = call.messages.iter().map(count).sum::<u64>() + u64::from(REQUEST_OVERHEAD);
+    call.messages.iter().map(count).sum::<u64>() + u64::from(REQUEST_OVERHEAD)
+}
+
+async fn summary(model_call: ModelCall, call: Call, prompt_tokens: u64) -> Result<(String, Usage), Fault> {
+    let encoding = model::profile(&call.model).encoding;
     let mut pieces = model_call.call(call).await?;
     let (mut text, mut usage) = (String::new(), None);
     while let Some(batch) = pieces.next().await {
@@ -94,7 +109,14 @@ async fn summary(model_call: ModelCall, call: Call) -> Result<(String, Usage), F
             }
         }
     }
-    let output_tokens = u64::from(encoding.count(&text));
-    let counted = Usage { input_tokens: prompt_tokens, output_tokens, estimated: true, ..Usage::default() };
-    Ok((text, usage.unwrap_or(counted)))
+    let Some(usage) = usage else {
+        let (text, output_tokens) = off_runtime(text.len(), move || {
+            let output_tokens = u64::from(encoding.count(&text));
+            (text, output_tokens)
+        })
+        .await;
+        let counted = Usage { input_tokens: prompt_tokens, output_tokens, estimated: true, ..Usage::default() };
+        return Ok((text, counted));
+    };
+    Ok((text, usage))
 }

@@ -14,6 +14,7 @@ pub mod tools;
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -29,6 +30,7 @@ use crate::chain::backing::Backing;
 use crate::domain::conversation::Owner;
 use crate::http::app::App;
 use crate::http::body;
+use crate::tasks::json_off_runtime;
 use crate::turn::scratch::ScratchSpace;
 
 /// Make a response, as OpenAI's Responses do: plain, as a stream of events, or in the background.
@@ -53,7 +55,7 @@ pub async fn create(
 ) -> Result<Response, OpenAiError> {
     let headers = request.headers().clone();
     let bytes = body_of(&alive, body::object(request, &app)).await?;
-    let (how, mut response) = begin(&app, &owner, &headers, &bytes).await?;
+    let (how, mut response) = begin(&app, &owner, headers, bytes).await?;
     match how {
         How::Background => {
             response.told(true);
@@ -74,17 +76,21 @@ enum How {
 async fn begin(
     app: &Arc<App>,
     owner: &Owner,
-    headers: &HeaderMap,
-    bytes: &[u8],
+    headers: HeaderMap,
+    bytes: Bytes,
 ) -> Result<(How, ResponseFeed), OpenAiError> {
-    let key = ask::key_of(headers, bytes)?;
-    let wanted = Wanted::read(bytes, &app.metering, owner)?;
+    let (metering, reader) = (app.metering.clone(), owner.clone());
+    let (key, wanted) = json_off_runtime(bytes.len(), move || {
+        let key = ask::key_of(&headers, &bytes)?;
+        Ok::<_, OpenAiError>((key, Wanted::read(&bytes, &metering, &reader)?))
+    })
+    .await?;
     let how = match (wanted.background, wanted.stream) {
         (_, true) => How::Stream,
         (true, false) => How::Background,
         (false, false) => How::Whole,
     };
-    loaded(wanted.permit.model()).await?;
+    loaded(wanted.permit.model()).await;
     let stored = stored_backing(app, owner);
     if wanted.is_kept() {
         let asked = ask::ask(app, &stored, &wanted, key, None).await?;

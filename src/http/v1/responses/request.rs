@@ -13,9 +13,6 @@ use crate::http::v1::fields::{Fields, missing, unsupported, wrong_type, wrong_va
 use crate::http::v1::items::{self, InputItem};
 use crate::metering::{Metering, Permit, Route, Wish};
 
-/// The largest body that is counted where it arrives, in bytes; the slowest of this size takes 3 ms.
-const QUICK_BYTES: usize = 8 * 1024;
-
 /// A request that is fit to be asked.
 #[derive(Debug)]
 pub struct Wanted {
@@ -39,8 +36,6 @@ pub struct Wanted {
     pub stream: bool,
     /// Whether a history that does not fit is an error.
     pub whole_history: bool,
-    /// Whether counting its tokens takes no time worth mentioning.
-    pub is_quick: bool,
 }
 
 impl Wanted {
@@ -56,8 +51,7 @@ impl Wanted {
     /// # Errors
     /// What is wrong, with the parameter's name.
     pub fn read(body: &[u8], metering: &Metering, owner: &Owner) -> Result<Self, OpenAiError> {
-        let fields = Fields::read(body)?;
-        Ok(Self { is_quick: body.len() <= QUICK_BYTES, ..Self::of(fields, metering, owner)? })
+        Self::of(Fields::read(body)?, metering, owner)
     }
 
     /// The same out of what a request's own envelope leaves.
@@ -119,7 +113,6 @@ impl Wanted {
             background,
             stream,
             whole_history: truncation == "disabled",
-            is_quick: false,
         })
     }
 }

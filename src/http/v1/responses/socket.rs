@@ -32,6 +32,7 @@ use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, wrong_value};
 use crate::http::v1::tokenizer::loaded;
 use crate::tasks::InFlightRequest;
+use crate::tasks::json_off_runtime;
 use crate::turn::scratch::ScratchSpace;
 
 /// How many requests may wait for the response before them.
@@ -159,12 +160,16 @@ impl Talk {
     }
 
     async fn begin(&mut self, asked: &str) -> Result<(Wanted, ResponseFeed), OpenAiError> {
-        let mut fields = Fields::read(asked.as_bytes())?;
-        if fields.text("type")?.as_deref() != Some("response.create") {
-            return Err(wrong_value("type", &["response.create"]));
-        }
-        let wanted = Wanted { stream: true, ..Wanted::of(fields, &self.app.metering, &self.owner)? };
-        loaded(wanted.permit.model()).await?;
+        let (metering, owner, asked) = (self.app.metering.clone(), self.owner.clone(), asked.to_owned());
+        let wanted = json_off_runtime(asked.len(), move || {
+            let mut fields = Fields::read(asked.as_bytes())?;
+            if fields.text("type")?.as_deref() != Some("response.create") {
+                return Err(wrong_value("type", &["response.create"]));
+            }
+            Wanted::of(fields, &metering, &owner)
+        });
+        let wanted = Wanted { stream: true, ..wanted.await? };
+        loaded(wanted.permit.model()).await;
         let (stored, scratch) = (stored_backing(&self.app, &self.owner), scratch_backing(&self.app, &self.space));
         let (backing, fallback) = if wanted.is_kept() { (stored, scratch) } else { (scratch, stored) };
         let asked = ask::ask(&self.app, &backing, &wanted, None, Some(&fallback)).await?;

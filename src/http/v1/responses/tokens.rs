@@ -1,5 +1,6 @@
 //! `POST /v1/responses/input_tokens`: what a request would take of the model's context.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -26,8 +27,9 @@ use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::Fields;
 use crate::http::v1::items::InputItem;
 use crate::http::v1::schemas::{CountTokens, TokenCount};
-use crate::http::v1::tokenizer::loaded;
+use crate::http::v1::tokenizer::{counting, text_bytes};
 use crate::metering::{Route, Wish};
+use crate::tasks::json_off_runtime;
 
 /// Count what a response would be made from: instructions, history, input, tools. By this server's own tokenizer, so about.
 #[utoipa::path(post, path = "/v1/responses/input_tokens", tag = "responses", operation_id = "count_input_tokens",
@@ -38,12 +40,15 @@ pub async fn count(
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let bytes = body_of(&alive, body::object(request, &app)).await?;
-    let mut fields = Fields::read(&bytes)?;
-    let Basis { model, instructions, continues, input } = Basis::take_or_default(&mut fields)?;
+    let size = bytes.len();
+    let read = move || {
+        let mut fields = Fields::read(&bytes)?;
+        Ok::<_, OpenAiError>((Basis::take_or_default(&mut fields)?, fields))
+    };
+    let (Basis { model, instructions, continues, input }, mut fields) = json_off_runtime(size, read).await?;
     let wish = Wish { model: model.as_deref(), ..Wish::of(Route::Responses) };
     let permit = app.metering.permit(&owner, &wish)?;
     let model = permit.model();
-    loaded(model).await?;
     let mut options = Options::default();
     options.tools(&mut fields)?;
     options.text(&mut fields)?;
@@ -53,9 +58,13 @@ pub async fn count(
     let turn = TurnId::fresh(&*app.ids, &*app.clock);
     let said = said(&stored_backing(&app, &owner), &continues, input, (&turn, model)).await?;
     let said = said.iter().map(|item| item.tokens);
-    let instructions = instructions.map_or(0, |text| encoding.count_message(&text));
-    let tools = if options.sent.is_empty() { 0 } else { encoding.count(&json_of(&options.sent)) };
-    let total = said.chain([instructions, tools, REQUEST_OVERHEAD]).fold(0, u32::saturating_add);
+    let tools = if options.sent.is_empty() { String::new() } else { json_of(&options.sent) };
+    let rest = tools.len() + instructions.as_ref().map_or(0, String::len);
+    let rest = counting(model, rest, move || {
+        let instructions = instructions.map_or(0, |text| encoding.count_message(&text));
+        instructions.saturating_add(encoding.count(&tools))
+    });
+    let total = said.chain([rest.await, REQUEST_OVERHEAD]).fold(0, u32::saturating_add);
     Ok(answer::json(&json!({"object": "response.input_tokens", "input_tokens": total})))
 }
 
@@ -72,15 +81,34 @@ pub async fn said(
 ) -> Result<Vec<Item>, OpenAiError> {
     let mut said: Vec<Item> =
         history::history(backing, continues).await?.into_iter().map(|stored| stored.item).collect();
-    for (place, given) in given.into_iter().enumerate() {
-        match given {
-            InputItem::New(new) => said.push(new.item(ItemId::input_of(turn, new.kind, place), None, model)),
-            InputItem::Reference(id) if said.iter().any(|item| item.id == id) => {}
-            InputItem::Reference(id) => {
+    let mut known: HashSet<ItemId> = said.iter().map(|item| item.id.clone()).collect();
+    for (place, given) in counted(given, turn, model).await.into_iter().enumerate() {
+        let item = match given {
+            Counted::New(item) => item,
+            Counted::Reference(id) if known.contains(&id) => continue,
+            Counted::Reference(id) => {
                 let found = references::find(&[backing], &id).await;
-                said.push(found.map_err(|error| of_reference(error, &format!("input[{place}].id")))?);
+                found.map_err(|error| of_reference(error, &format!("input[{place}].id")))?
             }
-        }
+        };
+        known.insert(item.id.clone());
+        said.push(item);
     }
     Ok(said)
+}
+
+/// What a request has given, each new item with its tokens.
+enum Counted {
+    New(Item),
+    Reference(ItemId),
+}
+
+async fn counted(given: Vec<InputItem>, turn: &TurnId, model: &str) -> Vec<Counted> {
+    let bytes = text_bytes(&given);
+    let (turn, name) = (turn.clone(), model.to_owned());
+    let count = move |(place, given): (usize, InputItem)| match given {
+        InputItem::New(new) => Counted::New(new.item(ItemId::input_of(&turn, new.kind, place), None, &name)),
+        InputItem::Reference(id) => Counted::Reference(id),
+    };
+    counting(model, bytes, move || given.into_iter().enumerate().map(count).collect()).await
 }
