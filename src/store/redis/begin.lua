@@ -45,7 +45,7 @@ if role == 'join' then
   end
 elseif role == 'retry' and not (again and redis.call('ZSCORE', key, try)) then
   if instead_of == '' or not redis.call('ZSCORE', key, instead_of) then
-    local joined = join_try(key, now)
+    local joined = join_try(key, clock)
     if joined then return 'D' .. joined end
   end
 end
@@ -91,7 +91,7 @@ if not running then
       redis.call('SET', key, string.format('%.0f', until_ms) .. ' ' .. try .. ' ' .. ARGV[18], 'PX', ARGV[19])
     else
       if instead_of ~= '' then redis.call('ZREM', key, instead_of) end
-      add_try(key, try, until_ms, now, ARGV[19])
+      add_try(key, try, clock, ARGV[19])
     end
     redis.call('HSET', turns, turn .. '#', ARGV[17])
   end

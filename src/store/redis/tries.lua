@@ -10,7 +10,7 @@ local function add_to_score(key, try, more)
   redis.call('ZINCRBY', key, string.format('%.0f', more), try)
 end
 
--- The try that a retry joins; nil where there is none.
+-- The try that a retry joins; nil where there is none. Times are Redis's own.
 local function join_try(key, now)
   while true do
     local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
@@ -26,9 +26,13 @@ local function join_try(key, now)
   end
 end
 
-local function add_try(key, try, until_ms, now, keep_ms)
+local function add_try(key, try, now, keep_ms)
   -- Of a request that is asked all the time, the tries that no longer count and that no retry joined.
   redis.call('ZREMRANGEBYSCORE', key, string.format('%.0f', IS_THERE + P - now), string.format('%.0f', IS_THERE + P))
+  -- Of two in one millisecond, the second is the newer.
+  local until_ms = now + tonumber(keep_ms)
+  local newest = redis.call('ZRANGEBYSCORE', key, string.format('%.0f', IS_THERE), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  if newest[2] then until_ms = math.max(until_ms, P - tonumber(newest[2]) % P + 1) end
   redis.call('ZADD', key, string.format('%.0f', IS_THERE + P - until_ms), try)
   redis.call('PEXPIRE', key, keep_ms)
 end

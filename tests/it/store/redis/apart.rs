@@ -264,10 +264,11 @@ async fn a_key_that_another_turn_took_over_outlives_the_first_one() {
         for (at, home) in homes.iter().enumerate() {
             let begin = rig.begin_with_key(home, "key", "body");
             // Those of the first two have lapsed when the next one begins.
-            let keep_ms = if at < 2 { 1 } else { DAY_MS };
+            let keep_ms = if at < 2 { rig.unit_ms() } else { DAY_MS };
             let idempotency = begin.idempotency.clone().map(|key| IdempotencyKey { keep_ms, ..key });
-            let begin = BeginTurn { idempotency, now_ms: begin.now_ms + 2 * at as i64, ..begin };
+            let begin = BeginTurn { idempotency, ..begin };
             end(&rig, begin.clone()).await;
+            rig.pass(2.0).await;
             turns.push(begin.turn);
             rig.pass(0.1).await;
         }
