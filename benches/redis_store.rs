@@ -142,6 +142,7 @@ fn begin(place: &Place, budget: Budget) -> BeginTurn {
         options: None,
         shown: None,
         whole_history: false,
+        tools: Default::default(),
     };
     BeginTurn {
         place: place.clone(),

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::tools::ClientTool;
+
 /// What is added to an answer. The JSON of it, with its tag `e`, is what stores keep of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "e", rename_all = "snake_case")]
@@ -29,6 +31,9 @@ pub enum Delta {
         call_id: String,
         /// The function.
         name: String,
+        /// What its client knows it as, where that is something else.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tool: Option<Box<ClientTool>>,
     },
     /// A call's arguments go on.
     Arguments {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::item::{Item, Role};
+use super::tools::{arguments_of, function_name};
 
 /// One message of a prompt. Each upstream puts it into its own words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,7 +140,15 @@ enum Shape {
         call_id: String,
         name: String,
         arguments: String,
+        namespace: Option<String>,
     },
+    CustomToolCall {
+        call_id: String,
+        name: String,
+        input: String,
+        namespace: Option<String>,
+    },
+    #[serde(alias = "custom_tool_call_output")]
     FunctionCallOutput {
         call_id: String,
         output: Value,
@@ -270,7 +279,13 @@ fn line(item: &Item) -> Line {
         Ok(Shape::Message { role, content }) => {
             Line::Message(PromptMessage::Parts { role, parts: content.iter().filter_map(part).collect() })
         }
-        Ok(Shape::FunctionCall { call_id, name, arguments }) => Line::Call(FunctionCall { call_id, name, arguments }),
+        Ok(Shape::FunctionCall { call_id, name, arguments, namespace }) => {
+            Line::Call(FunctionCall { call_id, name: function_name(namespace.as_deref(), &name), arguments })
+        }
+        Ok(Shape::CustomToolCall { call_id, name, input, namespace }) => {
+            let (name, arguments) = (function_name(namespace.as_deref(), &name), arguments_of(&input));
+            Line::Call(FunctionCall { call_id, name, arguments })
+        }
         Ok(Shape::FunctionCallOutput { call_id, output }) => Line::Output { call_id, output },
         Ok(Shape::Compaction { encrypted_content }) => match summary_of(&encrypted_content) {
             Some(summary) => Line::Message(PromptMessage::new(Role::System, format!("{SUMMARY}{summary}"))),

@@ -118,7 +118,7 @@ mod tests {
     /// What stores hold by now, written by earlier releases.
     #[test]
     fn the_stored_form_is_what_it_always_was() {
-        let call = Delta::Call { index: 1, call_id: "call_a".into(), name: "f".into() };
+        let call = Delta::Call { index: 1, call_id: "call_a".into(), name: "f".into(), tool: None };
         let usage = Usage { input_tokens: 3, output_tokens: 4, ..Usage::default() };
         let end = End { status: TurnStatus::Cancelled, answer: None, usage: Some(usage), fault: None, at_ms: 5 };
         let cases = [

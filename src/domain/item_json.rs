@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::ids::ItemId;
 use super::json::push_json_string;
 use super::output::Output;
+use super::tools;
 
 /// The status of an item that is whole.
 pub const COMPLETED: &str = "completed";
@@ -51,7 +52,15 @@ impl Members {
     #[must_use]
     pub fn call(call_id: &str, name: &str, arguments: &str) -> Self {
         let mut call = Self::new("function_call");
-        push_call(&mut call.rest, COMPLETED, call_id, name, arguments);
+        push_call(&mut call.rest, COMPLETED, call_id, name, ("arguments", arguments));
+        call
+    }
+
+    /// A call of a custom tool.
+    #[must_use]
+    pub fn custom_call(call_id: &str, name: &str, input: &str) -> Self {
+        let mut call = Self::new("custom_tool_call");
+        push_call(&mut call.rest, COMPLETED, call_id, name, ("input", input));
         call
     }
 
@@ -93,9 +102,19 @@ pub fn push_output(out: &mut String, output: &Output, status: &str) {
             push_summary_part(out, text);
             out.push_str("]}");
         }
-        Output::Call { id, call_id, name, arguments, .. } => {
-            open(out, "function_call", id);
-            push_call(out, status, call_id, name, arguments);
+        Output::Call { id, call_id, name, arguments, tool, .. } => {
+            let (name, namespace) = match tool {
+                Some(tool) => (&tool.name, tool.namespace.as_deref()),
+                None => (name, None),
+            };
+            if output.is_custom() {
+                open(out, "custom_tool_call", id);
+                push_call(out, status, call_id, name, ("input", &tools::input_of(arguments)));
+            } else {
+                open(out, "function_call", id);
+                push_call(out, status, call_id, name, ("arguments", arguments));
+            }
+            namespace.iter().for_each(|namespace| push_text(out, "namespace", namespace));
             out.push('}');
         }
     }
@@ -163,12 +182,12 @@ pub fn push_part(out: &mut String, kind: &str, texts: &[(&str, &str)]) {
     out.push('}');
 }
 
-/// Adds the members of a call of a function.
-fn push_call(out: &mut String, status: &str, call_id: &str, name: &str, arguments: &str) {
+/// Adds the members of a call; what the tool is given has one of two names.
+fn push_call(out: &mut String, status: &str, call_id: &str, name: &str, (given, value): (&str, &str)) {
     push_text(out, "status", status);
     push_text(out, "call_id", call_id);
     push_text(out, "name", name);
-    push_text(out, "arguments", arguments);
+    push_text(out, given, value);
 }
 
 fn open(out: &mut String, kind: &str, id: &ItemId) {
@@ -266,8 +285,14 @@ mod tests {
     #[test]
     fn every_output_is_json_whatever_is_in_it() {
         for odd in ["", "{\"a\": 1}", "\"\n\\", "👌"] {
-            let call =
-                Output::Call { id: id("fc_1"), index: 0, call_id: odd.into(), name: odd.into(), arguments: odd.into() };
+            let call = Output::Call {
+                id: id("fc_1"),
+                index: 0,
+                call_id: odd.into(),
+                name: odd.into(),
+                arguments: odd.into(),
+                tool: None,
+            };
             let wanted = json!({"type": "function_call", "id": "fc_1", "status": "completed", "call_id": odd, "name": odd,
                 "arguments": odd});
             assert_eq!(written(|out| push_output(out, &call, COMPLETED)), wanted);

@@ -17,5 +17,6 @@ pub mod output;
 pub mod question;
 pub mod reply;
 pub mod tokens;
+pub mod tools;
 pub mod turn;
 pub mod window;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::delta::Delta;
 use super::ids::{ItemId, ItemKind};
+use super::tools::ClientTool;
 
 /// One part of an answer; an item of OpenAI's Responses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,9 @@ pub enum Output {
         name: String,
         /// JSON, as the model wrote it.
         arguments: String,
+        /// What its client knows it as, where that is something else.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tool: Option<Box<ClientTool>>,
     },
 }
 
@@ -59,6 +63,12 @@ impl Output {
         match self {
             Self::Message { id, .. } | Self::Reasoning { id, .. } | Self::Call { id, .. } => id,
         }
+    }
+
+    /// Whether it is a call of a tool that takes a text.
+    #[must_use]
+    pub fn is_custom(&self) -> bool {
+        matches!(self, Self::Call { tool: Some(tool), .. } if tool.custom)
     }
 
     /// What a person would read: text, or refusal; nothing of thoughts and calls.
@@ -186,10 +196,10 @@ impl Outputs {
                 let id = self.answer.beside(ItemKind::Reasoning, self.list.len());
                 Some(self.begin(Output::Reasoning { id, text: delta.clone() }, true))
             }
-            Delta::Call { index, call_id, name } => {
+            Delta::Call { index, call_id, name, tool } => {
                 let id = self.answer.beside(ItemKind::Call, self.list.len());
-                let (call_id, name) = (call_id.clone(), name.clone());
-                Some(self.begin(Output::Call { id, index: *index, call_id, name, arguments: String::new() }, false))
+                let (index, call_id, name, tool) = (*index, call_id.clone(), name.clone(), tool.clone());
+                Some(self.begin(Output::Call { id, index, call_id, name, arguments: String::new(), tool }, false))
             }
             Delta::Arguments { index, delta } => {
                 let is_it = |output: &Output| matches!(output, Output::Call { index: known, .. } if known == index);
@@ -248,7 +258,8 @@ mod tests {
 
     #[test]
     fn thoughts_text_and_calls_are_apart_and_in_order() {
-        let call = |index, name: &str| Delta::Call { index, call_id: format!("call_{index}"), name: name.into() };
+        let call =
+            |index, name: &str| Delta::Call { index, call_id: format!("call_{index}"), name: name.into(), tool: None };
         let arguments = |index, delta: &str| Delta::Arguments { index, delta: delta.into() };
         let outputs = fold(&[
             Delta::Reasoning { delta: "hm".into() },

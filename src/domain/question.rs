@@ -69,6 +69,7 @@ mod tests {
             options: None,
             shown: shown.map(str::to_owned),
             whole_history: false,
+            tools: Default::default(),
         }
     }
 

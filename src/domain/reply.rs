@@ -9,6 +9,7 @@ use super::model;
 use super::output::{Answer, Output, Outputs};
 use super::question;
 use super::tokens::Encoding;
+use super::tools::ClientTools;
 use super::turn::{Fault, FaultKind, TurnRequest, TurnStatus, Usage};
 
 /// The most text that an answer may have, in bytes. No model's answer comes near; a runaway upstream does.
@@ -42,6 +43,7 @@ pub struct Reply {
     model: String,
     finish_reason: Option<String>,
     usage: Option<Usage>,
+    tools: ClientTools,
 }
 
 impl Reply {
@@ -56,6 +58,7 @@ impl Reply {
             model: request.model.clone(),
             finish_reason: None,
             usage: None,
+            tools: request.tools.clone(),
         }
     }
 
@@ -65,7 +68,12 @@ impl Reply {
     /// When the answer grows past [`MAX_ANSWER_BYTES`].
     pub fn add(&mut self, piece: Piece) -> Result<Option<Delta>, Fault> {
         match piece {
-            Piece::Delta(delta) => return Ok(self.show(&delta)?.then_some(delta)),
+            Piece::Delta(mut delta) => {
+                if let Delta::Call { name, tool, .. } = &mut delta {
+                    *tool = self.tools.of(name).cloned().map(Box::new);
+                }
+                return Ok(self.show(&delta)?.then_some(delta));
+            }
             Piece::Model(model) => self.model = model,
             Piece::Usage(usage) => self.usage = Some(usage),
             Piece::Finish(reason) => self.finish_reason = Some(reason),

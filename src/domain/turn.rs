@@ -7,6 +7,7 @@ use super::conversation::Place;
 use super::ids::{ItemId, TurnId};
 use super::item::Item;
 use super::output::Answer;
+use super::tools::ClientTools;
 
 /// What a turn needs to run, and to run again after a crash. It is stored before any money is spent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,9 @@ pub struct TurnRequest {
     /// Whether all of the history must go along, and the turn fails where it does not fit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole_history: bool,
+    /// The tools that its client knows by other names than the model.
+    #[serde(default, skip_serializing_if = "ClientTools::is_empty")]
+    pub tools: ClientTools,
 }
 
 impl TurnRequest {

@@ -39,7 +39,7 @@ pub struct ChatRequest {
     pub(super) prompt: Option<String>,
     /// In place of a prompt: the id of a turn that ended without a word of an answer, to ask the same again. The new question
     /// takes the place of the old one, and what is not said anew is as it was. A request that comes twice joins its turn.
-    #[schema(pattern = "^turn_[0-9A-Za-z_-]{1,64}$", nullable = false)]
+    #[schema(pattern = "^turn_[0-9A-Za-z_-]{1,64}$")]
     pub(super) retry: Option<String>,
     /// One of the allowed models; the setting `DEFAULT_MODEL` (gpt-3.5-turbo) otherwise.
     #[schema(min_length = 1, max_length = 200, example = "gpt-3.5-turbo")]
@@ -301,6 +301,7 @@ impl Wanted {
             options: None,
             shown: None,
             whole_history: false,
+            tools: Default::default(),
         }
     }
 }

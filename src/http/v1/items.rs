@@ -2,14 +2,17 @@
 //!
 //! Source of the shapes: the `ItemParam` schemas of the Open Responses specification, and what SDKs really send.
 
+mod parts;
+
 use serde_json::{Map, Value};
 
+use self::parts::{Parts, optional, text};
 use super::error::OpenAiError;
-use super::fields::{missing, unsupported, wrong_type, wrong_value};
+use super::fields::{missing, wrong_type, wrong_value};
 use crate::domain::dialogue::summary_of;
 use crate::domain::ids::{ItemId, ItemKind, TurnId};
 use crate::domain::item::Item;
-use crate::domain::item_json::{self, COMPLETED, INCOMPLETE, Members};
+use crate::domain::item_json::{COMPLETED, INCOMPLETE, Members};
 use crate::domain::json::json_of;
 use crate::domain::model;
 
@@ -67,7 +70,8 @@ fn one(item: Value, param: &str) -> Result<InputItem, OpenAiError> {
     let new = match kind {
         "message" => message_of(&item, param)?,
         "function_call" => call_of(&item, param)?,
-        "function_call_output" => output_of(&item, param)?,
+        "custom_tool_call" => custom_call_of(&item, param)?,
+        "function_call_output" | "custom_tool_call_output" => output_of(kind, &item, param)?,
         "reasoning" => reasoning_of(&item, param)?,
         "compaction" => compaction_of(&item, param)?,
         "item_reference" => {
@@ -104,102 +108,31 @@ fn message_of(item: &Map<String, Value>, param: &str) -> Result<NewItem, OpenAiE
     Ok(NewItem::message(role, status.unwrap_or(COMPLETED), parts))
 }
 
-/// The parts of a message or of an output, as JSON objects with commas between them.
-#[derive(Default)]
-struct Parts {
-    json: String,
-    texts: String,
-    images: u32,
-}
-
-impl Parts {
-    fn read(&mut self, role: &str, list: &[Value], param: &str) -> Result<(), OpenAiError> {
-        let mut parts = list.iter().enumerate();
-        parts.try_for_each(|(place, part)| self.add(role, part, &format!("{param}[{place}]")))
-    }
-
-    fn add(&mut self, role: &str, part: &Value, param: &str) -> Result<(), OpenAiError> {
-        let Value::Object(fields) = part else { return Err(wrong_type(param, "an object", part)) };
-        match (text(fields, "type", param)?, role) {
-            ("input_text" | "output_text" | "text", _) => self.text(role, text(fields, "text", param)?),
-            ("refusal", "assistant") => self.refusal(text(fields, "refusal", param)?),
-            ("input_image", "user") => self.image(fields, param)?,
-            ("input_file", "user") => self.file(fields, param)?,
-            _ if role == "assistant" => {
-                return Err(wrong_value(&format!("{param}.type"), &["output_text", "refusal"]));
-            }
-            _ if role == "user" => {
-                return Err(wrong_value(&format!("{param}.type"), &["input_text", "input_image", "input_file"]));
-            }
-            _ => return Err(wrong_value(&format!("{param}.type"), &["input_text"])),
-        }
-        Ok(())
-    }
-
-    fn next(&mut self) -> &mut String {
-        if !self.json.is_empty() {
-            self.json.push(',');
-        }
-        &mut self.json
-    }
-
-    fn text(&mut self, role: &str, said: &str) {
-        self.texts.push_str(said);
-        match role {
-            "assistant" => item_json::push_text_part(self.next(), said),
-            _ => item_json::push_input_part(self.next(), said),
-        }
-    }
-
-    fn refusal(&mut self, said: &str) {
-        self.texts.push_str(said);
-        item_json::push_refusal_part(self.next(), said);
-    }
-
-    fn image(&mut self, fields: &Map<String, Value>, param: &str) -> Result<(), OpenAiError> {
-        let detail = optional(fields, "detail", param)?.unwrap_or("auto");
-        let Some(url) = optional(fields, "image_url", param)? else {
-            if fields.contains_key("file_id") {
-                let at = format!("{param}.file_id");
-                return Err(unsupported(&at, format!("'{at}' cannot be used: send the image itself as 'image_url'.")));
-            }
-            return Err(missing(&format!("{param}.image_url")));
-        };
-        self.images += 1;
-        item_json::push_part(self.next(), "input_image", &[("image_url", url), ("detail", detail)]);
-        Ok(())
-    }
-
-    fn file(&mut self, fields: &Map<String, Value>, param: &str) -> Result<(), OpenAiError> {
-        let mut given = Vec::new();
-        for name in ["file_id", "file_data", "filename"] {
-            given.extend(optional(fields, name, param)?.map(|value| (name, value)));
-        }
-        let value_of = |wanted: &str| given.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
-        if value_of("file_id").is_none() && value_of("file_data").is_none() {
-            if fields.contains_key("file_url") {
-                let at = format!("{param}.file_url");
-                return Err(unsupported(&at, format!("'{at}' cannot be used: send the file itself as 'file_data'.")));
-            }
-            return Err(missing(&format!("{param}.file_data")));
-        }
-        self.texts.push_str(value_of("file_data").unwrap_or_default());
-        item_json::push_part(self.next(), "input_file", &given);
-        Ok(())
-    }
-}
-
 fn call_of(item: &Map<String, Value>, param: &str) -> Result<NewItem, OpenAiError> {
     let (call_id, name) = (short(item, "call_id", param)?, short(item, "name", param)?);
     let arguments = text(item, "arguments", param)?;
-    let members = Members::call(call_id, name, arguments);
+    let members = in_namespace(Members::call(call_id, name, arguments), item, param)?;
     Ok(NewItem { kind: ItemKind::Call, members, texts: format!("{arguments}{name}"), images: 0 })
 }
 
-fn output_of(item: &Map<String, Value>, param: &str) -> Result<NewItem, OpenAiError> {
+fn custom_call_of(item: &Map<String, Value>, param: &str) -> Result<NewItem, OpenAiError> {
+    let (call_id, name) = (short(item, "call_id", param)?, short(item, "name", param)?);
+    let input = text(item, "input", param)?;
+    let members = in_namespace(Members::custom_call(call_id, name, input), item, param)?;
+    Ok(NewItem { kind: ItemKind::Call, members, texts: format!("{input}{name}"), images: 0 })
+}
+
+fn in_namespace(call: Members, item: &Map<String, Value>, param: &str) -> Result<Members, OpenAiError> {
+    Ok(match optional(item, "namespace", param)? {
+        Some(namespace) => call.text("namespace", namespace),
+        None => call,
+    })
+}
+
+fn output_of(kind: &str, item: &Map<String, Value>, param: &str) -> Result<NewItem, OpenAiError> {
     let call_id = short(item, "call_id", param)?;
     let at = format!("{param}.output");
-    let members = Members::new("function_call_output").text("status", COMPLETED).text("call_id", call_id);
+    let members = Members::new(kind.to_owned()).text("status", COMPLETED).text("call_id", call_id);
     let (members, texts, images) = match item.get("output") {
         None | Some(Value::Null) => return Err(missing(&at)),
         Some(Value::String(said)) => (members.text("output", said), said.clone(), 0),
@@ -249,10 +182,6 @@ fn compaction_of(item: &Map<String, Value>, param: &str) -> Result<NewItem, Open
     Ok(NewItem { kind: ItemKind::Compaction, members, texts, images: 0 })
 }
 
-fn text<'a>(fields: &'a Map<String, Value>, name: &str, param: &str) -> Result<&'a str, OpenAiError> {
-    optional(fields, name, param)?.ok_or_else(|| missing(&format!("{param}.{name}")))
-}
-
 /// The ids and names of calls: 1 to 128 characters (OpenAI allows 64; some servers make longer ids).
 fn short<'a>(fields: &'a Map<String, Value>, name: &str, param: &str) -> Result<&'a str, OpenAiError> {
     let value = text(fields, name, param)?;
@@ -263,14 +192,6 @@ fn short<'a>(fields: &'a Map<String, Value>, name: &str, param: &str) -> Result<
             let message = format!("Invalid '{at}': it has 1 to 128 characters.");
             Err(OpenAiError::invalid(&at, "invalid_value", message))
         }
-    }
-}
-
-fn optional<'a>(fields: &'a Map<String, Value>, name: &str, param: &str) -> Result<Option<&'a str>, OpenAiError> {
-    match fields.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(value)) => Ok(Some(value)),
-        Some(other) => Err(wrong_type(&format!("{param}.{name}"), "a string", other)),
     }
 }
 

@@ -107,6 +107,7 @@ impl Bench {
                 options: None,
                 shown: None,
                 whole_history: false,
+                tools: Default::default(),
             },
             idempotency: None,
             budget: Budget { tokens: 1_000, fixed_tokens: 0, whole: false },

@@ -132,7 +132,7 @@ impl Answer {
                 id => id.to_owned(),
             };
             let name = function.name.0.as_ref().to_owned();
-            pieces.push(Delta::Call { index, call_id, name }.into());
+            pieces.push(Delta::Call { index, call_id, name, tool: None }.into());
         }
         if !function.arguments.0.is_empty() {
             let delta = function.arguments.0.as_ref().to_owned();

@@ -110,6 +110,7 @@ async fn remember(rig: &Rig, browser: &Client, messages: usize) -> usize {
         options: None,
         shown: None,
         whole_history: false,
+        tools: Default::default(),
     };
     let begin = BeginTurn {
         place: place.clone(),

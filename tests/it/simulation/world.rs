@@ -229,6 +229,7 @@ impl World {
             options: None,
             shown: None,
             whole_history: false,
+            tools: Default::default(),
         }
     }
 

@@ -375,6 +375,7 @@ pub fn request(text: &str) -> TurnRequest {
         options: None,
         shown: None,
         whole_history: false,
+        tools: Default::default(),
     }
 }
 

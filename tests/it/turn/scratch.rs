@@ -57,6 +57,7 @@ fn ask(metering: &Metering, owner: &Owner, prompt: &str) -> Ask {
             options: None,
             shown: None,
             whole_history: false,
+            tools: Default::default(),
         },
         turn,
         idempotency: None,

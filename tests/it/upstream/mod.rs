@@ -120,7 +120,7 @@ impl Heard {
             }
             Piece::Delta(Delta::Refusal { delta }) => self.more.push(format!("refusal {delta}")),
             Piece::Delta(Delta::Reasoning { delta }) => self.more.push(format!("reasoning {delta}")),
-            Piece::Delta(Delta::Call { index, call_id, name }) => {
+            Piece::Delta(Delta::Call { index, call_id, name, .. }) => {
                 self.more.push(format!("call {index} {call_id} {name}"));
             }
             Piece::Delta(Delta::Arguments { index, delta }) => self.more.push(format!("arguments {index} {delta}")),

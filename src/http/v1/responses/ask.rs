@@ -155,6 +155,7 @@ async fn request(
         options: (!wanted.options.is_empty()).then(|| json_of(&wanted.options)),
         shown: Some(json_of(&shown)),
         whole_history: wanted.whole_history,
+        tools: wanted.tools.clone(),
     })
 }
 

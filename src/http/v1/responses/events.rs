@@ -12,6 +12,7 @@ use crate::domain::ids::ItemId;
 use crate::domain::item_json;
 use crate::domain::json::push_json_string;
 use crate::domain::output::{Output, Outputs};
+use crate::domain::tools::input_of;
 use crate::http::sse::Frames;
 
 /// Folds a turn's events, from the first on, into frames.
@@ -98,6 +99,8 @@ impl Projector {
                     push_json_string(json, delta);
                 });
             }
+            // A tool that takes a text is shown it once it is whole: until then it stands in the quotes of JSON.
+            Delta::Arguments { .. } if self.outputs.list().get(change.place).is_some_and(Output::is_custom) => {}
             Delta::Arguments { delta, .. } => {
                 self.emit("response.function_call_arguments.delta", out, |json, at| {
                     at.item(json, change.place);
@@ -172,7 +175,9 @@ impl Projector {
                 });
                 self.summary_part("response.reasoning_summary_part.done", place, text, out);
             }
-            Output::Call { name, arguments, .. } => {
+            Output::Call { arguments, .. } if output.is_custom() => self.finish_input(place, &input_of(arguments), out),
+            Output::Call { name, arguments, tool, .. } => {
+                let name = tool.as_ref().map_or(name, |tool| &tool.name);
                 self.emit("response.function_call_arguments.done", out, |json, at| {
                     at.item(json, place);
                     json.push_str(r#","name":"#);
@@ -186,6 +191,16 @@ impl Projector {
             let _ = write!(json, r#","output_index":{},"item":"#, at.base + place);
             item_json::push_output(json, &output, status);
         });
+    }
+
+    fn finish_input(&mut self, place: usize, input: &str, out: &mut impl Frames) {
+        for (name, member) in [("delta", "delta"), ("done", "input")] {
+            self.emit(&format!("response.custom_tool_call_input.{name}"), out, |json, at| {
+                at.item(json, place);
+                let _ = write!(json, r#","{member}":"#);
+                push_json_string(json, input);
+            });
+        }
     }
 
     fn finish_text(&mut self, place: usize, out: &mut impl Frames) {

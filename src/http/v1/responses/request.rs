@@ -8,6 +8,7 @@ use super::tools::Options;
 use crate::chain::start::Continues;
 use crate::domain::conversation::Owner;
 use crate::domain::ids::{ConversationId, TurnId};
+use crate::domain::tools::ClientTools;
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, missing, unsupported, wrong_type, wrong_value};
 use crate::http::v1::items::{self, InputItem};
@@ -34,6 +35,8 @@ pub struct Wanted {
     pub background: bool,
     /// Whether it is answered with events.
     pub stream: bool,
+    /// The tools that the client knows by other names than the model.
+    pub tools: ClientTools,
     /// Whether a history that does not fit is an error.
     pub whole_history: bool,
 }
@@ -85,7 +88,7 @@ impl Wanted {
         options.short_text(&mut fields, "safety_identifier", 128)?;
         options.short_text(&mut fields, "prompt_cache_key", 64)?;
         options.user(&mut fields)?;
-        let Options { sent, mut shown } = options;
+        let Options { sent, mut shown, tools } = options;
         let truncation = truncation(&mut fields)?;
         let mut show = |name: &str, value: Value| drop(shown.insert(name.to_owned(), value));
         show("instructions", instructions.clone().into());
@@ -113,6 +116,7 @@ impl Wanted {
             background,
             stream,
             whole_history: truncation == "disabled",
+            tools,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::domain::tools::{ClientTool, ClientTools, custom_parameters, function_name};
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, missing, unsupported, wrong_type, wrong_value};
 
@@ -14,6 +15,8 @@ pub struct Options {
     pub sent: Map<String, Value>,
     /// Fields of the response.
     pub shown: Map<String, Value>,
+    /// The tools that the client knows by other names than the upstream.
+    pub tools: ClientTools,
 }
 
 impl Options {
@@ -32,18 +35,18 @@ impl Options {
     /// # Errors
     /// What is wrong, or a tool that would have to be used and is not to be had.
     pub fn tools(&mut self, fields: &mut Fields) -> Result<(), OpenAiError> {
-        let given = fields.list("tools")?.unwrap_or_default();
-        let tools = given.into_iter().enumerate().map(Tool::read).filter_map(Result::transpose);
-        let tools: Vec<Tool> = tools.collect::<Result<_, _>>()?;
+        let Tools { offers, shown } = Tools::read(fields.list("tools")?.unwrap_or_default())?;
         let choice = fields.take("tool_choice");
         let (mode, allowed) =
-            choice.as_ref().map(|choice| read_choice(choice, &tools)).transpose()?.unwrap_or_default();
+            choice.as_ref().map(|choice| read_choice(choice, &offers)).transpose()?.unwrap_or_default();
         let parallel = fields.flag("parallel_tool_calls")?;
-        self.show("tools", tools.iter().map(|tool| tool.shown.clone()).collect::<Vec<_>>());
+        self.show("tools", shown);
         self.show("tool_choice", choice.map_or_else(|| "auto".into(), in_force));
         self.show("parallel_tool_calls", parallel.unwrap_or(true));
-        let offered = tools.iter().filter(|tool| allowed.as_ref().is_none_or(|names| names.contains(&tool.name)));
+        let offered = offers.iter().filter(|tool| allowed.as_ref().is_none_or(|names| names.contains(&tool.function)));
         let offered: Vec<Value> = offered.map(|tool| tool.sent.clone()).collect();
+        let renamed = offers.into_iter().filter(|tool| tool.client.custom || tool.client.namespace.is_some());
+        renamed.for_each(|tool| self.tools.push(tool.function, tool.client));
         if offered.is_empty() {
             // A model that is offered nothing would answer as if nothing had been required.
             return match mode.as_ref().is_some_and(|mode| *mode == "required") {
@@ -184,52 +187,144 @@ impl Options {
     }
 }
 
-struct Tool {
-    name: String,
-    sent: Value,
-    shown: Value,
+/// The tools of a request.
+#[derive(Default)]
+struct Tools {
+    offers: Vec<Offer>,
+    shown: Vec<Value>,
 }
 
-impl Tool {
-    /// `None` for a tool that OpenAI hosts.
-    fn read((place, tool): (usize, Value)) -> Result<Option<Self>, OpenAiError> {
-        let at = format!("tools[{place}]");
-        let mut fields = Fields::of(tool, &at)?;
-        match fields.required_text("type")?.as_str() {
-            "function" => {}
-            "custom" | "namespace" => {
-                let at = format!("{at}.type");
-                let message = format!("'{at}' is a tool that this server does not have.");
-                return Err(unsupported(&at, message));
-            }
-            _ => return Ok(None),
-        }
-        let name = fields.text("name")?.ok_or_else(|| missing(&format!("{at}.name")))?;
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if !(1..=128).contains(&name.len()) || !name.bytes().all(plain) {
-            let at = format!("{at}.name");
-            let message = format!("Invalid '{at}': it has 1 to 128 letters, digits, '_' and '-'.");
-            return Err(OpenAiError::invalid(&at, "invalid_value", message));
-        }
-        let (description, strict) = (fields.text("description")?, fields.flag("strict")?);
-        let parameters = fields.take("parameters");
-        if let Some(other) = parameters.as_ref().filter(|value| !value.is_object()) {
-            return Err(wrong_type(&format!("{at}.parameters"), "an object", other));
-        }
-        let mut function = json!({"name": name});
-        for (key, value) in [
-            ("description", description.clone().map(Value::from)),
-            ("parameters", parameters.clone()),
-            ("strict", strict.map(Value::from)),
-        ] {
-            if let Some(value) = value {
-                function[key] = value;
+/// A tool as a function of the upstream.
+struct Offer {
+    client: ClientTool,
+    /// The name of the function.
+    function: String,
+    sent: Value,
+}
+
+impl Tools {
+    fn read(given: Vec<Value>) -> Result<Self, OpenAiError> {
+        let mut tools = Self::default();
+        for (place, tool) in given.into_iter().enumerate() {
+            let at = format!("tools[{place}]");
+            let mut fields = Fields::of(tool, &at)?;
+            match fields.required_text("type")?.as_str() {
+                "namespace" => {
+                    let shown = tools.namespace(fields, &at)?;
+                    tools.shown.push(shown);
+                }
+                kind => {
+                    let shown = tools.tool(kind, fields, &at, None)?;
+                    tools.shown.extend(shown);
+                }
             }
         }
-        let shown = json!({"type": "function", "name": name, "description": description, "parameters": parameters,
-            "strict": strict});
-        Ok(Some(Self { name, sent: json!({"type": "function", "function": function}), shown }))
+        Ok(tools)
     }
+
+    /// Adds the tools of a namespace; gives how it is shown.
+    fn namespace(&mut self, mut fields: Fields, at: &str) -> Result<Value, OpenAiError> {
+        let name = tool_name(&mut fields, at)?;
+        let description = fields.text("description")?;
+        let mut shown = Vec::new();
+        for (place, tool) in fields.list("tools")?.unwrap_or_default().into_iter().enumerate() {
+            let at = format!("{at}.tools[{place}]");
+            let mut fields = Fields::of(tool, &at)?;
+            let kind = fields.required_text("type")?;
+            shown.extend(self.tool(&kind, fields, &at, Some(&name))?);
+        }
+        Ok(json!({"type": "namespace", "name": name, "description": description, "tools": shown}))
+    }
+
+    /// Adds a tool; gives how it is shown, or `None` for one that OpenAI hosts.
+    fn tool(
+        &mut self,
+        kind: &str,
+        mut fields: Fields,
+        at: &str,
+        namespace: Option<&str>,
+    ) -> Result<Option<Value>, OpenAiError> {
+        let custom = match kind {
+            "function" => false,
+            "custom" => true,
+            _ => return Ok(None),
+        };
+        let name = tool_name(&mut fields, at)?;
+        let description = fields.text("description")?;
+        let function = function_name(namespace, &name);
+        let (sent, shown) = match custom {
+            true => custom_tool(&mut fields, at, &function, &name, description)?,
+            false => function_tool(&mut fields, at, &function, &name, description)?,
+        };
+        let client = ClientTool { name, namespace: namespace.map(str::to_owned), custom };
+        self.offers.push(Offer { client, function, sent: json!({"type": "function", "function": sent}) });
+        Ok(Some(shown))
+    }
+}
+
+fn tool_name(fields: &mut Fields, at: &str) -> Result<String, OpenAiError> {
+    let name = fields.text("name")?.ok_or_else(|| missing(&format!("{at}.name")))?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if !(1..=128).contains(&name.len()) || !name.bytes().all(plain) {
+        let at = format!("{at}.name");
+        let message = format!("Invalid '{at}': it has 1 to 128 letters, digits, '_' and '-'.");
+        return Err(OpenAiError::invalid(&at, "invalid_value", message));
+    }
+    Ok(name)
+}
+
+/// A function: as it is sent, and as it is shown.
+fn function_tool(
+    fields: &mut Fields,
+    at: &str,
+    function: &str,
+    name: &str,
+    description: Option<String>,
+) -> Result<(Value, Value), OpenAiError> {
+    let strict = fields.flag("strict")?;
+    let parameters = fields.take("parameters");
+    if let Some(other) = parameters.as_ref().filter(|value| !value.is_object()) {
+        return Err(wrong_type(&format!("{at}.parameters"), "an object", other));
+    }
+    let mut sent = json!({"name": function});
+    for (key, value) in [
+        ("description", description.clone().map(Value::from)),
+        ("parameters", parameters.clone()),
+        ("strict", strict.map(Value::from)),
+    ] {
+        if let Some(value) = value {
+            sent[key] = value;
+        }
+    }
+    let shown = json!({"type": "function", "name": name, "description": description, "parameters": parameters,
+        "strict": strict});
+    Ok((sent, shown))
+}
+
+/// A tool that takes a text, as a function with one string. A grammar is told to the model, since no other server enforces
+/// one.
+fn custom_tool(
+    fields: &mut Fields,
+    at: &str,
+    function: &str,
+    name: &str,
+    description: Option<String>,
+) -> Result<(Value, Value), OpenAiError> {
+    let format = fields.take("format").unwrap_or_else(|| json!({"type": "text"}));
+    if !format.is_object() {
+        return Err(wrong_type(&format!("{at}.format"), "an object", &format));
+    }
+    let grammar = format["definition"].as_str().map(|definition| {
+        let syntax = format["syntax"].as_str().unwrap_or("lark");
+        format!("The input follows this {syntax} grammar:\n{definition}")
+    });
+    let told: Vec<&str> = [description.as_deref(), grammar.as_deref()].into_iter().flatten().collect();
+    let mut sent = json!({"name": function, "parameters": custom_parameters()});
+    if !told.is_empty() {
+        sent["description"] = told.join("\n\n").into();
+    }
+    let shown = json!({"type": "custom", "name": name, "description": description, "format": format});
+    Ok((sent, shown))
 }
 
 /// The choice as Chat Completions take it, and the names of the tools that may be called, where those are not all.
@@ -240,27 +335,42 @@ fn in_force(mut choice: Value) -> Value {
     if choice["type"] == "allowed_tools"
         && let Some(tools) = choice.get_mut("tools").and_then(Value::as_array_mut)
     {
-        tools.retain(|tool| tool["type"].as_str().is_none_or(|kind| kind == "function"));
+        tools.retain(is_offered);
         for tool in tools.iter_mut().filter_map(Value::as_object_mut) {
-            tool.insert("type".to_owned(), "function".into());
+            tool.entry("type").or_insert_with(|| "function".into());
         }
     }
     choice
 }
 
-fn read_choice(choice: &Value, tools: &[Tool]) -> Result<Choice, OpenAiError> {
-    const MODES: [&str; 3] = ["none", "auto", "required"];
-    let known = |name: &str, at: &str| match tools.iter().any(|tool| tool.name == name) {
-        true => Ok(name.to_owned()),
-        false => Err(OpenAiError::invalid(at, "invalid_value", format!("'{at}' names no function in 'tools'."))),
+/// Whether a tool that a choice names is one that is offered, rather than one that OpenAI hosts.
+fn is_offered(tool: &Value) -> bool {
+    tool["type"].as_str().is_none_or(|kind| matches!(kind, "function" | "custom" | "namespace"))
+}
+
+/// The functions of the tools that `named`, at `at`, means: one, or all of a namespace.
+fn functions_of(named: &Value, at: &str, offers: &[Offer]) -> Result<Vec<String>, OpenAiError> {
+    let name = named["name"].as_str().ok_or_else(|| missing(&format!("{at}.name")))?;
+    let is_meant = |tool: &&Offer| match (named["type"].as_str(), named["namespace"].as_str()) {
+        (Some("namespace"), _) => tool.client.namespace.as_deref() == Some(name),
+        (_, namespace) => tool.client.name == name && tool.client.namespace.as_deref() == namespace,
     };
+    let functions: Vec<String> = offers.iter().filter(is_meant).map(|tool| tool.function.clone()).collect();
+    if functions.is_empty() {
+        let at = format!("{at}.name");
+        return Err(OpenAiError::invalid(&at, "invalid_value", format!("'{at}' names no tool in 'tools'.")));
+    }
+    Ok(functions)
+}
+
+fn read_choice(choice: &Value, offers: &[Offer]) -> Result<Choice, OpenAiError> {
+    const MODES: [&str; 3] = ["none", "auto", "required"];
     match choice {
         Value::String(mode) if MODES.contains(&mode.as_str()) => Ok((Some(mode.as_str().into()), None)),
         Value::String(_) => Err(wrong_value("tool_choice", &MODES)),
         Value::Object(object) => match object.get("type").and_then(Value::as_str) {
-            Some("function") => {
-                let name = object.get("name").and_then(Value::as_str).ok_or_else(|| missing("tool_choice.name"))?;
-                let name = known(name, "tool_choice.name")?;
+            Some("function" | "custom") => {
+                let name = functions_of(choice, "tool_choice", offers)?.swap_remove(0);
                 Ok((Some(json!({"type": "function", "function": {"name": name}})), None))
             }
             Some("allowed_tools") => {
@@ -270,17 +380,15 @@ fn read_choice(choice: &Value, tools: &[Tool]) -> Result<Choice, OpenAiError> {
                     Some(_) => return Err(wrong_value("tool_choice.mode", &["auto", "required"])),
                 };
                 let list = object.get("tools").and_then(Value::as_array).ok_or_else(|| missing("tool_choice.tools"))?;
-                let name = |(place, tool): (usize, &Value)| {
-                    if tool["type"].as_str().is_some_and(|kind| kind != "function") {
-                        return None;
-                    }
-                    let at = format!("tool_choice.tools[{place}].name");
-                    Some(tool["name"].as_str().ok_or_else(|| missing(&at)).and_then(|name| known(name, &at)))
-                };
-                let names = list.iter().enumerate().filter_map(name).collect::<Result<Vec<_>, _>>()?;
-                Ok((Some(mode.into()), Some(names)))
+                let offered = list.iter().enumerate().filter(|(_, tool)| is_offered(tool));
+                let names =
+                    offered.map(|(place, tool)| functions_of(tool, &format!("tool_choice.tools[{place}]"), offers));
+                Ok((Some(mode.into()), Some(names.collect::<Result<Vec<_>, _>>()?.concat())))
             }
-            _ => Err(unsupported("tool_choice.type", "'tool_choice.type' is 'function' or 'allowed_tools' here.")),
+            _ => Err(unsupported(
+                "tool_choice.type",
+                "'tool_choice.type' is 'function', 'custom' or 'allowed_tools' here.",
+            )),
         },
         other => Err(wrong_type("tool_choice", "a string or an object", other)),
     }

@@ -90,7 +90,7 @@ fn thoughts_have_two_names() {
 #[test]
 fn calls_of_functions_are_put_together_from_their_parts() {
     let call = |index: u32, call_id: &str, name: &str| {
-        Piece::from(Delta::Call { index, call_id: call_id.into(), name: name.into() })
+        Piece::from(Delta::Call { index, call_id: call_id.into(), name: name.into(), tool: None })
     };
     let arguments = |index: u32, delta: &str| Piece::from(Delta::Arguments { index, delta: delta.into() });
     let stream = [

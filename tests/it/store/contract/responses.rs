@@ -3,6 +3,7 @@
 use openai_backend::domain::event::Event;
 use openai_backend::domain::ids::{ItemKind, TurnId};
 use openai_backend::domain::output::{Answer, Output};
+use openai_backend::domain::tools::ClientTool;
 use openai_backend::domain::turn::{TurnRecord, TurnStatus};
 use openai_backend::store::conversations::Added;
 use openai_backend::store::{
@@ -25,6 +26,7 @@ pub fn answer(begin: &BeginTurn) -> Answer {
             call_id: "call_1".into(),
             name: "f".into(),
             arguments: "{\"x\": 1.10}".into(),
+            tool: Some(Box::new(ClientTool { name: "g".into(), namespace: Some("n".into()), custom: true })),
         },
     ];
     Answer { id, text: "well".into(), model: "demo-1".into(), finish_reason: Some("tool_calls".into()), output }

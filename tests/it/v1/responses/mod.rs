@@ -3,6 +3,7 @@
 mod basics;
 mod chains;
 mod chats;
+mod client_tools;
 mod deleting;
 mod events;
 mod input;

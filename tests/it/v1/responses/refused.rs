@@ -65,6 +65,15 @@ fn tools() -> Vec<Case> {
             json!({"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": []}, "tools": [function("f")]}),
             "tool_choice",
         ),
+        (json!({"tools": [{"type": "custom", "name": "c", "format": "canary"}]}), "tools[0].format"),
+        (
+            json!({"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "custom"}]}]}),
+            "tools[0].tools[0].name",
+        ),
+        (
+            json!({"tools": [{"type": "namespace", "name": "n", "tools": [function("f")]}], "tool_choice": {"type": "function", "name": "f"}}),
+            "tool_choice.name",
+        ),
         (json!({"parallel_tool_calls": "canary"}), "parallel_tool_calls"),
         (json!({"max_tool_calls": 0}), "max_tool_calls"),
     ];
@@ -73,7 +82,8 @@ fn tools() -> Vec<Case> {
         cases.push((json!({"tools": [{"type": demanded}], "tool_choice": "required"}), "tool_choice"));
     }
     for translated in ["custom", "namespace"] {
-        cases.push((json!({"tools": [function("f"), {"type": translated}]}), "tools[1].type"));
+        cases.push((json!({"tools": [function("f"), {"type": translated}]}), "tools[1].name"));
+        cases.push((json!({"tools": [{"type": translated, "name": "a canary"}]}), "tools[0].name"));
     }
     cases
 }
