@@ -278,7 +278,7 @@ fn reconnect(after: Option<Duration>, out: &mut impl Frames) {
 impl ChatProjection {
     /// To a reader that comes back by itself after the end of a stream, or to another one.
     #[must_use]
-    pub fn to_one_that_comes_back(self, comes_back: bool) -> Self {
+    pub fn coming_back(self, comes_back: bool) -> Self {
         Self { comes_back, ..self }
     }
 

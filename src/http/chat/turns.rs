@@ -217,8 +217,7 @@ async fn read_events(
         Some(Next::Done) => return Ok(StatusCode::NO_CONTENT.into_response()),
         Some(other) => return Err(other.into()),
     };
-    let feed =
-        projection::feed(record.place.conversation, reader).shown(|chat| chat.to_one_that_comes_back(comes_back));
+    let feed = projection::feed(record.place.conversation, reader).shown(|chat| chat.coming_back(comes_back));
     renewed(app, &session, feed.stream_from(&first)).await
 }
 

@@ -17,7 +17,8 @@ use crate::domain::clock::{Clock, ManualClock};
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::event::{End, Event, Numbered};
 use crate::domain::ids::{ConversationId, Ids, InstanceId, ItemId, SeededIds, TurnId};
-use crate::domain::item::{Item, user_message};
+use crate::domain::item::{Item, StoredItem, user_message};
+use crate::domain::question;
 use crate::domain::tokens::Encoding;
 use crate::domain::turn::{TurnRequest, TurnStatus};
 use crate::domain::window::Budget;
@@ -220,9 +221,11 @@ async fn a_full_disk_fails_clearly_and_heals() {
     assert_eq!(verdict, "ok");
 }
 
+/// How many items the history has, without what a running turn was asked.
 async fn history_len(bench: &Bench, begin: &BeginTurn) -> usize {
     let page = bench.store.history(&begin.place, None, 10, bench.clock.now_ms()).await.unwrap();
-    page.unwrap().items.len()
+    let is_open = |stored: &StoredItem| question::standing(&stored.item) == Some(TurnStatus::Running);
+    page.unwrap().items.iter().filter(|stored| !is_open(stored)).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
