@@ -38,7 +38,7 @@ pub fn budget(request: &TurnRequest, history_max_tokens: u32) -> Result<Budget, 
         // Where nobody knows how much the model takes, its server says when it is too much.
         true if profile.estimated => u32::MAX,
         true => room(&profile, request.max_tokens.unwrap_or(0)),
-        false => room(&profile, request.max_tokens.unwrap_or(profile.context_tokens / 2)).min(history_max_tokens),
+        false => room(&profile, request.max_tokens.unwrap_or(u32::MAX)).min(history_max_tokens),
     };
     let fixed = u64::from(instruction_tokens(request, &profile))
         + u64::from(request.input_tokens())
@@ -50,9 +50,11 @@ pub fn budget(request: &TurnRequest, history_max_tokens: u32) -> Result<Budget, 
     }
 }
 
-/// The model's context less the answer's room; less a tenth where the tokenizer is a guess.
+/// The model's context less the answer's room, which is half of it at most: a cap says what the client takes, not what the
+/// answer needs. Less a tenth where the tokenizer is a guess.
 fn room(profile: &Profile, answer_tokens: u32) -> u32 {
     let margin = if profile.estimated { profile.context_tokens / 10 } else { 0 };
+    let answer_tokens = answer_tokens.min(profile.context_tokens / 2);
     profile.context_tokens.saturating_sub(answer_tokens).saturating_sub(margin)
 }
 
