@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::client::Answer;
-use crate::support::nginx::Nginx;
+use crate::support::proxy::Proxy;
 use crate::support::raw::{Raw, RawAnswer};
 use crate::support::scripted::Scripted;
 use crate::support::server::{Setup, TestServer};
@@ -150,7 +150,7 @@ async fn behind_a_real_proxy_that_rewrites_the_host_a_page_works_once_the_proxy_
                     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;";
     for (trusted, is_trusted) in [("127.0.0.1", true), ("192.0.2.0/24", false)] {
         let server = Setup::default().set("TRUSTED_PROXIES", trusted).start().await;
-        let nginx = Nginx::before(&server.url, forwards);
+        let nginx = Proxy::nginx_before(&server.url, forwards).await;
         let browser = server.client().at(&nginx.url);
         let request = browser.json("/chat", &json!({"prompt": "Hello"})).header("host", "box.lan");
         let answer = browser.send(request.header("origin", "https://box.lan")).await;

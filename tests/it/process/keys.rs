@@ -8,8 +8,8 @@ use reqwest::Method;
 use super::on_both_stores;
 use crate::support::client::Client;
 use crate::support::eventually;
-use crate::support::nginx::Nginx;
 use crate::support::process::{Ended, Program};
+use crate::support::proxy::Proxy;
 
 /// More than the second within which a server notices, on a machine that is busy with other tests.
 const NOTICED: Duration = Duration::from_secs(5);
@@ -100,7 +100,7 @@ async fn in_production_the_door_is_never_open_without_a_key() {
     let program = Program::towards(&fake.base_url()).set("APP_ENV", "production");
     let server = program.start().await;
     assert!(server.stdout().contains("shut: there are no keys"), "{}", server.stdout());
-    let nginx = Nginx::before(&server.url, "");
+    let nginx = Proxy::nginx_before(&server.url, "").await;
     let elsewhere = Client::new(&nginx.url);
     for client in [&elsewhere, &server.client()] {
         assert_eq!(status(client, None).await, 401);
@@ -122,7 +122,7 @@ async fn what_a_proxy_passes_on_finds_no_open_door_and_the_log_says_what_opens_i
         "proxy_set_header Via $server_protocol;",
         "proxy_set_header X-Forwarded-Proto $scheme;",
     ] {
-        let nginx = Nginx::before(&server.url, line);
+        let nginx = Proxy::nginx_before(&server.url, line).await;
         assert_eq!(status(&Client::new(&nginx.url), None).await, 401, "{line}");
     }
     let opens = [
