@@ -270,7 +270,6 @@ async fn a_key_that_another_turn_took_over_outlives_the_first_one() {
             end(&rig, begin.clone()).await;
             rig.pass(2.0).await;
             turns.push(begin.turn);
-            rig.pass(0.1).await;
         }
         assert!(rig.store.delete_turn(owner, &turns[0]).await.unwrap());
         assert!(rig.store.delete_conversation(&homes[1].place).await.unwrap());
