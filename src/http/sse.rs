@@ -18,25 +18,22 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Where a stream's next bytes come from.
 pub trait Source: Send + 'static {
-    /// The next bytes, and whether they are the last; may be dropped at any point and called again.
+    /// The next bytes, and whether they are the last.
     fn next(&mut self) -> impl Future<Output = (String, bool)> + Send;
 }
 
 /// The answer that streams `first`, then `source`, where there is one.
 pub fn respond(first: String, source: Option<impl Source>) -> Response {
     let opening = Some(format!(": stream\n\n{first}"));
-    let body = stream::unfold((opening, source), |(opening, source)| async {
+    let events = stream::unfold((opening, source), |(opening, source)| async {
         if let Some(opening) = opening {
             return Some((ok(opening), (None, source)));
         }
         let mut source = source?;
-        match tokio::time::timeout(KEEP_ALIVE, source.next()).await {
-            Err(_) => Some((ok(COMMENT.to_owned()), (None, Some(source)))),
-            Ok((bytes, false)) => Some((ok(bytes), (None, Some(source)))),
-            Ok((bytes, true)) => Some((ok(bytes), (None, None))),
-        }
+        let (bytes, is_last) = source.next().await;
+        Some((ok(bytes), (None, (!is_last).then_some(source))))
     });
-    answer(body)
+    answer(Commented::new(Box::pin(events)))
 }
 
 /// An answer of events.
