@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::request::Basis;
-use super::tokens::said;
+use super::tokens::{basis_of, said};
 use super::{object, stored_backing};
 use crate::chain::compaction;
 use crate::domain::delta::Delta;
@@ -20,15 +20,15 @@ use crate::domain::reply::Piece;
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::domain::turn::{Fault, Usage};
 use crate::http::app::App;
+use crate::http::fault;
 use crate::http::v1::answer;
-use crate::http::v1::caller::{LiveCaller, body_of, while_alive};
+use crate::http::v1::caller::{LiveCaller, while_alive};
 use crate::http::v1::error::OpenAiError;
-use crate::http::v1::fields::{Fields, missing};
+use crate::http::v1::fields::missing;
 use crate::http::v1::items;
 use crate::http::v1::schemas::{CompactResponse, CompactedResponse};
-use crate::http::{body, fault};
-use crate::metering::{Call, ModelCall, Permit, Route, Wish};
-use crate::tasks::{json_off_runtime, off_runtime};
+use crate::metering::{Call, ModelCall, Permit};
+use crate::tasks::off_runtime;
 
 /// Cut a long history down. The output goes into the next request in place of it: what the person said last, word for word,
 /// and an item of type `compaction`, which this server reads.
@@ -37,22 +37,15 @@ use crate::tasks::{json_off_runtime, off_runtime};
     responses((status = 200, description = "What is left, and what the summary cost.", body = CompactedResponse)))]
 pub async fn compact(
     State(app): State<Arc<App>>,
-    LiveCaller { owner, alive }: LiveCaller,
+    caller: LiveCaller,
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let in_flight = app.in_flight.enter();
-    let bytes = body_of(&alive, body::object(request, &app)).await?;
-    let size = bytes.len();
-    let read = move || {
-        let mut fields = Fields::read(&bytes)?;
-        Ok::<_, OpenAiError>((Basis::take(&mut fields)?, fields))
-    };
-    let (Basis { model, instructions, continues, input }, mut fields) = json_off_runtime(size, read).await?;
-    let wish = Wish { model: model.as_deref(), ..Wish::of(Route::Responses) };
-    let permit = app.metering.permit(&owner, &wish)?;
+    let (Basis { instructions, continues, input, .. }, mut fields, permit) =
+        basis_of(&app, &caller, request, Basis::take).await?;
     fields.short_text("prompt_cache_key", 64)?;
     let turn = TurnId::fresh(&*app.ids, &*app.clock);
-    let said = said(&stored_backing(&app, &owner), &continues, input, (&turn, permit.model())).await?;
+    let said = said(&stored_backing(&app, &caller.owner), &continues, input, (&turn, permit.model())).await?;
     if said.is_empty() {
         return Err(missing("input"));
     }
@@ -65,7 +58,7 @@ pub async fn compact(
     })
     .await;
     let summing_up = in_flight.unless_stopped(summary(model_call, call, prompt_tokens));
-    let told = while_alive(&alive, summing_up).await?.ok_or_else(fault::stopping)?;
+    let told = while_alive(&caller.alive, summing_up).await?.ok_or_else(fault::stopping)?;
     let (summary, usage) = told.map_err(OpenAiError::from)?;
     let mut output: Vec<Value> = compaction::kept(&said).into_iter().map(items::shown).collect();
     let id = ItemId::input_of(&turn, ItemKind::Compaction, output.len());

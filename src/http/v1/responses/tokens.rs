@@ -28,26 +28,15 @@ use crate::http::v1::fields::Fields;
 use crate::http::v1::items::InputItem;
 use crate::http::v1::schemas::{CountTokens, TokenCount};
 use crate::http::v1::tokenizer::{counting, text_bytes};
-use crate::metering::{Route, Wish};
+use crate::metering::{Permit, Route, Wish};
 use crate::tasks::json_off_runtime;
 
 /// Count what a response would be made from: instructions, history, input, tools. By this server's own tokenizer, so about.
 #[utoipa::path(post, path = "/v1/responses/input_tokens", tag = "responses", operation_id = "count_input_tokens",
     request_body = CountTokens, responses((status = 200, description = "The count.", body = TokenCount)))]
-pub async fn count(
-    State(app): State<Arc<App>>,
-    LiveCaller { owner, alive }: LiveCaller,
-    request: Request,
-) -> Result<Response, OpenAiError> {
-    let bytes = body_of(&alive, body::object(request, &app)).await?;
-    let size = bytes.len();
-    let read = move || {
-        let mut fields = Fields::read(&bytes)?;
-        Ok::<_, OpenAiError>((Basis::take_or_default(&mut fields)?, fields))
-    };
-    let (Basis { model, instructions, continues, input }, mut fields) = json_off_runtime(size, read).await?;
-    let wish = Wish { model: model.as_deref(), ..Wish::of(Route::Responses) };
-    let permit = app.metering.permit(&owner, &wish)?;
+pub async fn count(State(app): State<Arc<App>>, caller: LiveCaller, request: Request) -> Result<Response, OpenAiError> {
+    let (Basis { instructions, continues, input, .. }, mut fields, permit) =
+        basis_of(&app, &caller, request, Basis::take_or_default).await?;
     let model = permit.model();
     let mut options = Options::default();
     options.tools(&mut fields)?;
@@ -56,7 +45,7 @@ pub async fn count(
     truncation(&mut fields)?;
     let encoding = model::profile(model).encoding;
     let turn = TurnId::fresh(&*app.ids, &*app.clock);
-    let said = said(&stored_backing(&app, &owner), &continues, input, (&turn, model)).await?;
+    let said = said(&stored_backing(&app, &caller.owner), &continues, input, (&turn, model)).await?;
     let said = said.iter().map(|item| item.tokens);
     let tools = if options.sent.is_empty() { String::new() } else { json_of(&options.sent) };
     let rest = tools.len() + instructions.as_ref().map_or(0, String::len);
@@ -66,6 +55,28 @@ pub async fn count(
     });
     let total = said.chain([rest.await, REQUEST_OVERHEAD]).fold(0, u32::saturating_add);
     Ok(answer::json(&json!({"object": "response.input_tokens", "input_tokens": total})))
+}
+
+/// What a request about a history says: the basis that `take` takes, what is left of its fields, and the permit for its model.
+///
+/// # Errors
+/// What is wrong with it, or not allowed.
+pub async fn basis_of(
+    app: &App,
+    caller: &LiveCaller,
+    request: Request,
+    take: fn(&mut Fields) -> Result<Basis, OpenAiError>,
+) -> Result<(Basis, Fields, Permit), OpenAiError> {
+    let bytes = body_of(&caller.alive, body::object(request, app)).await?;
+    let size = bytes.len();
+    let read = move || {
+        let mut fields = Fields::read(&bytes)?;
+        Ok::<_, OpenAiError>((take(&mut fields)?, fields))
+    };
+    let (basis, fields) = json_off_runtime(size, read).await?;
+    let wish = Wish { model: basis.model.as_deref(), ..Wish::of(Route::Responses) };
+    let permit = app.metering.permit(&caller.owner, &wish)?;
+    Ok((basis, fields, permit))
 }
 
 /// All that a response would be told: what was said before, and what is new. `turn` is what new items are named after, and
