@@ -169,13 +169,12 @@ impl Permit {
             false => rules.max_tokens_limit,
         };
         let asked = wish.max_tokens.map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX));
-        let max_tokens = match (asked, wish.route) {
+        // A cap is the most that the client takes, not what it needs.
+        let lowered = asked.map(|asked| most.map_or(asked, |most| asked.min(most)));
+        let max_tokens = match (lowered, wish.route) {
             // The page that asks is the operator's: a wish beyond the limit is a mistake to be told.
-            (Some(asked), Route::Chat) if most.is_some_and(|most| asked > most) => {
-                return Err(NotAllowed::Tokens { most: most.unwrap_or(asked) });
-            }
-            // A cap is the most that the client takes, not what it needs.
-            (Some(asked), _) => Some(most.map_or(asked, |most| asked.min(most))),
+            (Some(most), Route::Chat) if lowered != asked => return Err(NotAllowed::Tokens { most }),
+            (Some(lowered), _) => Some(lowered),
             (None, Route::Chat) => Some(rules.max_tokens),
             (None, Route::Completions) if !policy.always_capped => None,
             (None, Route::Responses | Route::Completions) => default_cap(policy, rules, model),
