@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::error::ApiError;
+use super::error::{ApiError, is_sdk_path};
 use crate::config::ServerLimits;
 
 /// The largest body of a door, and the setting that says so.
@@ -59,7 +59,7 @@ impl BodyLimits {
     /// # Errors
     /// When it is too large, or too slow, or there is no room for it.
     pub async fn read(&self, request: Request) -> Result<Bytes, ApiError> {
-        let limit = if is_v1(request.uri().path()) { self.v1 } else { self.chat };
+        let limit = if is_sdk_path(request.uri().path()) { self.v1 } else { self.chat };
         let body = request.into_body();
         // A client that says how much it will send is refused before it has sent it.
         if usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX) > limit.bytes {
@@ -99,10 +99,6 @@ type Room = OwnedSemaphorePermit;
 
 fn units(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
-}
-
-fn is_v1(path: &str) -> bool {
-    path == "/v1" || path.starts_with("/v1/")
 }
 
 /// The bytes, with their room for as long as there are any of them.

@@ -8,6 +8,12 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// Whether this path belongs to the door of the SDKs, which has its own limits and says failures in OpenAI's shape.
+#[must_use]
+pub fn is_sdk_path(path: &str) -> bool {
+    path == "/v1" || path.starts_with("/v1/")
+}
+
 /// The body of every failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"error": "The prompt is missing.", "code": "invalid_request"}))]

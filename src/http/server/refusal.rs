@@ -5,9 +5,9 @@ use axum::http::{HeaderValue, StatusCode};
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::http::app::App;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, is_sdk_path};
 use crate::http::guard;
-use crate::http::v1::error::{OpenAiError, is_sdk_path};
+use crate::http::v1::error::OpenAiError;
 
 /// The status of an answer that begins with these bytes.
 pub(super) fn status_of(answer: &[u8]) -> StatusCode {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::turn::{Fault, FaultKind};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, is_sdk_path};
 use crate::http::fault::{self, Meaning};
 use crate::metering::{AtCapacity, NotAllowed, Rejected};
 use crate::turn::reader::Next;
@@ -258,12 +258,6 @@ impl IntoResponse for OpenAiError {
         }
         response
     }
-}
-
-/// Whether failures at this path are said in this door's shape.
-#[must_use]
-pub fn is_sdk_path(path: &str) -> bool {
-    path == "/v1" || path.starts_with("/v1/")
 }
 
 /// What failed in a layer that serves both doors is said in this door's shape when it was asked for here.
