@@ -123,7 +123,7 @@ async fn turn(store: &Arc<dyn Store>, place: &Place, budget: Budget, items: usiz
     let begin = begin(place, budget);
     let Begun::Started(started) = store.begin_turn(begin.clone()).await.unwrap() else { panic!("not started") };
     if budget == FORTY_ITEMS {
-        assert_eq!(started.history.len(), 40);
+        assert_eq!(started.history.items.len(), 40);
     }
     store.finish_turn(finish(begin, started.fence, items)).await.unwrap();
 }

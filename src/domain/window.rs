@@ -14,8 +14,18 @@ pub struct Budget {
     pub tokens: u32,
     /// Of these, what is spent before any history: system prompt, new prompt, overhead. At most `tokens`.
     pub fixed_tokens: u32,
-    /// Whether nothing may be left behind: all is loaded, and whether it fits is for whoever asked.
+    /// Whether nothing may be left behind: all is loaded, or nothing where all does not fit.
     pub whole: bool,
+}
+
+/// What a store loads of a history.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Loaded {
+    /// The newest items, in order, from the first one whose `tokens_before` is at least [`Budget::cut`]; none where
+    /// [`Budget::forbids`] their tokens.
+    pub items: Vec<StoredItem>,
+    /// What all items that are there take together, loaded or not.
+    pub tokens: u64,
 }
 
 impl Budget {
@@ -30,6 +40,18 @@ impl Budget {
         let over = (history_tokens + u64::from(self.fixed_tokens)).saturating_sub(u64::from(self.tokens));
         let step = u64::from(self.tokens / 4).max(1);
         over.div_ceil(step) * step
+    }
+
+    /// Whether all of a history has to go along, and with so many tokens does not fit. Its items need not be loaded then.
+    #[must_use]
+    pub fn forbids(&self, history_tokens: u64) -> bool {
+        self.most_tokens().is_some_and(|most| history_tokens > most)
+    }
+
+    /// The most tokens that a history may have; `None` where it may have any.
+    #[must_use]
+    pub fn most_tokens(&self) -> Option<u64> {
+        self.whole.then(|| self.room())
     }
 
     /// The budget by which a store is to cut: without an end where nothing may be left behind.

@@ -42,6 +42,8 @@ struct ConversationRow {
     owner: Owner,
     head: Conversation,
     items: Vec<StoredItem>,
+    /// What they take together.
+    item_tokens: u64,
     metadata: String,
     hidden: bool,
 }

@@ -35,7 +35,7 @@ use crate::domain::ids::{ConversationId, InstanceId, TurnId};
 use crate::domain::item::{Item, StoredItem};
 use crate::domain::output::Answer;
 use crate::domain::turn::{Fault, TurnRecord, TurnRequest, TurnStatus, Usage};
-use crate::domain::window::Budget;
+use crate::domain::window::{Budget, Loaded};
 
 /// The store could not do it. None of these carries message text, keys or addresses with credentials.
 #[derive(Debug, thiserror::Error)]
@@ -145,8 +145,8 @@ pub struct Started {
     pub fence: u64,
     /// The conversation as it is, without this turn's items.
     pub conversation: Conversation,
-    /// The newest items, in order, from the first one whose `tokens_before` is at least [`Budget::cut`].
-    pub history: Vec<StoredItem>,
+    /// What the budget allows of the items.
+    pub history: Loaded,
 }
 
 /// What [`Store::append_events`] is told.
@@ -330,8 +330,8 @@ pub trait Store: Conversations + Documents {
     /// Where the turn is no such try, nothing changes.
     async fn leave_try(&self, place: &Place, turn: &TurnId, key: &str) -> Result<(), StoreError>;
 
-    /// The items that a turn's attempt needs, as [`Started::history`]: for a turn that is taken over.
-    async fn window(&self, place: &Place, budget: Budget) -> Result<Vec<StoredItem>, StoreError>;
+    /// What a turn's attempt needs of the history, as [`Started::history`]: for a turn that is taken over.
+    async fn window(&self, place: &Place, budget: Budget) -> Result<Loaded, StoreError>;
 
     /// Renews a session, and with it all that it owns; false where it is unknown or expired. Where the store takes no writes
     /// at present, but can be read, a session that lives is left as it is, since what only reads is not to fail for that.

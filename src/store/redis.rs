@@ -39,9 +39,8 @@ use super::{
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::hex;
 use crate::domain::ids::TurnId;
-use crate::domain::item::StoredItem;
 use crate::domain::turn::TurnRecord;
-use crate::domain::window::Budget;
+use crate::domain::window::{Budget, Loaded};
 
 /// Where Redis is, and how it is used.
 #[derive(Debug, Clone)]
@@ -224,7 +223,7 @@ impl Store for Redis {
         self.leave(place, turn, key).await
     }
 
-    async fn window(&self, place: &Place, budget: Budget) -> Result<Vec<StoredItem>, StoreError> {
+    async fn window(&self, place: &Place, budget: Budget) -> Result<Loaded, StoreError> {
         self.newest_items(place, budget).await
     }
 

@@ -57,9 +57,8 @@ use super::{
 use crate::domain::clock::Clock;
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::ids::TurnId;
-use crate::domain::item::StoredItem;
 use crate::domain::turn::TurnRecord;
-use crate::domain::window::Budget;
+use crate::domain::window::{Budget, Loaded};
 
 /// How many notices a slow receiver may be behind.
 const NOTICES: usize = 1_024;
@@ -269,7 +268,7 @@ impl Store for Sqlite {
         self.writer.submit(LeaveTry { owner: place.owner.tag(), key: key.to_owned(), turn: turn.clone() }).await
     }
 
-    async fn window(&self, place: &Place, budget: Budget) -> Result<Vec<StoredItem>, StoreError> {
+    async fn window(&self, place: &Place, budget: Budget) -> Result<Loaded, StoreError> {
         let place = place.clone();
         self.readers.read(move |db| reads::window(db, &place, budget)).await
     }

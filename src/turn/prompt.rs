@@ -6,7 +6,7 @@ use crate::domain::model::{self, Profile};
 use crate::domain::question;
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::domain::turn::{Fault, FaultKind, TurnRequest};
-use crate::domain::window::{self, Budget};
+use crate::domain::window::{self, Budget, Loaded};
 use crate::metering::Call;
 
 /// A prompt that cannot be sent, however much history is left behind.
@@ -83,7 +83,12 @@ pub struct Prompt {
 ///
 /// # Errors
 /// Where all of the history must go along and does not fit.
-pub fn compose(request: &TurnRequest, budget: &Budget, mut loaded: Vec<StoredItem>) -> Result<Prompt, TooLong> {
+pub fn compose(request: &TurnRequest, budget: &Budget, history: Loaded) -> Result<Prompt, TooLong> {
+    let Loaded { items: mut loaded, tokens: history_tokens } = history;
+    if budget.forbids(history_tokens) {
+        let tokens = history_tokens + u64::from(budget.fixed_tokens);
+        return Err(TooLong { tokens, limit: u64::from(budget.tokens) });
+    }
     // A model that found questions without an answer would answer them, too.
     loaded.retain(|stored| question::standing(&stored.item).is_none());
     let encoding = model::profile(&request.model).encoding;
@@ -93,9 +98,6 @@ pub fn compose(request: &TurnRequest, budget: &Budget, mut loaded: Vec<StoredIte
         false => window::select(loaded, budget, encoding),
     };
     let tokens = tokens_of(&history) + u64::from(budget.fixed_tokens);
-    if budget.whole && tokens > u64::from(budget.tokens) {
-        return Err(TooLong { tokens, limit: u64::from(budget.tokens) });
-    }
     let instructions = PromptMessage::new(Role::System, request.instructions.clone());
     let system = (!request.instructions.is_empty()).then_some(instructions);
     let old = history.iter().map(|stored| (&stored.item, false));

@@ -17,11 +17,11 @@ use super::queue::Slot;
 use crate::config::OnCrash;
 use crate::domain::event::Event;
 use crate::domain::ids::TurnId;
-use crate::domain::item::{Item, StoredItem};
+use crate::domain::item::Item;
 use crate::domain::model;
 use crate::domain::reply::Reply;
 use crate::domain::turn::{Fault, FaultKind, TurnRequest, TurnStatus, Usage};
-use crate::domain::window::Budget;
+use crate::domain::window::{Budget, Loaded};
 use crate::metering::{Pieces, StartCall};
 use crate::store::Appended;
 use crate::tasks::{JSON_PER_TEXT, off_runtime};
@@ -39,7 +39,7 @@ pub(super) struct Job {
     /// Makes the call.
     pub(super) model_call: StartCall,
     pub(super) budget: Budget,
-    pub(super) history: Vec<StoredItem>,
+    pub(super) history: Loaded,
     pub(super) hub: Arc<Hub>,
     /// The number that the next event gets.
     pub(super) next_seq: u64,
@@ -115,10 +115,10 @@ async fn run(inner: &Inner, job: Job) {
 
 /// How many bytes of text take as long to count as the prompt takes to be composed: items are read, and those that another
 /// tokenizer has counted are counted again.
-fn work_of(request: &TurnRequest, history: &[StoredItem]) -> usize {
+fn work_of(request: &TurnRequest, history: &Loaded) -> usize {
     let encoding = model::profile(&request.model).encoding;
     let size = |items: &mut dyn Iterator<Item = &Item>| items.map(|item| item.json.len()).sum::<usize>();
-    let items = &mut history.iter().map(|stored| &stored.item);
+    let items = &mut history.items.iter().map(|stored| &stored.item);
     let recounted = size(&mut items.clone().filter(|item| item.encoding != encoding));
     (size(items) + size(&mut request.input.iter())) / JSON_PER_TEXT + recounted
 }

@@ -7,7 +7,7 @@ use crate::domain::conversation::{Conversation, Owner, Place};
 use crate::domain::ids::{ConversationId, ItemId, TurnId};
 use crate::domain::item::{Item, StoredItem};
 use crate::domain::turn::{TurnRecord, TurnStatus};
-use crate::domain::window::Budget;
+use crate::domain::window::{Budget, Loaded};
 use crate::store::conversations::{
     Added, ConversationInfo, Conversations, ConversationsPage, Created, ItemsPage, ItemsQuery, NewConversation, Removed,
 };
@@ -45,13 +45,16 @@ impl ConversationRow {
             created_at_ms: now_ms,
             running: None,
         };
-        Self { owner: place.owner.clone(), head, items: Vec::new(), metadata: "{}".into(), hidden }
+        Self { owner: place.owner.clone(), head, items: Vec::new(), item_tokens: 0, metadata: "{}".into(), hidden }
     }
 
-    pub(super) fn window(&self, budget: Budget) -> Vec<StoredItem> {
-        let cut = budget.cut(self.head.total_tokens);
-        let from = self.items.partition_point(|item| item.tokens_before < cut);
-        self.items[from..].to_vec()
+    pub(super) fn window(&self, budget: Budget) -> Loaded {
+        let (tokens, cut) = (self.item_tokens, budget.cut(self.head.total_tokens));
+        let items = match budget.forbids(tokens) {
+            true => Vec::new(),
+            false => self.items[self.items.partition_point(|item| item.tokens_before < cut)..].to_vec(),
+        };
+        Loaded { items, tokens }
     }
 
     pub(super) fn push(&mut self, item: Item, now_ms: i64) -> StoredItem {
@@ -61,6 +64,7 @@ impl ConversationRow {
         self.items.push(stored.clone());
         self.head.item_count = seq;
         self.head.total_tokens += tokens;
+        self.item_tokens += tokens;
         stored
     }
 
@@ -95,7 +99,7 @@ impl ConversationRow {
     }
 
     fn remove(&mut self, place: usize) {
-        self.items.remove(place);
+        self.item_tokens -= u64::from(self.items.remove(place).item.tokens);
         self.head.total_tokens = self.items.last().map_or(0, |last| last.tokens_before + u64::from(last.item.tokens));
     }
 }

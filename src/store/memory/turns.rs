@@ -8,7 +8,7 @@ use crate::domain::conversation::{Owner, Place};
 use crate::domain::ids::TurnId;
 use crate::domain::item::StoredItem;
 use crate::domain::turn::{TurnRecord, TurnStatus};
-use crate::domain::window::Budget;
+use crate::domain::window::{Budget, Loaded};
 use crate::store::{
     AdoptTurns, Adopted, AppendEvents, Appended, BeginTurn, Begun, CancelRequest, EventsPage, FinishTurn, Finished,
     HistoryPage, Notice, SessionUse, Started, Store, StoreError, StoreInfo, pending,
@@ -219,7 +219,7 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn window(&self, place: &Place, budget: Budget) -> Result<Vec<StoredItem>, StoreError> {
+    async fn window(&self, place: &Place, budget: Budget) -> Result<Loaded, StoreError> {
         Ok(self.state().own_conversation(place).map(|row| row.window(budget)).unwrap_or_default())
     }
 

@@ -32,13 +32,13 @@ elseif use ~= 'k' then
   end
 end
 
-local role, try, instead_of = ARGV[20], turn .. ' ' .. conversation, ARGV[21]
+local role, try, instead_of = ARGV[21], turn .. ' ' .. conversation, ARGV[22]
 if role == 'join' then
   local known = redis.call('GET', key)
   if known then
     local used_by, where, fingerprint = string.match(known, '^%-?%d+ (%S+) (%S+) (.*)$')
     if not (again and used_by == turn) then
-      if fingerprint == ARGV[18] then return 'D' .. used_by .. ' ' .. where end
+      if fingerprint == ARGV[19] then return 'D' .. used_by .. ' ' .. where end
       return 'K'
     end
     is_open = true
@@ -52,7 +52,7 @@ end
 
 if not is_open then return 'X' end
 
-local found = redis.call('HMGET', head, 'created', 'version', 'tokens', 'turn', 'lease', 'fence', 'by', 'waits', 'skip')
+local found = redis.call('HMGET', head, 'created', 'version', 'tokens', 'turn', 'lease', 'fence', 'by', 'waits', 'skip', 'gaps', 'lost')
 local created, version, tokens, running, skip = found[1], found[2], found[3], found[4], tonumber(found[9] or 0)
 if not created and not create then return 'U' end
 local is_ours = again and running == turn
@@ -86,21 +86,26 @@ if not running then
     end
   end
   if key then
-    local until_ms = now + tonumber(ARGV[19])
+    local until_ms = now + tonumber(ARGV[20])
     if role == 'join' then
-      redis.call('SET', key, string.format('%.0f', until_ms) .. ' ' .. try .. ' ' .. ARGV[18], 'PX', ARGV[19])
+      redis.call('SET', key, string.format('%.0f', until_ms) .. ' ' .. try .. ' ' .. ARGV[19], 'PX', ARGV[20])
     else
       if instead_of ~= '' then redis.call('ZREM', key, instead_of) end
-      add_try(key, try, clock, ARGV[19])
+      add_try(key, try, clock, ARGV[20])
     end
-    redis.call('HSET', turns, turn .. '#', ARGV[17])
+    redis.call('HSET', turns, turn .. '#', ARGV[18])
   end
 end
 
-local entries, first, count = {}, 1, 0
+local entries, first, count, kept_tokens = {}, 1, 0, 0
 if created then
-  entries, first, count = window(items, tonumber(tokens), tonumber(ARGV[11]), tonumber(ARGV[12]))
+  local lost = lost_tokens(items, found[10], found[11])
+  if lost > 0 and not found[11] then redis.call('HSET', head, 'lost', string.format('%.0f', lost)) end
+  kept_tokens = tokens - lost
+  entries, first, count =
+    window(items, tonumber(tokens), kept_tokens, tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[17]))
 end
+kept_tokens = string.format('%.0f', kept_tokens)
 -- The entries stay apart: joining them would cost the server as much again as reading them.
-entries[#entries + 1] = table.concat({ version or '0', count + skip, tokens or '0', created or ARGV[4], first }, ' ')
+entries[#entries + 1] = table.concat({ version or '0', count + skip, tokens or '0', created or ARGV[4], kept_tokens, first }, ' ')
 return entries

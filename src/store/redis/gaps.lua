@@ -1,8 +1,26 @@
--- Items among removed ones: a part of history.lua, read_items.lua and remove_item.lua.
+-- Items among removed ones: a part of begin.lua, history.lua, read_items.lua, read_window.lua and remove_item.lua.
 -- What is left of a removed item, where newer ones stand behind it, is `<tokens before> <tokens> gone`.
 
 local function is_gap(entry)
   return string.find(entry, '^%d+ %d+ gone$') ~= nil
+end
+
+-- The tokens that gaps have among the totals. In a head of an older version, which did not count them, they follow from the
+-- gaps.
+local function lost_tokens(items, gaps, known)
+  if known then return tonumber(known) end
+  local left, lost, start = tonumber(gaps or 0), 0, 0
+  while left > 0 do
+    local part = redis.call('LRANGE', items, start, start + 499)
+    if #part == 0 then break end
+    for _, entry in ipairs(part) do
+      if is_gap(entry) then
+        lost, left = lost + string.match(entry, '^%d+ (%d+)'), left - 1
+      end
+    end
+    start = start + 500
+  end
+  return lost
 end
 
 -- At most `limit` items of those with the numbers low to high, beginning with the newest or with the oldest. Gives the

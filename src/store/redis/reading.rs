@@ -10,9 +10,8 @@ use super::scripts::SCRIPTS;
 use super::{Redis, faults};
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::ids::TurnId;
-use crate::domain::item::StoredItem;
 use crate::domain::turn::TurnRecord;
-use crate::domain::window::Budget;
+use crate::domain::window::{Budget, Loaded};
 use crate::store::pending::join;
 use crate::store::{CancelRequest, EventsPage, HistoryPage, Notice, StoreError};
 
@@ -151,19 +150,33 @@ impl Redis {
         Ok(Some(HistoryPage { items, has_more, session_expires_at_ms }))
     }
 
-    pub(super) async fn newest_items(&self, place: &Place, budget: Budget) -> Result<Vec<StoredItem>, StoreError> {
+    pub(super) async fn newest_items(&self, place: &Place, budget: Budget) -> Result<Loaded, StoreError> {
         let base = self.keys.base_of(place);
         let make = |_| {
             let conversation = &place.conversation;
             let keys = [base.session(), base.head(conversation), base.items(conversation)];
             let mut call = SCRIPTS.read_window.call(&keys, 64);
-            call.arg(is_session(&place.owner)).arg(budget.loaded_tokens()).arg(budget.fixed_tokens);
+            call.arg(is_session(&place.owner))
+                .arg(budget.loaded_tokens())
+                .arg(budget.fixed_tokens)
+                .arg(most_tokens(&budget));
             Request::One(call)
         };
-        let items = Items::read(self.connection.call(Again::Yes, make).await?)?;
-        let first = codec::parse(&items.line)?;
-        items.numbered(first)
+        let mut items = Items::read(self.connection.call(Again::Yes, make).await?)?;
+        let line = std::mem::take(&mut items.line);
+        loaded(&line, items)
     }
+}
+
+/// What a script is told of [`Budget::most_tokens`].
+pub(super) fn most_tokens(budget: &Budget) -> String {
+    budget.most_tokens().map_or_else(String::new, |most| most.to_string())
+}
+
+/// The items, and `<tokens of all> <number of the first one>`.
+pub(super) fn loaded(mut line: &str, items: Items) -> Result<Loaded, StoreError> {
+    let tokens = codec::take_number(&mut line, ' ')?;
+    Ok(Loaded { items: items.numbered(codec::parse(line)?)?, tokens })
 }
 
 /// The number of the first item of a page, and what the running turn was asked.

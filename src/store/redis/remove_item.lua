@@ -15,15 +15,13 @@ end
 
 local version, gaps = string.format('%.0f', found[1] + 1), tonumber(found[3] or 0)
 local before, own = string.match(entry, '^(%d+) (%d+)')
--- The tokens that gaps have among the totals; not known of those that an older version left.
-local lost = tonumber(found[5] or gaps == 0 and 0)
-if lost then lost = lost + own end
+local lost = lost_tokens(KEYS[3], gaps, found[5]) + own
 local skip = skipped(KEYS[2], KEYS[3], KEYS[4], found[4])
 local length = redis.call('LLEN', KEYS[3])
 if at < length then
   redis.call('LSET', KEYS[3], at - 1, before .. ' ' .. own .. ' gone')
-  redis.call('HSET', KEYS[2], 'version', version, 'gaps', gaps + 1, 'skip', skip)
-  if lost then redis.call('HSET', KEYS[2], 'lost', string.format('%.0f', lost)) end
+  lost = string.format('%.0f', lost)
+  redis.call('HSET', KEYS[2], 'version', version, 'gaps', gaps + 1, 'skip', skip, 'lost', lost)
   return 'R'
 end
 redis.call('RPOP', KEYS[3])
@@ -41,6 +39,6 @@ while gaps > 0 do
   if left > 0 or gone == 0 then break end
 end
 skip = skip + length - redis.call('LLEN', KEYS[3])
-redis.call('HSET', KEYS[2], 'version', version, 'tokens', before, 'gaps', gaps, 'skip', skip)
-if lost then redis.call('HSET', KEYS[2], 'lost', string.format('%.0f', lost - (found[2] - before))) end
+lost = string.format('%.0f', lost - (found[2] - before))
+redis.call('HSET', KEYS[2], 'version', version, 'tokens', before, 'gaps', gaps, 'skip', skip, 'lost', lost)
 return 'R'

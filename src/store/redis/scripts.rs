@@ -30,7 +30,7 @@ macro_rules! scripts {
 }
 
 scripts! {
-    begin: "renewal.lua", "window.lua", "tries.lua", "begin.lua";
+    begin: "renewal.lua", "gaps.lua", "window.lua", "tries.lua", "begin.lua";
     append: "append.lua";
     finish: "numbers.lua", "push.lua", "finish.lua";
     read_events: "read_events.lua";
@@ -39,7 +39,7 @@ scripts! {
     read_turns: "state.lua", "read_turns.lua";
     delete_turn: "forget_keys.lua", "forget_turns.lua", "delete_turn.lua";
     history: "gaps.lua", "pending.lua", "history.lua";
-    read_window: "window.lua", "read_window.lua";
+    read_window: "gaps.lua", "window.lua", "read_window.lua";
     renew: "renewal.lua", "renew.lua";
     expired: "expired.lua";
     adopt: "adopt.lua";

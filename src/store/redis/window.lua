@@ -5,8 +5,13 @@ local function tokens_before(entry)
   return tonumber(string.match(entry, '^%d+'))
 end
 
--- Gives the entries, the number of the first one, and how many items there are.
-local function window(items, history_tokens, budget, fixed)
+-- Gives the entries, the number of the first one, and how many items there are. None where those that are there have more
+-- than `most` tokens (nil: any number).
+local function window(items, history_tokens, kept_tokens, budget, fixed, most)
+  if most and kept_tokens > most then
+    local count = redis.call('LLEN', items)
+    return {}, count + 1, count
+  end
   -- domain::window::Budget::cut; fmod, because it is exact where a division would round.
   local over = history_tokens + fixed - budget
   if over <= 0 then

@@ -5,6 +5,7 @@ use redis::{Cmd, Pipeline, Value};
 use super::codec::{self, EndArg, ItemArg, Items, JsonArg};
 use super::connection::{Again, Request};
 use super::keys::Base;
+use super::reading::{loaded, most_tokens};
 use super::scripts::SCRIPTS;
 use super::tries::role_args;
 use super::{Redis, faults};
@@ -101,6 +102,7 @@ impl Redis {
             Some(count) => call.arg(count),
             None => call.arg(""),
         };
+        call.arg(most_tokens(&begin.budget));
         if let (Some(asked), Some(key)) = (&begin.idempotency, &key) {
             call.arg(key).arg(&asked.fingerprint).arg(duration_ms(asked.keep_ms));
             let (role, instead_of) = role_args(&asked.role);
@@ -272,8 +274,9 @@ fn refused(answer: &str) -> Result<Begun, StoreError> {
 }
 
 fn started(answer: Value, begin: &BeginTurn) -> Result<Begun, StoreError> {
-    let items = Items::read(answer)?;
-    let mut line = items.line.as_str();
+    let mut items = Items::read(answer)?;
+    let line = std::mem::take(&mut items.line);
+    let mut line = line.as_str();
     let conversation = Conversation {
         id: begin.place.conversation.clone(),
         version: codec::take_number(&mut line, ' ')?,
@@ -282,6 +285,5 @@ fn started(answer: Value, begin: &BeginTurn) -> Result<Begun, StoreError> {
         created_at_ms: codec::take_number(&mut line, ' ')?,
         running: Some(begin.turn.clone()),
     };
-    let first = codec::parse(line)?;
-    Ok(Begun::Started(Started { fence: 1, conversation, history: items.numbered(first)? }))
+    Ok(Begun::Started(Started { fence: 1, conversation, history: loaded(line, items)? }))
 }

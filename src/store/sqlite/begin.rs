@@ -8,6 +8,7 @@ use super::sessions::{session_lives, use_session};
 use super::writer::Operation;
 use super::{sql, tries};
 use crate::domain::conversation::{Conversation, Owner};
+use crate::domain::window::Loaded;
 use crate::store::{BeginTurn, Begun, FIRST_FENCE, KeyRole, SessionUse, Started};
 
 pub(super) struct Begin {
@@ -20,6 +21,8 @@ struct Found {
     number: i64,
     newest_turn: Option<i64>,
     head: Conversation,
+    /// What removed items have of the total tokens.
+    lost_tokens: u64,
     lease: Option<Lease>,
 }
 
@@ -72,7 +75,8 @@ impl Begin {
                 Some(turn) => Some(Lease { turn, orphaned: self.is_orphaned(row)? }),
                 None => None,
             };
-            Ok(is_own.then_some(Found { number: row.get(0)?, newest_turn: row.get(5)?, head, lease }))
+            let (number, newest_turn, lost_tokens) = (row.get(0)?, row.get(5)?, uint(row.get(10)?));
+            Ok(is_own.then_some(Found { number, newest_turn, head, lost_tokens, lease }))
         })
     }
 
@@ -100,7 +104,7 @@ impl Begin {
         let params = params![id.as_str(), self.owner, 0, 0, created_at_ms, self.begin.hidden, "{}"];
         execute(db, sql::INSERT_CONVERSATION, params)?;
         let head = Conversation { id, version: 0, item_count: 0, total_tokens: 0, created_at_ms, running: None };
-        Ok(Found { number: db.last_insert_rowid(), newest_turn: None, head, lease: None })
+        Ok(Found { number: db.last_insert_rowid(), newest_turn: None, head, lost_tokens: 0, lease: None })
     }
 
     /// A holder of another name was a process that had the file before this one.
@@ -156,8 +160,8 @@ impl Operation for Begin {
             Err(in_the_way) => return Ok(in_the_way),
         };
         let history = match found.head.item_count {
-            0 => Vec::new(),
-            _ => rows::window(db, found.number, found.head.total_tokens, begin.budget)?,
+            0 => Loaded::default(),
+            _ => rows::window(db, found.number, (found.head.total_tokens, found.lost_tokens), begin.budget)?,
         };
         if is_made {
             use_session(db, owner, begin.session, begin.now_ms)?;

@@ -15,6 +15,8 @@ pub(super) struct OwnConversation {
     pub(super) number: i64,
     pub(super) item_count: u64,
     pub(super) total_tokens: u64,
+    /// What removed items have in it.
+    pub(super) lost_tokens: u64,
     /// The last one that has ended.
     pub(super) newest_turn: Option<i64>,
 }
@@ -42,6 +44,7 @@ pub(super) fn own_conversation(db: &Connection, place: &Place) -> Result<Option<
             item_count: uint(row.get(1)?),
             total_tokens: uint(row.get(2)?),
             newest_turn: row.get(3)?,
+            lost_tokens: uint(row.get(4)?),
         })
     })
 }

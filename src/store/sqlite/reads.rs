@@ -10,9 +10,8 @@ use super::sql;
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::event::{Event, Numbered};
 use crate::domain::ids::TurnId;
-use crate::domain::item::StoredItem;
 use crate::domain::turn::{TurnRecord, TurnStatus};
-use crate::domain::window::Budget;
+use crate::domain::window::{Budget, Loaded};
 use crate::store::{EventsPage, HistoryPage, pending};
 
 /// `history`.
@@ -41,10 +40,10 @@ pub(super) fn history(
 }
 
 /// `window`.
-pub(super) fn window(db: &Connection, place: &Place, budget: Budget) -> Result<Vec<StoredItem>, Fail> {
+pub(super) fn window(db: &Connection, place: &Place, budget: Budget) -> Result<Loaded, Fail> {
     match own_conversation(db, place)? {
-        Some(conversation) => rows::window(db, conversation.number, conversation.total_tokens, budget),
-        None => Ok(Vec::new()),
+        Some(found) => rows::window(db, found.number, (found.total_tokens, found.lost_tokens), budget),
+        None => Ok(Loaded::default()),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::domain::conversation::{Owner, Place};
 use crate::domain::item::{Item, StoredItem};
 use crate::domain::tokens::Encoding;
 use crate::domain::turn::{TurnRecord, TurnStatus};
-use crate::domain::window::Budget;
+use crate::domain::window::{Budget, Loaded};
 
 /// An item's place is its conversation's number times this, plus its own number.
 const ITEMS_A_CONVERSATION: i64 = 1_000_000_000;
@@ -174,17 +174,20 @@ pub(super) fn stored_item(row: &Row<'_>) -> Result<StoredItem, Fail> {
 }
 
 /// The newest items, from the first one whose `tokens_before` is at least the cut: one walk back from the end, as long as
-/// the window and no longer.
+/// the window and no longer. Of the total, `lost_tokens` are those of removed items.
 pub(super) fn window(
     db: &Connection,
     conversation: i64,
-    total_tokens: u64,
+    (total_tokens, lost_tokens): (u64, u64),
     budget: Budget,
-) -> Result<Vec<StoredItem>, Fail> {
+) -> Result<Loaded, Fail> {
+    let (mut items, tokens) = (Vec::new(), total_tokens.saturating_sub(lost_tokens));
+    if budget.forbids(tokens) {
+        return Ok(Loaded { items, tokens });
+    }
     let cut = budget.cut(total_tokens);
     let mut statement = db.prepare_cached(sql::ITEMS_BACKWARDS)?;
     let mut rows = statement.query(items_of(conversation))?;
-    let mut items = Vec::new();
     while let Some(row) = rows.next()? {
         let item = stored_item(row)?;
         if item.tokens_before < cut {
@@ -193,7 +196,7 @@ pub(super) fn window(
         items.push(item);
     }
     items.reverse();
-    Ok(items)
+    Ok(Loaded { items, tokens })
 }
 
 /// A conversation that is to be removed.

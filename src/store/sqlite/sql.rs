@@ -129,9 +129,9 @@ statements! {
     /// With the lease of its running turn, where it has one.
     FIND_CONVERSATION =
         "SELECT c.number, c.owner, c.version, c.item_count, c.total_tokens, c.newest_turn, c.created_at_ms, \
-         l.turn, l.holder, l.released FROM conversations c LEFT JOIN leases l ON l.conversation = c.number WHERE c.id = ?1";
+         l.turn, l.holder, l.released, c.lost_tokens FROM conversations c LEFT JOIN leases l ON l.conversation = c.number WHERE c.id = ?1";
     OWN_CONVERSATION =
-        "SELECT number, item_count, total_tokens, newest_turn FROM conversations WHERE id = ?1 AND owner = ?2";
+        "SELECT number, item_count, total_tokens, newest_turn, lost_tokens FROM conversations WHERE id = ?1 AND owner = ?2";
     CONVERSATION_NUMBER = "SELECT number FROM conversations WHERE id = ?1";
     CONVERSATION_INFO = "SELECT ", info_columns!(), " FROM conversations WHERE id = ?1 AND owner = ?2";
     CONVERSATIONS_BEHIND =

@@ -142,7 +142,7 @@ async fn remember(rig: &Rig, browser: &Client, messages: usize) -> usize {
         now_ms: clock.now_ms(),
     };
     assert_eq!(store.finish_turn(finish).await.unwrap(), Finished::Stored);
-    started.history.len()
+    started.history.items.len()
 }
 
 #[tokio::test]

@@ -121,6 +121,7 @@ macro_rules! contract {
                 from_the_middle_leave_their_numbers,
                 take_along_what_was_left_before_them,
                 that_are_gone_are_in_no_window,
+                are_loaded_whole_or_not_at_all_where_none_may_be_left_out,
                 may_go_while_a_turn_runs,
             }
             questions {

@@ -60,7 +60,7 @@ async fn what_was_stored_is_there_after_a_restart() {
     for turns in 0..5 {
         let rig = open(folder.path());
         let begin = rig.begin(&who);
-        assert_eq!(rig.started(&begin).await.history.len(), turns * 2);
+        assert_eq!(rig.started(&begin).await.history.items.len(), turns * 2);
         rig.store.finish_turn(rig.finish(&begin, 1, 2, "hi")).await.unwrap();
         // Both ways to go leave everything behind.
         if turns % 2 == 0 {

@@ -7,7 +7,7 @@ use openai_backend::domain::conversation::{Owner, Place};
 use openai_backend::domain::ids::{ConversationId, ItemId, TurnId};
 use openai_backend::domain::item::{Item, StoredItem};
 use openai_backend::domain::turn::TurnRecord;
-use openai_backend::domain::window::Budget;
+use openai_backend::domain::window::{Budget, Loaded};
 use openai_backend::store::conversations::{
     Added, ConversationInfo, Conversations, ConversationsPage, Created, ItemsPage, ItemsQuery, NewConversation, Removed,
 };
@@ -55,6 +55,9 @@ pub trait Interceptor: Send + Sync + 'static {
     async fn after(&self, _: Op) -> Result<(), StoreError> {
         Ok(())
     }
+
+    /// What the store has loaded of a history, for a turn that begins or is taken over.
+    fn loaded(&self, _: &Loaded) {}
 
     /// Resolves when the store is lost.
     async fn lost(&self, inner: &dyn Store) -> StoreError {
@@ -146,7 +149,6 @@ intercept! {
 intercept! {
     Store {
         Ping: ping() -> ();
-        BeginTurn: begin_turn(begin: BeginTurn) -> Begun;
         AppendEvents: append_events(append: AppendEvents) -> Appended;
         FinishTurn: finish_turn(finish: FinishTurn) -> Finished;
         ReadEvents: read_events(owner: &Owner, turn: &TurnId, after: u64, limit: usize) -> EventsPage;
@@ -157,12 +159,25 @@ intercept! {
         ReleaseTurn: release_turn(place: &Place, turn: &TurnId, fence: u64) -> ();
         LeaveTry: leave_try(place: &Place, turn: &TurnId, key: &str) -> ();
         History: history(place: &Place, before: Option<u64>, limit: usize, now_ms: i64) -> Option<HistoryPage>;
-        Window: window(place: &Place, budget: Budget) -> Vec<StoredItem>;
         RenewSession: renew_session(owner: &Owner, max_age_ms: i64, now_ms: i64) -> bool;
         CreateSession: create_session(owner: &Owner, max_age_ms: i64, now_ms: i64) -> ();
         SessionExpiresAt: session_expires_at(owner: &Owner, now_ms: i64) -> Option<i64>;
         DeleteOwner: delete_owner(owner: &Owner) -> ();
         Sweep: sweep(now_ms: i64) -> u64;
+    }
+
+    async fn begin_turn(&self, begin: BeginTurn) -> Result<Begun, StoreError> {
+        let begun = self.around(Op::BeginTurn, self.inner.begin_turn(begin)).await?;
+        if let Begun::Started(started) = &begun {
+            self.interceptor.loaded(&started.history);
+        }
+        Ok(begun)
+    }
+
+    async fn window(&self, place: &Place, budget: Budget) -> Result<Loaded, StoreError> {
+        let loaded = self.around(Op::Window, self.inner.window(place, budget)).await?;
+        self.interceptor.loaded(&loaded);
+        Ok(loaded)
     }
 
     fn info(&self) -> StoreInfo {

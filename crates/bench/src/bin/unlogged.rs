@@ -14,7 +14,7 @@ use openai_backend::domain::conversation::{Owner, Place};
 use openai_backend::domain::ids::{ConversationId, ItemId, TurnId};
 use openai_backend::domain::item::{Item, StoredItem};
 use openai_backend::domain::turn::TurnRecord;
-use openai_backend::domain::window::Budget;
+use openai_backend::domain::window::{Budget, Loaded};
 use openai_backend::http::app::Parts;
 use openai_backend::http::server;
 use openai_backend::store::conversations::{
@@ -101,7 +101,7 @@ delegate! {
         release_turn(place: &Place, turn: &TurnId, fence: u64) -> ();
         leave_try(place: &Place, turn: &TurnId, key: &str) -> ();
         history(place: &Place, before: Option<u64>, limit: usize, now_ms: i64) -> Option<HistoryPage>;
-        window(place: &Place, budget: Budget) -> Vec<StoredItem>;
+        window(place: &Place, budget: Budget) -> Loaded;
         renew_session(owner: &Owner, max_age_ms: i64, now_ms: i64) -> bool;
         create_session(owner: &Owner, max_age_ms: i64, now_ms: i64) -> ();
         session_expires_at(owner: &Owner, now_ms: i64) -> Option<i64>;

@@ -132,7 +132,7 @@ impl Bench {
         let again = BeginTurn { turn: self.begin().turn, session: SessionUse::None, ..begin.clone() };
         match store.begin_turn(again.clone()).await.unwrap() {
             Begun::Started(started) if lives => {
-                assert_eq!(started.history, []);
+                assert_eq!(started.history.items, []);
                 assert!(store.delete_conversation(&again.place).await.unwrap());
             }
             Begun::UnknownSession if !lives => {

@@ -12,7 +12,7 @@ pub async fn a_turn_begins_with_an_empty_history(rig: &Rig) {
     for who in [Caller::browser(), Caller::program()] {
         let begin = rig.begin(&who);
         let started = rig.started(&begin).await;
-        assert_eq!(started.history, []);
+        assert_eq!(started.history.items, []);
         let conversation = &started.conversation;
         assert_eq!(conversation.id, who.place.conversation);
         assert_eq!((conversation.item_count, conversation.total_tokens), (0, 0));
@@ -200,7 +200,7 @@ pub async fn ids_of_others_look_unknown(rig: &Rig) {
         let owner = &intruder.place.owner;
         assert_eq!(rig.history(&intruder).await, None);
         assert_eq!(rig.store.turns(&intruder.place, 10).await.unwrap(), None);
-        assert_eq!(rig.store.window(&intruder.place, AMPLE).await.unwrap(), []);
+        assert_eq!(rig.store.window(&intruder.place, AMPLE).await.unwrap().items, []);
         for turn in [&done.turn, &rig.turn_id()] {
             assert_eq!(rig.store.turn(owner, turn).await.unwrap(), None);
             assert_eq!(rig.store.read_events(owner, turn, 0, 10).await.unwrap(), EventsPage::Unknown);
@@ -210,7 +210,7 @@ pub async fn ids_of_others_look_unknown(rig: &Rig) {
         let begin = BeginTurn { create_conversation: true, ..rig.begin(&intruder) };
         match rig.store.begin_turn(begin).await.unwrap() {
             Begun::UnknownConversation => {}
-            Begun::Started(started) => assert_eq!(started.history, []),
+            Begun::Started(started) => assert_eq!(started.history.items, []),
             other => panic!("{other:?}"),
         }
     }

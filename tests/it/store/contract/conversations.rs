@@ -48,7 +48,7 @@ pub async fn are_made_with_items_and_metadata(rig: &Rig) {
 
         let begin = BeginTurn { create_conversation: false, ..rig.begin(&who) };
         let started = rig.started(&begin).await;
-        assert_eq!(started.history, stored);
+        assert_eq!(started.history.items, stored);
         let head = Conversation {
             id: who.place.conversation.clone(),
             version: started.conversation.version,
@@ -68,7 +68,7 @@ pub async fn may_be_made_empty(rig: &Rig) {
         assert_eq!(rig.history(&who).await.unwrap().items, []);
         let page = ItemsPage::Page { items: vec![], has_more: false };
         assert_eq!(rig.peer.items(&who.place, ALL).await.unwrap(), page);
-        assert_eq!(rig.started(&rig.begin(&who)).await.history, []);
+        assert_eq!(rig.started(&rig.begin(&who)).await.history.items, []);
     }
 }
 
@@ -171,7 +171,7 @@ pub async fn that_are_hidden_are_in_no_list(rig: &Rig) {
             let info = rig.peer.conversation(&hidden.place).await.unwrap().unwrap();
             assert_eq!((&info.id, info.hidden), (id, true));
             assert_eq!(rig.history(hidden).await.unwrap().items.len(), 2);
-            assert_eq!(rig.started(&rig.begin(hidden)).await.history.len(), 2);
+            assert_eq!(rig.started(&rig.begin(hidden)).await.history.items.len(), 2);
         }
         assert!(!rig.peer.conversation(&seen.place).await.unwrap().unwrap().hidden);
         assert_eq!(rig.peer.turns(&by_turn.place, 10).await.unwrap().unwrap().len(), 2);
@@ -219,7 +219,7 @@ pub async fn deleted_take_everything_along(rig: &Rig) {
         let items = rig.created(&who, &[4]).await;
         let started = rig.started(&rig.begin(&who)).await;
         assert_eq!((started.conversation.item_count, started.conversation.total_tokens), (1, 4));
-        assert_eq!(started.history[0].item, items[0]);
+        assert_eq!(started.history.items[0].item, items[0]);
         assert_eq!(rig.peer.turn(&who.place.owner, &done.turn).await.unwrap(), None);
         assert_eq!(rig.peer.turns(&who.place, 10).await.unwrap().unwrap().len(), 1);
     }
@@ -290,7 +290,7 @@ pub async fn of_others_look_unknown(rig: &Rig) {
             assert_eq!(rig.store.remove_item(place, item).await.unwrap(), Removed::UnknownItem);
             let query = ItemsQuery { after: Some(item.clone()), ..ALL };
             assert_eq!(rig.peer.items(place, query).await.unwrap(), ItemsPage::UnknownItem);
-            assert_eq!(rig.peer.window(&other.intruding(&one).place, AMPLE).await.unwrap(), []);
+            assert_eq!(rig.peer.window(&other.intruding(&one).place, AMPLE).await.unwrap().items, []);
         }
         let after = (rig.peer.conversation(&one.place).await.unwrap(), rig.peer.items(&one.place, ALL).await.unwrap());
         assert_eq!(after, before);

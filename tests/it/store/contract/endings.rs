@@ -74,7 +74,7 @@ pub async fn assert_all_writes_refused(rig: &Rig, remains: &Remains) {
 /// A new session of this name finds nothing of the old one.
 async fn assert_nothing_is_left(rig: &Rig, who: &Caller) {
     let (store, owner) = (&rig.store, &who.place.owner);
-    assert_eq!(store.window(&who.place, AMPLE).await.unwrap(), []);
+    assert_eq!(store.window(&who.place, AMPLE).await.unwrap().items, []);
     let other = who.again().elsewhere();
     let begin = rig.begin_with_key(&other, "another", "body");
     let started = rig.started(&BeginTurn { hidden: true, ..begin }).await;

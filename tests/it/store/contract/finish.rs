@@ -89,7 +89,7 @@ pub async fn without_items_frees_the_conversation(rig: &Rig) {
     assert_eq!((record.status, record.usage, record.fault), (TurnStatus::Failed, None, Some(fault)));
     assert_eq!(rig.events(&who, &begin.turn).await.0[1..], finish.events);
     assert_eq!(rig.history(&who).await.unwrap().items.len(), 2);
-    assert_eq!(rig.started(&rig.begin(&who)).await.history.len(), 2);
+    assert_eq!(rig.started(&rig.begin(&who)).await.history.items.len(), 2);
 }
 
 pub async fn after_a_deletion_is_fenced(rig: &Rig) {
@@ -114,8 +114,8 @@ pub async fn of_many_turns_counts_on(rig: &Rig) {
         let started = rig.started(&begin).await;
         let conversation = &started.conversation;
         assert_eq!((conversation.item_count, conversation.total_tokens), (turn * 2, turn * 16));
-        assert_eq!(started.history.len() as u64, turn * 2);
-        assert!(started.history.iter().zip(1..).all(|(item, seq)| item.seq == seq));
+        assert_eq!(started.history.items.len() as u64, turn * 2);
+        assert!(started.history.items.iter().zip(1..).all(|(item, seq)| item.seq == seq));
         versions.push(conversation.version);
         rig.store.finish_turn(rig.finish(&begin, started.fence, 2, "hi")).await.unwrap();
     }
@@ -152,7 +152,8 @@ pub async fn keeps_text_byte_for_byte(rig: &Rig) {
     assert_eq!(rig.events(&who, &begin.turn).await.0[1..], [texts(2, &[ugly]), finish.events].concat());
     let record = rig.store.turn(&who.place.owner, &begin.turn).await.unwrap().unwrap();
     assert_eq!(record.request, begin.request);
-    let window: Vec<Item> = rig.started(&rig.begin(&who)).await.history.into_iter().map(|stored| stored.item).collect();
+    let window: Vec<Item> =
+        rig.started(&rig.begin(&who)).await.history.items.into_iter().map(|stored| stored.item).collect();
     assert_eq!(window, items);
 }
 

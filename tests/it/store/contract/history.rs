@@ -31,12 +31,12 @@ pub async fn of_the_unknown_is_none(rig: &Rig) {
     for who in [Caller::browser(), Caller::program()] {
         assert_eq!(rig.history(&who).await, None);
         assert_eq!(rig.store.turns(&who.place, 10).await.unwrap(), None);
-        assert_eq!(rig.store.window(&who.place, AMPLE).await.unwrap(), []);
+        assert_eq!(rig.store.window(&who.place, AMPLE).await.unwrap().items, []);
         rig.turn(&who, "hi").await;
         let elsewhere = who.elsewhere();
         assert_eq!(rig.history(&elsewhere).await, None);
         assert_eq!(rig.store.turns(&elsewhere.place, 10).await.unwrap(), None);
-        assert_eq!(rig.store.window(&elsewhere.place, AMPLE).await.unwrap(), []);
+        assert_eq!(rig.store.window(&elsewhere.place, AMPLE).await.unwrap().items, []);
     }
 }
 
@@ -75,7 +75,7 @@ pub async fn of_two_conversations_stays_apart(rig: &Rig) {
         assert_eq!(items.iter().map(|item| item.seq).collect::<Vec<_>>(), (1..=count).collect::<Vec<_>>());
         let answers = items.iter().skip(1).step_by(2);
         assert!(answers.map(|item| item.item.message().unwrap().text).all(|text| text == word));
-        assert_eq!(rig.store.window(&who.place, AMPLE).await.unwrap(), items);
+        assert_eq!(rig.store.window(&who.place, AMPLE).await.unwrap().items, items);
     }
 }
 
@@ -89,10 +89,10 @@ pub async fn window_begins_at_the_cut(rig: &Rig) {
         let budget = Budget { tokens, fixed_tokens, whole: false };
         let cut = budget.cut(1_000);
         let expected: Vec<_> = all.iter().filter(|item| item.tokens_before >= cut).cloned().collect();
-        assert_eq!(rig.peer.window(&who.place, budget).await.unwrap(), expected, "{budget:?}");
+        assert_eq!(rig.peer.window(&who.place, budget).await.unwrap().items, expected, "{budget:?}");
         let begin = BeginTurn { budget, ..rig.begin(&who) };
         let started = rig.started(&begin).await;
-        assert_eq!(started.history, expected, "{budget:?}");
+        assert_eq!(started.history.items, expected, "{budget:?}");
         let mut finish = rig.finish(&begin, started.fence, 2, "");
         finish.items.clear();
         rig.store.finish_turn(finish).await.unwrap();

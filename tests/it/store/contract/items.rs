@@ -2,7 +2,7 @@
 
 use openai_backend::domain::ids::{ItemId, SystemIds};
 use openai_backend::domain::item::{Item, StoredItem, user_message};
-use openai_backend::domain::window::Budget;
+use openai_backend::domain::window::{Budget, Loaded};
 use openai_backend::store::conversations::{Added, ItemsPage, ItemsQuery, Removed};
 use openai_backend::store::{BeginTurn, Begun, Finished};
 
@@ -28,7 +28,7 @@ async fn remove(rig: &Rig, who: &Caller, stored: &StoredItem) {
 async fn assert_items(rig: &Rig, who: &Caller, expected: &[StoredItem], count: u64, tokens: u64) {
     let history = rig.history(who).await.unwrap();
     assert_eq!((history.items.as_slice(), history.has_more), (expected, false));
-    assert_eq!(rig.peer.window(&who.place, AMPLE).await.unwrap(), expected);
+    assert_eq!(rig.peer.window(&who.place, AMPLE).await.unwrap().items, expected);
     let mut page = ItemsPage::Page { items: expected.to_vec(), has_more: false };
     assert_eq!(rig.peer.items(&who.place, ALL).await.unwrap(), page);
     if let ItemsPage::Page { items, .. } = &mut page {
@@ -41,7 +41,7 @@ async fn assert_items(rig: &Rig, who: &Caller, expected: &[StoredItem], count: u
     // A turn sees the same, and leaves it as it is.
     let begin = rig.begin(who);
     let started = rig.started(&begin).await;
-    assert_eq!(started.history, expected);
+    assert_eq!(started.history.items, expected);
     assert_eq!((started.conversation.item_count, started.conversation.total_tokens), (count, tokens));
     let finish = openai_backend::store::FinishTurn { items: vec![], ..rig.finish(&begin, started.fence, 2, "") };
     assert_eq!(rig.store.finish_turn(finish).await.unwrap(), Finished::Stored);
@@ -202,7 +202,7 @@ pub async fn never_get_the_number_of_one_that_is_gone(rig: &Rig) {
         let up_to_first = items[..1].to_vec();
         let begin = BeginTurn { expected_items: Some(3), ..rig.begin(&who) };
         let started = rig.started(&begin).await;
-        assert_eq!(started.history, up_to_first);
+        assert_eq!(started.history.items, up_to_first);
         rig.store.finish_turn(rig.finish(&begin, started.fence, 2, "hi")).await.unwrap();
         let now = rig.history(&who).await.unwrap().items;
         assert_eq!(figures(&now), [(1, 0), (4, 1), (5, 10)]);
@@ -280,15 +280,42 @@ pub async fn that_are_gone_are_in_no_window(rig: &Rig) {
         let budget = Budget { tokens, fixed_tokens, whole: false };
         let cut = budget.cut(400);
         let expected: Vec<StoredItem> = all.iter().filter(|stored| stored.tokens_before >= cut).cloned().collect();
-        assert_eq!(rig.peer.window(&who.place, budget).await.unwrap(), expected, "{budget:?}");
+        assert_eq!(rig.peer.window(&who.place, budget).await.unwrap().items, expected, "{budget:?}");
         let begin = BeginTurn { budget, ..rig.begin(&who) };
         let started = rig.started(&begin).await;
-        assert_eq!(started.history, expected, "{budget:?}");
+        assert_eq!(started.history.items, expected, "{budget:?}");
         let finish = openai_backend::store::FinishTurn { items: vec![], ..rig.finish(&begin, started.fence, 2, "") };
         rig.store.finish_turn(finish).await.unwrap();
     }
-    let whole = Budget { tokens: 10, fixed_tokens: 0, whole: true };
-    assert_eq!(rig.peer.window(&who.place, whole).await.unwrap(), all);
+    let whole = Budget { tokens: 340, fixed_tokens: 0, whole: true };
+    assert_eq!(rig.peer.window(&who.place, whole).await.unwrap().items, all);
+}
+
+pub async fn are_loaded_whole_or_not_at_all_where_none_may_be_left_out(rig: &Rig) {
+    for who in rig.callers().await {
+        rig.created(&who, &[10; 40]).await;
+        let mut all = rig.history(&who).await.unwrap().items;
+        for removed in [0, 3, 2] {
+            for at in [30, 38, 0].into_iter().take(removed) {
+                let gone = all.remove(at.min(all.len() - 1));
+                remove(rig, &who, &gone).await;
+            }
+            let tokens = all.len() as u64 * 10;
+            let room = u32::try_from(tokens).unwrap() + 5;
+            for (budget, fits) in [(room, true), (room - 1, false)] {
+                let budget = Budget { tokens: budget, fixed_tokens: 5, whole: true };
+                let expected = Loaded { items: if fits { all.clone() } else { Vec::new() }, tokens };
+                assert_eq!(rig.peer.window(&who.place, budget).await.unwrap(), expected, "{budget:?}");
+                let begin = BeginTurn { budget, ..rig.begin(&who) };
+                let started = rig.started(&begin).await;
+                assert_eq!(started.history, expected, "{budget:?}");
+                assert_eq!(started.conversation.item_count, 40);
+                let finish =
+                    openai_backend::store::FinishTurn { items: vec![], ..rig.finish(&begin, started.fence, 2, "") };
+                rig.store.finish_turn(finish).await.unwrap();
+            }
+        }
+    }
 }
 
 pub async fn may_go_while_a_turn_runs(rig: &Rig) {

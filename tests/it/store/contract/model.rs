@@ -280,10 +280,10 @@ pub fn any_window_is_the_same(fresh: impl AsyncFn() -> Rig) {
 }
 
 async fn assert_window(rig: &Rig, who: &Caller, budget: Budget) {
-    let all = rig.store.window(&who.place, AMPLE).await.unwrap();
+    let all = rig.store.window(&who.place, AMPLE).await.unwrap().items;
     let total = all.iter().map(|item| u64::from(item.item.tokens)).sum();
     let cut = budget.cut(total);
-    let loaded = rig.store.window(&who.place, budget).await.unwrap();
+    let loaded = rig.store.window(&who.place, budget).await.unwrap().items;
     let expected: Vec<StoredItem> = all.iter().filter(|item| item.tokens_before >= cut).cloned().collect();
     assert_eq!(loaded, expected, "{budget:?}");
 }

@@ -42,7 +42,7 @@ pub async fn are_there_from_the_beginning(rig: &Rig) {
         rig.created(&who, &[3, 4]).await;
         let begin = asking(rig, &who);
         let started = rig.started(&begin).await;
-        assert_eq!((started.history.len(), started.conversation.item_count), (2, 2));
+        assert_eq!((started.history.items.len(), started.conversation.item_count), (2, 2));
         let all = rig.history(&who).await.unwrap().items;
         assert_eq!(all.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
         let asked: Vec<_> = all[2..].iter().map(|stored| stored.item.clone()).collect();
@@ -67,7 +67,7 @@ pub async fn are_there_from_the_beginning(rig: &Rig) {
             assert_eq!((found, page.has_more), (wanted, has_more), "{before} {limit}");
         }
         // No prompt has them but their own turn's.
-        assert_eq!(rig.peer.window(&who.place, AMPLE).await.unwrap(), all[..2]);
+        assert_eq!(rig.peer.window(&who.place, AMPLE).await.unwrap().items, all[..2]);
     }
 }
 
@@ -87,7 +87,7 @@ pub async fn join_the_history_with_the_answer(rig: &Rig) {
             assert_eq!((asked.seq, &asked.item.id), (stored.seq, &stored.item.id));
             assert_eq!((question::standing(&stored.item), stored.item.tokens), (None, 9));
         }
-        assert_eq!(rig.peer.window(&who.place, AMPLE).await.unwrap(), all);
+        assert_eq!(rig.peer.window(&who.place, AMPLE).await.unwrap().items, all);
     }
 }
 

@@ -87,7 +87,7 @@ async fn look(store: &dyn Store, filled: &Filled, rig: &Rig) -> String {
         seen.push(format!("{:?}", store.conversation(place).await.unwrap()));
         seen.push(format!("{:?}", store.history(place, None, 10, rig.now_ms()).await.unwrap()));
         seen.push(format!("{:?}", store.items(place, ItemsQuery { ascending: false, ..ALL }).await.unwrap()));
-        seen.push(format!("{:?}", store.window(place, AMPLE).await.unwrap()));
+        seen.push(format!("{:?}", store.window(place, AMPLE).await.unwrap().items));
         seen.push(format!("{:?}", store.turns(place, 10).await.unwrap()));
     }
     for turn in &filled.turns {

@@ -82,7 +82,7 @@ pub async fn begin_where_the_items_are_as_expected(rig: &Rig) {
         }
         let begin = expecting(2);
         let started = rig.started(&begin).await;
-        assert_eq!((started.conversation.item_count, started.history.len()), (2, 2));
+        assert_eq!((started.conversation.item_count, started.history.items.len()), (2, 2));
         for count in [2, 4] {
             assert_eq!(rig.peer.begin_turn(expecting(count)).await.unwrap(), Begun::Moved, "while a turn runs");
         }
@@ -184,7 +184,7 @@ pub async fn forgotten_while_they_run_are_gone_at_once(rig: &Rig) {
         // It is not in the way of the next one, nor is its key.
         let next = BeginTurn { expected_items: Some(2), ..rig.begin_with_key(&who, "key", "another body") };
         let started = rig.started(&next).await;
-        assert_eq!(started.history.len(), 2);
+        assert_eq!(started.history.items.len(), 2);
         assert_eq!(listed(rig, &who).await, Some(vec![next.turn.clone(), before.turn.clone()]));
         rig.store.finish_turn(rig.finish(&next, started.fence, 2, "hi")).await.unwrap();
         assert_eq!(listed(rig, &who).await, Some(vec![next.turn, before.turn]));
@@ -228,7 +228,7 @@ pub async fn can_be_forgotten(rig: &Rig) {
         let (events, status) = rig.events(&who, &other.turn).await;
         assert_eq!((events.len(), status), (2, TurnStatus::Completed));
         assert!(matches!(events[1].event, Event::Ended(_)));
-        assert_eq!(rig.started(&rig.begin(&who)).await.history, items);
+        assert_eq!(rig.started(&rig.begin(&who)).await.history.items, items);
     }
 }
 
@@ -285,6 +285,6 @@ pub async fn that_are_the_last_take_a_hidden_conversation_along(rig: &Rig) {
             assert_unknown(rig, &who, turn, &item).await;
         }
         let started = rig.started(&rig.begin(&who)).await;
-        assert_eq!((started.history, started.conversation.item_count), (vec![], 0));
+        assert_eq!((started.history.items, started.conversation.item_count), (vec![], 0));
     }
 }

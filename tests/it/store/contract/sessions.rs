@@ -35,7 +35,7 @@ pub async fn expire_with_all_that_they_own(rig: &Rig) {
         assert_unknown(rig, &elsewhere, &keyed).await;
         rig.store.sweep(rig.now_ms()).await.unwrap();
     }
-    assert_eq!(rig.store.window(&who.place, AMPLE).await.unwrap(), []);
+    assert_eq!(rig.store.window(&who.place, AMPLE).await.unwrap().items, []);
 }
 
 pub async fn are_made_before_they_own_anything(rig: &Rig) {
@@ -136,7 +136,7 @@ pub async fn deleted_leave_nothing(rig: &Rig) {
         };
         let again = BeginTurn { session, ..rig.begin_with_key(&who, "key", "another body") };
         let started = rig.started(&again).await;
-        assert_eq!((started.history, started.conversation.item_count), (vec![], 0));
+        assert_eq!((started.history.items, started.conversation.item_count), (vec![], 0));
         assert_eq!(rig.store.turns(&who.place, 10).await.unwrap().unwrap().len(), 1);
     }
 }
@@ -164,7 +164,7 @@ pub async fn swept_leave_the_living_alone(rig: &Rig) {
     while rig.store.sweep(rig.now_ms()).await.unwrap() > 0 {}
     for who in &expired {
         assert_eq!(rig.history(who).await, None);
-        assert_eq!(rig.store.window(&who.place, AMPLE).await.unwrap(), []);
+        assert_eq!(rig.store.window(&who.place, AMPLE).await.unwrap().items, []);
     }
     for who in living.iter().chain([&program]) {
         let begin = rig.turn(who, "hi again").await;

@@ -96,7 +96,7 @@ async fn all_keys_of_a_conversation_share_a_slot() {
         let turns = look.rig.store.turns(&who.place, 10).await.unwrap().unwrap();
         assert_eq!(look.rig.store.turn(&who.place.owner, &turns[0].id).await.unwrap().as_ref(), Some(&turns[0]));
         look.rig.store.request_cancel(&who.place.owner, &turns[0].id).await.unwrap();
-        assert_eq!(look.rig.store.window(&who.place, AMPLE).await.unwrap().len(), 2);
+        assert_eq!(look.rig.store.window(&who.place, AMPLE).await.unwrap().items.len(), 2);
         assert_eq!(look.rig.settled(who).await.len(), 2);
     }
     for who in [&programs[0], &browser] {
@@ -260,14 +260,14 @@ async fn a_long_history_costs_a_turn_no_more_than_a_short_one() {
         let begin =
             BeginTurn { budget: Budget { tokens: 300, fixed_tokens: 20, whole: false }, ..look.rig.begin(&who) };
         let started = look.rig.started(&begin).await;
-        assert!((20..=28).contains(&started.history.len()), "{}", started.history.len());
+        assert!((20..=28).contains(&started.history.items.len()), "{}", started.history.items.len());
         costs.push(look.calls("lrange").await - before);
         let mut finish = look.rig.finish(&begin, started.fence, 2, "");
         finish.items.clear();
         look.rig.store.finish_turn(finish).await.unwrap();
     }
     assert_eq!(costs, [1; 20]);
-    assert_eq!(look.rig.store.window(&who.place, AMPLE).await.unwrap().len(), 10_000);
+    assert_eq!(look.rig.store.window(&who.place, AMPLE).await.unwrap().items.len(), 10_000);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -282,8 +282,13 @@ async fn the_cut_is_exact_for_large_numbers() {
     };
     let tokens: Vec<u32> = (0..3_000).map(|i| if i % 3 == 0 { u32::MAX } else { random() }).collect();
     look.rig.turn_of_tokens(&who, &tokens).await;
-    let all =
-        look.rig.store.window(&who.place, Budget { tokens: u32::MAX, fixed_tokens: 0, whole: false }).await.unwrap();
+    let all = look
+        .rig
+        .store
+        .window(&who.place, Budget { tokens: u32::MAX, fixed_tokens: 0, whole: false })
+        .await
+        .unwrap()
+        .items;
     assert!(all.len() < 10, "{}", all.len());
     let all = look.rig.store.history(&who.place, None, 3_000, look.rig.now_ms()).await.unwrap().unwrap().items;
     let total: u64 = tokens.iter().map(|&tokens| u64::from(tokens)).sum();
@@ -296,7 +301,7 @@ async fn the_cut_is_exact_for_large_numbers() {
         let fixed_tokens = if budget == 0 { 0 } else { random() % budget };
         let budget = Budget { tokens: budget, fixed_tokens, whole: false };
         let from = all.partition_point(|item| item.tokens_before < budget.cut(total));
-        assert_eq!(look.rig.store.window(&who.place, budget).await.unwrap(), all[from..], "{budget:?}");
+        assert_eq!(look.rig.store.window(&who.place, budget).await.unwrap().items, all[from..], "{budget:?}");
     }
 }
 

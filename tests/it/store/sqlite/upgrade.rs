@@ -106,11 +106,11 @@ async fn goes_on(rig: &Rig, one: &Place) {
     assert!(matches!(&joined, Begun::Duplicate { turn, .. } if turn.as_str() == "turn_1"), "{joined:?}");
     let begin = BeginTurn { session, expected_items: Some(2), ..rig.begin(&who) };
     let started = rig.started(&begin).await;
-    assert_eq!((started.history.len(), started.conversation.total_tokens), (2, 16));
+    assert_eq!((started.history.items.len(), started.conversation.total_tokens), (2, 16));
     rig.store.finish_turn(rig.finish(&begin, started.fence, 2, "hi")).await.unwrap();
     assert_eq!(rig.store.turn(&one.owner, &begin.turn).await.unwrap().unwrap().items_then, Some(4));
     let turn_1 = TurnId::parse("turn_1").unwrap();
-    let first = rig.store.window(one, AMPLE).await.unwrap().remove(0).item.id;
+    let first = rig.store.window(one, AMPLE).await.unwrap().items.remove(0).item.id;
     rig.store.remove_item(one, &first).await.unwrap();
     assert!(rig.store.delete_turn(&one.owner, &TurnId::parse("turn_2").unwrap()).await.unwrap());
     assert_eq!(rig.store.turns(one, 10).await.unwrap().unwrap().len(), 2);
@@ -118,7 +118,7 @@ async fn goes_on(rig: &Rig, one: &Place) {
     assert_eq!(rig.store.turns(one, 10).await.unwrap().unwrap()[0].id, begin.turn);
     let begin = BeginTurn { session, ..rig.begin_with_key(&who, "key", "body") };
     rig.started(&begin).await;
-    assert_eq!(rig.store.window(one, AMPLE).await.unwrap().len(), 3);
+    assert_eq!(rig.store.window(one, AMPLE).await.unwrap().items.len(), 3);
 }
 
 async fn takes_over(rig: &Rig, two: &Place) {
@@ -157,7 +157,7 @@ async fn of_the_second_version_gives_no_number_again_and_keeps_nothing_of_sessio
     let who = Caller::at(place(Owner::ApiKey("web".into()), "conv_one"));
     let begin = BeginTurn { expected_items: Some(5), ..rig.begin(&who) };
     let started = rig.started(&begin).await;
-    assert_eq!(started.history.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [1, 2, 4]);
+    assert_eq!(started.history.items.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [1, 2, 4]);
     assert_eq!(started.conversation.total_tokens, 15);
     rig.store.finish_turn(rig.finish(&begin, started.fence, 2, "hi")).await.unwrap();
     let items = rig.history(&who).await.unwrap().items;

@@ -17,6 +17,7 @@ mod retries;
 mod sockets;
 mod state;
 mod takeover;
+mod too_long;
 mod tools;
 
 use fake_openai::Reply;
