@@ -149,7 +149,7 @@ pub const GROUPS: &[Group] = &[
                 "268435456",
                 "Most bytes of all request bodies at once; larger ones wait for their room",
             ),
-            plain("MAX_UPLOAD_BYTES", "104857600", "Largest file or other body passed on at /v1, in bytes"),
+            plain("MAX_UPLOAD_BYTES", "104857600", "Largest file or form passed on at /v1, in bytes"),
             plain("MAX_CONNECTIONS", "10000", "Most connections at once, at most three quarters of them WebSockets"),
             plain("HEADER_TIMEOUT", "10s", "A request whose header takes longer, from its first byte on, is refused"),
             plain(

@@ -54,12 +54,18 @@ fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(unsupported("Send the body without a Content-Encoding."));
     }
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")) {
+    match is_json(headers) {
         true => Ok(()),
         false => Err(unsupported("Send the body as JSON, with Content-Type: application/json.")),
     }
+}
+
+/// Whether a body is JSON, by what its headers say.
+#[must_use]
+pub fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
 /// The parser alone would also take an array, as the fields in their order.

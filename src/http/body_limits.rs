@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Bytes, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -60,7 +60,14 @@ impl BodyLimits {
     /// When it is too large, or too slow, or there is no room for it.
     pub async fn read(&self, request: Request) -> Result<Bytes, ApiError> {
         let limit = if is_sdk_path(request.uri().path()) { self.v1 } else { self.chat };
-        let body = request.into_body();
+        self.read_within(limit, request.into_body()).await
+    }
+
+    /// A body that may be as large as `limit` says.
+    ///
+    /// # Errors
+    /// As [`BodyLimits::read`].
+    pub async fn read_within(&self, limit: BodyLimit, body: Body) -> Result<Bytes, ApiError> {
         // A client that says how much it will send is refused before it has sent it.
         if usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX) > limit.bytes {
             return Err(limit.too_large());
@@ -123,8 +130,6 @@ fn counted(bytes: Bytes, room: Option<Room>) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
-
     use super::*;
 
     fn limits(all: usize) -> BodyLimits {

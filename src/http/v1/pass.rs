@@ -1,15 +1,16 @@
-//! Embeddings, moderations, audio, images and files: passed on as bytes, and back as they come.
+//! Embeddings, moderations, audio, images and files: passed on as bytes, and back as they come. Of JSON the model is read.
 
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use futures::StreamExt;
 use futures::stream::{self, PollNext};
+use serde::Deserialize;
 
-use super::caller::{LiveCaller, while_alive};
+use super::caller::{LiveCaller, body_of, while_alive};
 use super::error::OpenAiError;
 use super::schemas::{
     CreateEmbeddings, CreateFile, CreateImages, CreateModeration, CreateSpeech, CreateTranscription, EditImage,
@@ -17,9 +18,11 @@ use super::schemas::{
 use super::upload::upload;
 use crate::domain::turn::{Fault, FaultKind};
 use crate::http::app::App;
+use crate::http::body;
 use crate::http::error::ApiError;
 use crate::http::fault;
 use crate::metering::{Passage, Passed, Route, Wish};
+use crate::tasks::json_off_runtime;
 
 /// What goes up besides the body. Neither credentials nor cookies: what they open is not the upstream's.
 const UP: [&str; 7] =
@@ -49,12 +52,16 @@ pub async fn any(State(app): State<Arc<App>>, caller: LiveCaller, request: Reque
     let permit = app.metering.permit(&owner, &Wish::of(route))?;
     let in_flight = app.in_flight.enter();
     let (parts, body) = request.into_parts();
+    let (body, model) = match body::is_json(&parts.headers) {
+        true => with_model(body_of(&alive, app.bodies.read_within(app.bodies.v1, body)).await?).await,
+        false => (body, None),
+    };
     let (body, upload, watched) = upload(body, app.max_upload_bytes, app.bodies.timeout)?;
     let passage = Passage {
         method: parts.method,
         path: parts.uri.path().strip_prefix("/v1").unwrap_or_default().to_owned(),
         query: parts.uri.query().map(str::to_owned),
-        model: None,
+        model,
         headers: only(&parts.headers, |name| UP.contains(&name)),
         body,
         upload,
@@ -80,6 +87,20 @@ pub async fn any(State(app): State<Arc<App>>, caller: LiveCaller, request: Reque
     let policy = HeaderValue::from_static("default-src 'none'; sandbox");
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     Ok(response)
+}
+
+/// A JSON body with the model that it names, so that the failures of one model close the route for no other. Forms stream on
+/// unread: in them the model may stand behind a file of any size.
+async fn with_model(body: Bytes) -> (Body, Option<String>) {
+    #[derive(Deserialize)]
+    struct Sketch {
+        model: Option<String>,
+    }
+
+    let sketch = body.clone();
+    // What cannot be read is for the model's server to refuse.
+    let model = json_off_runtime(body.len(), move || serde_json::from_slice::<Sketch>(&sketch).ok()?.model).await;
+    (body.into(), model)
 }
 
 /// The end of the credential is looked for first.

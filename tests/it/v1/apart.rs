@@ -84,6 +84,28 @@ async fn the_failures_of_one_route_are_that_routes_own() {
 }
 
 #[tokio::test]
+async fn the_failures_of_one_model_are_its_own_on_every_route_that_takes_json() {
+    for path in ["embeddings", "moderations", "images/generations", "audio/speech"] {
+        let (rig, path) = (Rig::nervous().await, format!("/v1/{path}"));
+        // Clients write the model behind what may be large.
+        let to = |model: &str| json!({"input": "x".repeat(100_000), "model": model});
+        rig.fake.set_path(&path, Reply::server_error());
+        for _ in 0..3 {
+            assert_eq!(rig.send_to(&path, &to("sick")).await.status.as_u16(), 500, "{path}");
+        }
+        failed(&rig.send_to(&path, &to("sick")).await, 503);
+        rig.fake.set_path(&path, Reply::json(200, &json!({"data": []})));
+        rig.send_to(&path, &to("well")).await.ok();
+        assert_eq!(rig.fake.requests().pop().unwrap().body, to("well").to_string().as_bytes(), "as it came");
+        failed(&rig.send_to(&path, &to("sick")).await, 503);
+        // What names no model is none of them; nor is what is no JSON.
+        rig.send_to(&path, &json!({"model": null})).await.ok();
+        let broken = rig.request(Method::POST, &path).header("content-type", "application/json").body("{\"model\":");
+        rig.client.send(broken).await.ok();
+    }
+}
+
+#[tokio::test]
 async fn what_the_models_server_does_not_have_is_no_outage() {
     let rig = Rig::retrying().await;
     rig.fake.set_path("/v1/embeddings", Reply::json(501, &json!({"error": {"message": "not implemented"}})));
