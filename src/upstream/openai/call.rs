@@ -19,7 +19,7 @@ use crate::upstream::{Call, Pieces};
 
 impl OpenAi {
     pub(super) async fn send_call(&self, call: Call) -> Result<Pieces, Fault> {
-        let body = wire::request(&call)
+        let body = wire::request(&call, self.settings.takes_one_system())
             .map_err(|_| Fault::new(FaultKind::Internal, "the request to the model's server could not be made"))?;
         let deadline = self.deadline(call.stream);
         let target = Target { route: CHAT_COMPLETIONS, model: &call.model };

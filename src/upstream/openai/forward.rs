@@ -20,6 +20,7 @@ use super::refusal::{self, Private, Prompt, UpstreamError};
 use super::relay::Relay;
 use super::retry::asked_pause;
 use super::streamed::Streamed;
+use super::wire::instructions;
 use crate::domain::turn::{Fault, FaultKind};
 use crate::upstream::forward::{Ask, Chunks, Completed, Passage, Passed, Rejected, Upload, UploadState};
 use crate::upstream::health::Target;
@@ -27,6 +28,8 @@ use crate::upstream::health::Target;
 impl OpenAi {
     pub(super) async fn forward_completion(&self, ask: Ask) -> Result<Completed, Rejected> {
         let deadline = self.deadline(ask.stream);
+        let led = self.settings.takes_one_system().then(|| instructions::led(&ask.body)).flatten();
+        let ask = Ask { body: led.unwrap_or(ask.body), ..ask };
         let target = Target { route: CHAT_COMPLETIONS, model: &ask.model };
         Ok(self.attempts(target, deadline, || self.completion(&ask, deadline)).await?)
     }

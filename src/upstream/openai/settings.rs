@@ -54,6 +54,15 @@ impl OpenAiSettings {
         }
     }
 
+    /// Whether instructions go there as one system message at the front: everywhere but at OpenAI, and at Azure's OpenAI.
+    #[must_use]
+    pub fn takes_one_system(&self) -> bool {
+        let host = self.base_url.host_str().unwrap_or_default();
+        let is_theirs =
+            [".api.openai.com", ".openai.azure.com", ".openai.azure.us"].iter().any(|end| host.ends_with(end));
+        self.kind != "openai" && !is_theirs
+    }
+
     /// The address without credentials, to be shown.
     #[must_use]
     pub fn location(&self) -> String {

@@ -4,6 +4,7 @@
 //! takes whatever comes, and what has no meaning counts as absent; only what is no JSON object at all is an error.
 //! Texts are borrowed from the bytes that brought them wherever they hold no escapes.
 
+pub mod instructions;
 mod request;
 
 use std::borrow::Cow;

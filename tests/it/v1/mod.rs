@@ -7,6 +7,7 @@ mod completions;
 mod conversations;
 mod ended;
 mod errors;
+mod instructions;
 mod keys;
 mod models;
 mod passing;

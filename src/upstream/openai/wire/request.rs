@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::instructions;
 use crate::domain::dialogue::{FunctionCall, Part, PromptMessage};
 use crate::domain::json::push_json_string;
 use crate::domain::model;
@@ -29,10 +30,10 @@ struct StreamOptions {
 
 /// Adds `messages` to an object that is whole but for them. They are nearly all of a body, and written much faster like
 /// this than through a serializer.
-fn push_messages(object: &mut String, messages: &[PromptMessage]) {
+fn push_messages<'a>(object: &mut String, messages: impl Iterator<Item = &'a PromptMessage>) {
     object.pop();
     object.push_str(r#","messages":["#);
-    for (number, message) in messages.iter().enumerate() {
+    for (number, message) in messages.enumerate() {
         object.push_str(if number == 0 { "" } else { "," });
         push_message(object, message);
     }
@@ -122,11 +123,12 @@ fn push_options(object: &mut String, options: &str) {
     }
 }
 
-/// The body of a call, in the words that its model takes.
+/// The body of a call, in the words that its model takes; `one_system` where its server takes instructions only as one
+/// system message at the front.
 ///
 /// # Errors
 /// When a number in it is none that JSON has.
-pub fn request(call: &Call) -> Result<Bytes, serde_json::Error> {
+pub fn request(call: &Call, one_system: bool) -> Result<Bytes, serde_json::Error> {
     let profile = model::profile(&call.model);
     let (older, newer) = match profile.max_completion_tokens {
         true => (None, call.max_tokens),
@@ -144,7 +146,13 @@ pub fn request(call: &Call) -> Result<Bytes, serde_json::Error> {
     let mut body = serde_json::to_string(&request)?;
     call.options.iter().for_each(|options| push_options(&mut body, options));
     body.reserve(texts + texts / 8);
-    push_messages(&mut body, &call.messages);
+    match one_system.then(|| instructions::leading(&call.messages)).flatten() {
+        None => push_messages(&mut body, call.messages.iter()),
+        Some(leading) => {
+            let others = call.messages.iter().filter(|message| !instructions::is_instruction(message));
+            push_messages(&mut body, std::iter::once(&leading).chain(others));
+        }
+    }
     Ok(body.into())
 }
 

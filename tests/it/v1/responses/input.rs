@@ -29,7 +29,7 @@ fn shapes() -> Vec<(Value, Value)> {
         (json!([{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}]), json!([user("Hi")])),
         (
             json!([{"role": "system", "content": "Be brief."}, {"role": "developer", "content": "And kind."}, user("Hi")]),
-            json!([{"role": "system", "content": "Be brief."}, {"role": "developer", "content": "And kind."}, user("Hi")]),
+            json!([{"role": "system", "content": "Be brief.\n\nAnd kind."}, user("Hi")]),
         ),
         (said(json!("Yes.")), answered.clone()),
         (said(json!([{"type": "output_text", "text": "Yes."}])), answered.clone()),
