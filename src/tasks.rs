@@ -112,6 +112,8 @@ impl Tasks {
     /// Runs `task` until it ends. A panic in it is logged under its name, and ends only this task.
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        // A turn's future has many kilobytes, and each wrapper below would move them once more.
+        let task = Box::pin(task);
         let guarded = async move {
             if std::panic::AssertUnwindSafe(task).catch_unwind().await.is_err() {
                 tracing::error!(task = name, "a task panicked");
