@@ -143,6 +143,7 @@ fn begin(place: &Place, budget: Budget) -> BeginTurn {
         shown: None,
         whole_history: false,
         tools: Default::default(),
+        aim: Default::default(),
     };
     BeginTurn {
         place: place.clone(),

@@ -5,6 +5,7 @@
 
 pub mod backing;
 pub mod begin;
+pub mod calls;
 pub mod compaction;
 mod error;
 pub mod history;

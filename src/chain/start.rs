@@ -4,6 +4,7 @@ use super::ChainError;
 use super::backing::{Backing, StoredOptions};
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ConversationId, TurnId};
+use crate::domain::output::Output;
 use crate::domain::turn::{TurnRecord, TurnStatus};
 use crate::store::conversations::{Created, NewConversation};
 use crate::turn::{Refused, Turns};
@@ -31,6 +32,8 @@ pub struct StartPoint {
     pub(super) previous: Option<TurnId>,
     /// The conversation, where it is a copy that was made for this turn.
     pub(super) copied: Option<UnusedCopy>,
+    /// The ids of the calls in the response before this one.
+    pub(super) calls: Vec<String>,
 }
 
 /// A conversation that was made for a turn which is yet to begin. Dropping this deletes it: without a turn no response
@@ -56,13 +59,13 @@ impl StartPoint {
     /// The start of a new chain.
     fn fresh(backing: &Backing) -> Self {
         let place = backing.fresh_place();
-        Self { place, create: true, expected_items: None, previous: None, copied: None }
+        Self { place, create: true, expected_items: None, previous: None, copied: None, calls: Vec::new() }
     }
 
     /// The end of an existing conversation.
     fn end_of(backing: &Backing, conversation: ConversationId) -> Self {
         let place = Place { owner: backing.owner.clone(), conversation };
-        Self { place, create: false, expected_items: None, previous: None, copied: None }
+        Self { place, create: false, expected_items: None, previous: None, copied: None, calls: Vec::new() }
     }
 
     /// Finds the start point. A response that is not in `backing` is looked for in `fallback`, and what was said up to its
@@ -92,8 +95,16 @@ impl StartPoint {
     async fn after(backing: &Backing, record: TurnRecord) -> Result<Self, ChainError> {
         let items = items_at_end(&record)?;
         if StoredOptions::of(&record.request).is_some_and(|options| options.is_in_chain()) {
+            let calls = calls_of(&record);
             let TurnRecord { id, place, .. } = record;
-            return Ok(Self { place, create: false, expected_items: Some(items), previous: Some(id), copied: None });
+            return Ok(Self {
+                place,
+                create: false,
+                expected_items: Some(items),
+                previous: Some(id),
+                copied: None,
+                calls,
+            });
         }
         Self::copied(backing, backing, &record).await
     }
@@ -118,10 +129,20 @@ impl StartPoint {
             Created::UnknownSession => Err(Refused::UnknownSession.into()),
             // A fresh id that exists: a repeated call whose first answer was lost.
             Created::Created | Created::Exists => {
-                Ok(Self { place, create: false, expected_items: None, previous: None, copied })
+                let calls = calls_of(record);
+                Ok(Self { place, create: false, expected_items: None, previous: None, copied, calls })
             }
         }
     }
+}
+
+fn calls_of(record: &TurnRecord) -> Vec<String> {
+    let outputs = record.answer.iter().flat_map(|answer| &answer.output);
+    let call = |output: &Output| match output {
+        Output::Call { call_id, .. } => Some(call_id.clone()),
+        _ => None,
+    };
+    outputs.filter_map(call).collect()
 }
 
 /// How many items the conversation had when the response ended.

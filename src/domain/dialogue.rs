@@ -165,8 +165,27 @@ enum Shape {
 #[must_use]
 pub fn messages<'a>(items: impl Iterator<Item = (&'a Item, bool)>) -> Vec<PromptMessage> {
     let mut lines: Vec<(Line, bool)> = items.map(|(item, is_new)| (line(item), is_new)).collect();
-    let mut dialogue =
-        Dialogue { outputs: pair(&mut lines), calls: Vec::new(), answered: HashSet::new(), messages: Vec::new() };
+    let outputs = pair(&mut lines);
+    said(lines, outputs)
+}
+
+/// The messages for a history that came whole: calls without an output and outputs without a call, which a client that cut
+/// or stopped something leaves behind, are in no prompt. Where there is nothing else they are said all the same.
+#[must_use]
+pub fn messages_of_whole<'a>(items: impl Iterator<Item = &'a Item> + Clone) -> Vec<PromptMessage> {
+    let mut lines: Vec<(Line, bool)> = items.clone().map(|item| (line(item), false)).collect();
+    let outputs = pair(&mut lines);
+    for (at, (line, _)) in lines.iter_mut().enumerate() {
+        if matches!(line, Line::Call(_)) && !outputs.contains_key(&at) {
+            *line = Line::Nothing;
+        }
+    }
+    let said = said(lines, outputs);
+    if said.is_empty() { messages(items.map(|item| (item, true))) } else { said }
+}
+
+fn said(lines: Vec<(Line, bool)>, outputs: HashMap<usize, Value>) -> Vec<PromptMessage> {
+    let mut dialogue = Dialogue { outputs, calls: Vec::new(), answered: HashSet::new(), messages: Vec::new() };
     for (at, (line, is_new)) in lines.into_iter().enumerate() {
         match line {
             Line::Call(call) => dialogue.calls.push((at, call)),

@@ -70,6 +70,7 @@ mod tests {
             shown: shown.map(str::to_owned),
             whole_history: false,
             tools: Default::default(),
+            aim: Default::default(),
         }
     }
 

@@ -10,7 +10,7 @@ use super::output::{Answer, Output, Outputs};
 use super::question;
 use super::tokens::Encoding;
 use super::tools::ClientTools;
-use super::turn::{Fault, FaultKind, TurnRequest, TurnStatus, Usage};
+use super::turn::{Aim, Fault, FaultKind, TurnRequest, TurnStatus, Usage};
 
 /// The most text that an answer may have, in bytes. No model's answer comes near; a runaway upstream does.
 pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
@@ -44,6 +44,7 @@ pub struct Reply {
     finish_reason: Option<String>,
     usage: Option<Usage>,
     tools: ClientTools,
+    aim: Aim,
 }
 
 impl Reply {
@@ -59,6 +60,7 @@ impl Reply {
             finish_reason: None,
             usage: None,
             tools: request.tools.clone(),
+            aim: request.aim,
         }
     }
 
@@ -107,6 +109,9 @@ impl Reply {
     /// usage.
     #[must_use]
     pub fn end(&self, status: TurnStatus, fault: Option<Fault>, prompt_tokens: u64) -> End {
+        if self.aim == Aim::Prepare {
+            return End { status, answer: None, usage: Some(Usage::default()), fault, at_ms: 0 };
+        }
         let shown = status == TurnStatus::Completed || !self.is_empty();
         let answer = shown.then(|| self.answer());
         let usage = self.usage.or_else(|| shown.then(|| self.estimate(prompt_tokens)));
@@ -144,6 +149,9 @@ impl Reply {
 /// as a question without an answer. Calls that may not be whole are for no client to answer, so they stay out.
 #[must_use]
 pub fn history_of(turn: &TurnId, request: &TurnRequest, end: &End) -> Vec<Item> {
+    if request.aim == Aim::Prepare && end.status == TurnStatus::Completed {
+        return request.input.clone();
+    }
     let Some(answer) = &end.answer else {
         return question::unanswered(request, end.status);
     };

@@ -38,6 +38,28 @@ pub struct TurnRequest {
     /// The tools that its client knows by other names than the model.
     #[serde(default, skip_serializing_if = "ClientTools::is_empty")]
     pub tools: ClientTools,
+    /// What it is to come to.
+    #[serde(default, skip_serializing_if = "Aim::is_answer")]
+    pub aim: Aim,
+}
+
+/// What a turn is to come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aim {
+    /// An answer.
+    #[default]
+    Answer,
+    /// No more than that its items stand in the history, for a later turn to go on from.
+    Prepare,
+}
+
+impl Aim {
+    /// Whether it is an answer and no more.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        *self == Self::Answer
+    }
 }
 
 impl TurnRequest {
@@ -52,6 +74,19 @@ impl TurnRequest {
         }
         let Some(shown) = &self.shown else { return true };
         serde_json::from_str::<Shown>(shown).is_ok_and(|shown| shown.store && shown.conversation.is_some())
+    }
+
+    /// Whether it goes on from an earlier response or a conversation, rather than bringing its whole history along.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Shown {
+            previous_response_id: Option<IgnoredAny>,
+            conversation: Option<IgnoredAny>,
+        }
+        let Some(shown) = &self.shown else { return true };
+        let shown = serde_json::from_str::<Shown>(shown);
+        shown.is_ok_and(|shown| shown.previous_response_id.is_some() || shown.conversation.is_some())
     }
 
     /// The tokens of the new items.

@@ -93,16 +93,37 @@ impl BodyLimits {
         }
         match timeout_at(deadline, self.room.clone().acquire_many_owned(units(length))).await {
             Ok(Ok(room)) => Ok(Some(room)),
-            _ => {
-                let text = "The server is reading too many large bodies.";
-                Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_overloaded", text)
-                    .retry_after(Duration::from_secs(1)))
-            }
+            _ => Err(no_room()),
         }
+    }
+
+    /// Waits for room for a message of a socket. The message itself is in memory already; what is made of it takes more.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub async fn room_of_message(&self, length: usize) -> Result<Option<Room>, ApiError> {
+        self.room_for(length, Instant::now() + self.timeout).await
+    }
+
+    /// The same without a wait.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn room_of_message_now(&self, length: usize) -> Result<Option<Room>, ApiError> {
+        if length <= UNIT {
+            return Ok(None);
+        }
+        self.room.clone().try_acquire_many_owned(units(length)).map(Some).map_err(|_| no_room())
     }
 }
 
-type Room = OwnedSemaphorePermit;
+fn no_room() -> ApiError {
+    let text = "The server is reading too many large bodies.";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_overloaded", text).retry_after(Duration::from_secs(1))
+}
+
+/// A part of the room for bodies; it is free again when this is dropped.
+pub type Room = OwnedSemaphorePermit;
 
 fn units(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)

@@ -1,7 +1,8 @@
 //! From what was asked to what is sent: the budget, the window, the call.
 
 use crate::domain::dialogue::{self, PromptMessage};
-use crate::domain::item::{Role, StoredItem};
+use crate::domain::ids::ItemKind;
+use crate::domain::item::{Item, Role, StoredItem};
 use crate::domain::model::{self, Profile};
 use crate::domain::question;
 use crate::domain::tokens::REQUEST_OVERHEAD;
@@ -79,6 +80,10 @@ pub struct Prompt {
     pub tokens: u64,
 }
 
+fn is_of_a_call(item: &Item) -> bool {
+    [ItemKind::Call, ItemKind::CallOutput].iter().any(|kind| item.id.as_str().starts_with(kind.prefix()))
+}
+
 /// The call for a request, with what the store loaded of its history.
 ///
 /// # Errors
@@ -100,8 +105,13 @@ pub fn compose(request: &TurnRequest, budget: &Budget, history: Loaded) -> Resul
     let tokens = tokens_of(&history) + u64::from(budget.fixed_tokens);
     let instructions = PromptMessage::new(Role::System, request.instructions.clone());
     let system = (!request.instructions.is_empty()).then_some(instructions);
-    let old = history.iter().map(|stored| (&stored.item, false));
-    let spoken = dialogue::messages(old.chain(request.input.iter().map(|item| (item, true))));
+    let spoken = match history.is_empty() && request.input.iter().any(is_of_a_call) && !request.goes_on() {
+        true => dialogue::messages_of_whole(request.input.iter()),
+        false => {
+            let old = history.iter().map(|stored| (&stored.item, false));
+            dialogue::messages(old.chain(request.input.iter().map(|item| (item, true))))
+        }
+    };
     let call = Call {
         model: request.model.clone(),
         messages: system.into_iter().chain(spoken).collect(),

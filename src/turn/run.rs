@@ -20,7 +20,7 @@ use crate::domain::ids::TurnId;
 use crate::domain::item::Item;
 use crate::domain::model;
 use crate::domain::reply::Reply;
-use crate::domain::turn::{Fault, FaultKind, TurnRequest, TurnStatus, Usage};
+use crate::domain::turn::{Aim, Fault, FaultKind, TurnRequest, TurnStatus, Usage};
 use crate::domain::window::{Budget, Loaded};
 use crate::metering::{Pieces, StartCall};
 use crate::store::Appended;
@@ -80,7 +80,14 @@ async fn run(inner: &Inner, job: Job) {
     let mut log = EventLog::new(inner.store.clone(), hub.clone(), turn.clone(), fence, inner.limits.lease, next_seq);
     let mut reply = Reply::to(&request, attempt);
     let call = prompt.map(|prompt| prompt.call).map_err(|too_long| too_long.fault());
-    let pieces = async move { model_call.call(call?).await }.into_stream().try_flatten();
+    let is_asked = request.aim != Aim::Prepare;
+    let pieces = async move {
+        match is_asked {
+            true => model_call.call(call?).await,
+            false => Ok(futures::stream::empty().boxed()),
+        }
+    };
+    let pieces = pieces.into_stream().try_flatten();
     // A defect there fails this turn with what it has said so far.
     let id = turn.clone();
     let pieces = AssertUnwindSafe(pieces).catch_unwind().map(move |batch| batch.unwrap_or_else(|_| Err(defect(&id))));

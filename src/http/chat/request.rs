@@ -302,6 +302,7 @@ impl Wanted {
             shown: None,
             whole_history: false,
             tools: Default::default(),
+            aim: Default::default(),
         }
     }
 }

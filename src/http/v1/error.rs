@@ -103,6 +103,13 @@ impl OpenAiError {
         self
     }
 
+    /// The same without a code, as OpenAI has it in places.
+    #[must_use]
+    pub fn without_code(mut self) -> Self {
+        self.error.code = None;
+        self
+    }
+
     /// Come back after this long.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {

@@ -77,6 +77,12 @@ impl Fields {
         }
     }
 
+    /// The text of this name, which is left where it is; `None` where there is none.
+    #[must_use]
+    pub fn seen(&self, name: &str) -> Option<&str> {
+        self.left.get(name)?.as_str()
+    }
+
     /// Takes a text of at most `most` characters.
     ///
     /// # Errors

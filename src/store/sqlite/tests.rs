@@ -109,6 +109,7 @@ impl Bench {
                 shown: None,
                 whole_history: false,
                 tools: Default::default(),
+                aim: Default::default(),
             },
             idempotency: None,
             budget: Budget { tokens: 1_000, fixed_tokens: 0, whole: false },

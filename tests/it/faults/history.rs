@@ -111,6 +111,7 @@ async fn remember(rig: &Rig, browser: &Client, messages: usize) -> usize {
         shown: None,
         whole_history: false,
         tools: Default::default(),
+        aim: Default::default(),
     };
     let begin = BeginTurn {
         place: place.clone(),

@@ -230,6 +230,7 @@ impl World {
             shown: None,
             whole_history: false,
             tools: Default::default(),
+            aim: Default::default(),
         }
     }
 

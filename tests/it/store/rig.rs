@@ -376,6 +376,7 @@ pub fn request(text: &str) -> TurnRequest {
         shown: None,
         whole_history: false,
         tools: Default::default(),
+        aim: Default::default(),
     }
 }
 

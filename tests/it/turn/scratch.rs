@@ -58,6 +58,7 @@ fn ask(metering: &Metering, owner: &Owner, prompt: &str) -> Ask {
             shown: None,
             whole_history: false,
             tools: Default::default(),
+            aim: Default::default(),
         },
         turn,
         idempotency: None,

@@ -9,12 +9,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::chain_error::of_reference;
+use super::chain_error::{no_call, of_reference};
 use super::object::Head;
 use super::request::Wanted;
 use crate::chain::backing::Backing;
 use crate::chain::start::{Continues, StartPoint};
-use crate::chain::{begin, references};
+use crate::chain::{begin, calls, references};
 use crate::domain::ids::{ItemId, TurnId};
 use crate::domain::item::Item;
 use crate::domain::json::json_of;
@@ -106,6 +106,9 @@ async fn ask_once(
     let start = StartPoint::find(backing, fallback, &wanted.continues).await?;
     let backings: Vec<&Backing> = [backing].into_iter().chain(fallback).collect();
     let request = request(&backings, &start, &turn, wanted).await?;
+    if let Some(orphan) = calls::unanswerable(backing, &start, &request.input).await? {
+        return Err(no_call(&orphan));
+    }
     let ask = |start: &StartPoint| Ask {
         place: start.place.clone(),
         session: SessionUse::None,
@@ -156,6 +159,7 @@ async fn request(
         shown: Some(json_of(&shown)),
         whole_history: wanted.whole_history,
         tools: wanted.tools.clone(),
+        aim: wanted.aim,
     })
 }
 

@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 
 use crate::chain::ChainError;
+use crate::chain::calls::Orphan;
 use crate::http::error::ApiError;
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::items::no_item;
@@ -59,6 +60,13 @@ fn of_refused(refused: Refused) -> OpenAiError {
 pub(super) fn no_previous() -> OpenAiError {
     let message = "There is no previous response with this id.";
     OpenAiError::invalid("previous_response_id", "previous_response_not_found", message)
+}
+
+/// An output answers a call that was not made.
+pub(super) fn no_call(output: &Orphan) -> OpenAiError {
+    let Orphan { of, call_id } = output;
+    let message = format!("No tool call found for {of} output with call_id {call_id}.");
+    OpenAiError::invalid("input", "", message).without_code()
 }
 
 /// The conversation that a request names is not there.

@@ -42,8 +42,13 @@ use crate::turn::scratch::ScratchSpace;
 ///
 /// The same goes over a WebSocket: `GET /v1/responses` with its handshake opens one. Each text frame from the client is
 /// `{"type": "response.create", ...}` with the fields of this request; each frame from the server is one event, as a stream
-/// has them, or `{"type": "error", "status", "error"}`. Responses are made one after another. With `"store": false` they live
-/// with the socket.
+/// has them, or `{"type": "error", "status", "error"}`. Responses are made one after another, and `{"type": "response.cancel"}`
+/// ends the one that is being made. With `"store": false` they live with the socket, until one that goes on from them fails.
+/// Frames carry the `stream_id` of the request that they answer.
+///
+/// `"generate": false` stores what was said for a later request to go on from, and asks no model. An output of a call that is
+/// neither in the input nor in what the request goes on from is a 400; in a history that comes whole such outputs, and calls
+/// without an output, are kept and left out of the prompt.
 #[utoipa::path(post, path = "/v1/responses", tag = "responses", operation_id = "create_response",
     request_body = CreateResponse,
     responses((status = 200, description = "The response; with `stream`, its events.",

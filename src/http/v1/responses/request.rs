@@ -9,6 +9,7 @@ use crate::chain::start::Continues;
 use crate::domain::conversation::Owner;
 use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::tools::ClientTools;
+use crate::domain::turn::Aim;
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, missing, unsupported, wrong_type, wrong_value};
 use crate::http::v1::items::{self, InputItem};
@@ -39,6 +40,8 @@ pub struct Wanted {
     pub tools: ClientTools,
     /// Whether a history that does not fit is an error.
     pub whole_history: bool,
+    /// What it is to come to.
+    pub aim: Aim,
 }
 
 impl Wanted {
@@ -77,6 +80,7 @@ impl Wanted {
             return Err(OpenAiError::invalid("store", "invalid_value", message));
         }
         let stream = fields.flag("stream")?.unwrap_or(false);
+        let aim = if fields.flag("generate")? == Some(false) { Aim::Prepare } else { Aim::Answer };
         let mut options = Options::default();
         options.tools(&mut fields)?;
         options.text(&mut fields)?;
@@ -117,6 +121,7 @@ impl Wanted {
             stream,
             whole_history: truncation == "disabled",
             tools,
+            aim,
         })
     }
 }

@@ -175,7 +175,8 @@ async fn find(app: &App, owner: &Owner, id: &str) -> Result<TurnRecord, OpenAiEr
     found.ok_or_else(no_response)
 }
 
-fn no_response() -> OpenAiError {
+/// There is no response of this owner with the id that a request names.
+pub(super) fn no_response() -> OpenAiError {
     let message = "There is no response with this id.";
     OpenAiError::new(StatusCode::NOT_FOUND, "invalid_request_error", "response_not_found", message).param("response_id")
 }

@@ -10,7 +10,7 @@ use crate::support::{SOON, eventually};
 use crate::v1::KEY;
 
 /// A socket of the client with the key.
-async fn socket_to(rig: &Rig) -> Socket {
+pub async fn socket_to(rig: &Rig) -> Socket {
     Socket::open(&rig.server.url, &[("authorization", &format!("Bearer {KEY}"))]).await.unwrap()
 }
 
