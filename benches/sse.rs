@@ -19,6 +19,7 @@ use openai_backend::domain::ids::SystemIds;
 use openai_backend::domain::item::Role;
 use openai_backend::upstream::openai::OpenAi;
 use openai_backend::upstream::openai::answer::Answer;
+use openai_backend::upstream::openai::calls::Mint;
 use openai_backend::upstream::openai::settings::OpenAiSettings;
 use openai_backend::upstream::openai::sse::Parser;
 use openai_backend::upstream::openai::wire;
@@ -49,7 +50,8 @@ fn pure(what: &str, chunk_bytes: usize, pieces: bool) -> Result<(), Failure> {
     let stream: String = (0..TOKENS).map(event).collect();
     let started = cpu_nanos()?;
     for _ in 0..ROUNDS {
-        let (mut parser, mut answer, mut batch) = (Parser::default(), Answer::default(), Vec::new());
+        let (mut parser, mut answer, mut batch) =
+            (Parser::default(), Answer::new(Mint::new(Arc::new(SystemIds))), Vec::new());
         for chunk in stream.as_bytes().chunks(chunk_bytes) {
             let _ = parser.feed(chunk, |event| {
                 if pieces {

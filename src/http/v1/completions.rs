@@ -2,9 +2,7 @@
 //! says `store: true`; then it can be read again at `stored`.
 
 pub mod ask;
-pub mod collect;
 pub mod keep;
-pub mod members;
 pub mod outgoing;
 pub mod stored;
 

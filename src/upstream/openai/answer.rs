@@ -4,29 +4,42 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::calls::{Calls, Mint, Said};
 use super::faults::{cut, garbage};
 use super::refusal::{self, UpstreamError};
 use super::sse::Event;
 use super::template::Template;
-use super::wire::{Choice, Completion, ToolCall, WireMessage};
+use super::wire::{Choice, Completion, Function, ToolCall, WireMessage};
 use crate::domain::delta::Delta;
 use crate::domain::reply::Piece;
 use crate::domain::turn::Fault;
 
 /// A streamed answer as far as it has come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Answer {
     model: String,
     /// There was a choice, so this is an answer at all.
     begun: bool,
     finished: bool,
     done: bool,
-    /// The calls of functions that have begun.
-    calls: Vec<u32>,
+    calls: Calls,
     template: Template,
 }
 
 impl Answer {
+    /// An answer of which nothing has come. Calls without an id get one from `mint`.
+    #[must_use]
+    pub fn new(mint: Mint) -> Self {
+        Self {
+            model: String::new(),
+            begun: false,
+            finished: false,
+            done: false,
+            calls: Calls::new(mint),
+            template: Template::default(),
+        }
+    }
+
     /// Takes an event; adds what it says to `pieces`.
     ///
     /// # Errors
@@ -41,6 +54,7 @@ impl Answer {
         let data = event.data.trim_ascii();
         if data == "[DONE]" {
             self.done = self.begun;
+            self.close(pieces);
             return if self.begun { Ok(()) } else { Err(garbage("an answer with nothing in it")) };
         }
         if data.is_empty() {
@@ -93,6 +107,7 @@ impl Answer {
     fn choice(&mut self, choice: &Choice<'_>, pieces: &mut Vec<Piece>) -> Result<(), Fault> {
         if let Some(said) = choice.delta.as_ref().or(choice.message.as_ref()) {
             self.said(said, pieces);
+            self.said_calls(said, choice.delta.is_none(), pieces);
         }
         match choice.finish_reason.0.as_ref() {
             "" => {}
@@ -116,28 +131,23 @@ impl Answer {
         say(thoughts, Delta::reasoning);
         say(&said.content.0, Delta::text);
         say(&said.refusal.0, Delta::refusal);
-        let calls = said.tool_calls.iter().flatten();
-        for (place, call) in (0u32..).zip(calls) {
-            self.call(call.index.unwrap_or(place), call, pieces);
-        }
     }
 
-    /// A call begins with the part that names its function; some servers leave its id out.
-    fn call(&mut self, index: u32, call: &ToolCall<'_>, pieces: &mut Vec<Piece>) {
-        let Some(function) = &call.function else { return };
-        if !function.name.0.is_empty() && !self.calls.contains(&index) {
-            self.calls.push(index);
-            let call_id = match call.id.0.as_ref() {
-                "" => format!("call_{index}"),
-                id => id.to_owned(),
-            };
-            let name = function.name.0.as_ref().to_owned();
-            pieces.push(Delta::Call { index, call_id, name, tool: None }.into());
-        }
-        if !function.arguments.0.is_empty() {
-            let delta = function.arguments.0.as_ref().to_owned();
-            pieces.push(Delta::Arguments { index, delta }.into());
-        }
+    fn said_calls(&mut self, said: &WireMessage<'_>, is_whole: bool, pieces: &mut Vec<Piece>) {
+        let (list, older) = (said.tool_calls.as_deref().unwrap_or_default(), said.function_call.as_ref());
+        let calls: Vec<Option<Said>> = match is_whole {
+            true => list.iter().map(|call| self.calls.whole(call.part())).collect(),
+            false => self.calls.take(list.iter().map(ToolCall::part)),
+        };
+        let older = older.filter(|_| list.is_empty()).map(Function::part);
+        let older =
+            older.map(|part| if is_whole { vec![self.calls.whole(part)] } else { self.calls.take([part].into_iter()) });
+        calls.into_iter().chain(older.into_iter().flatten()).flatten().for_each(|said| push_call(said, pieces));
+    }
+
+    /// The answer is over: says what is still to be said. Again, it says nothing.
+    pub fn close(&mut self, pieces: &mut Vec<Piece>) {
+        self.calls.close().into_iter().for_each(|said| push_call(said, pieces));
     }
 
     /// The model has finished: what may still come are the figures and the end mark.
@@ -157,16 +167,27 @@ impl Answer {
 ///
 /// # Errors
 /// When it is an error, cut short, or no answer.
-pub fn whole(body: &[u8]) -> Result<Vec<Piece>, Fault> {
+pub fn whole(body: &[u8], mint: Mint) -> Result<Vec<Piece>, Fault> {
     let text = std::str::from_utf8(body).map_err(|_| garbage("an answer that is not UTF-8"))?;
     let completion: Completion<'_> = serde_json::from_str(text).map_err(|error| match error.is_eof() {
         true => cut(),
         false => garbage("an answer that is not JSON"),
     })?;
-    let mut answer = Answer::default();
+    let mut answer = Answer::new(mint);
     let mut pieces = Vec::with_capacity(4);
     answer.chunk(&completion, text, &mut pieces)?;
+    answer.close(&mut pieces);
     if answer.begun { Ok(pieces) } else { Err(garbage("an answer with nothing in it")) }
+}
+
+fn push_call(said: Said, pieces: &mut Vec<Piece>) {
+    let Said { place: index, head, arguments: delta } = said;
+    if let Some((call_id, name)) = head {
+        pieces.push(Delta::Call { index, call_id, name, tool: None }.into());
+    }
+    if !delta.is_empty() {
+        pieces.push(Delta::Arguments { index, delta }.into());
+    }
 }
 
 /// Older vLLM sends its error object without a wrapping.

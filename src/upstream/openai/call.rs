@@ -5,7 +5,7 @@ use futures::stream;
 use reqwest::{Method, Response};
 use tokio::time::Instant;
 
-use super::answer;
+use super::answer::{self, Answer};
 use super::attempt::{self, BodyKind, Failed};
 use super::client::{CHAT_COMPLETIONS, OpenAi};
 use super::faults::garbage;
@@ -43,11 +43,12 @@ impl OpenAi {
             BodyKind::Else => Err(garbage("neither JSON nor an event stream")),
             BodyKind::Json => {
                 let body = attempt::whole_body(response.into(), deadline).await?;
-                let pieces = answer::whole(&body)?;
+                let pieces = answer::whole(&body, self.mint())?;
                 Ok(Box::pin(stream::iter([Ok(pieces)])))
             }
             BodyKind::Events => {
-                let streamed = Streamed::new(response.into(), PieceReading::default(), self.deadlines(deadline));
+                let reading = PieceReading::new(Answer::new(self.mint()));
+                let streamed = Streamed::new(response.into(), reading, self.deadlines(deadline));
                 Ok(Box::pin(streamed.begin().await?))
             }
         }

@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 use url::Url;
 
 use super::attempt::{Failed, verdict};
+use super::calls::Mint;
 use super::fresh::Watch;
 use super::retry::Retries;
 use super::settings::OpenAiSettings;
@@ -107,6 +108,11 @@ impl OpenAi {
                 return Err(failed);
             }
         }
+    }
+
+    /// Ids for calls that the server gives none.
+    pub(super) fn mint(&self) -> Mint {
+        Mint::new(self.ids.clone())
     }
 
     fn chance(&self) -> u64 {

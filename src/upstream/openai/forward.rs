@@ -14,6 +14,7 @@ use url::Url;
 
 use super::attempt::{self, BodyKind, Failed, MAX_ERROR_BYTES, verdict_of};
 use super::client::{CHAT_COMPLETIONS, OpenAi, breaker_open, log_failure};
+use super::course::{Course, Names};
 use super::faults::{cut, garbage, stalled};
 use super::mend;
 use super::refusal::{self, Private, Prompt, UpstreamError};
@@ -48,20 +49,26 @@ impl OpenAi {
         match (attempt::content(response.headers(), ask.stream), ask.stream) {
             (BodyKind::Json, false) => {
                 let body = attempt::whole_body(response.into(), deadline).await?;
-                Ok(Completed::Plain(mend::plain(body)?))
+                Ok(Completed::Plain(mend::plain(body, self.mint())?))
             }
             (BodyKind::Events, true) => {
-                let relay = Relay::new(ask.choices);
+                let relay = Relay::new(self.course(ask));
                 let streamed = Streamed::new(response.into(), relay, self.deadlines(deadline));
                 Ok(Completed::Events(Box::pin(streamed.begin().await?)))
             }
             (BodyKind::Json, true) => {
                 // An error may come as one with status 200; an answer in one cannot be read by who waits for events.
                 let body = attempt::whole_body(response.into(), deadline).await?;
-                mend::plain(body).and(Err(garbage("a whole answer where a stream was asked for")))
+                mend::plain(body, self.mint()).and(Err(garbage("a whole answer where a stream was asked for")))
             }
             _ => Err(garbage("neither JSON nor an event stream, or not the one that was asked for")),
         }
+    }
+
+    fn course(&self, ask: &Ask) -> Course {
+        let names = Names::new(&ask.model, self.clock.now_ms().div_euclid(1000), self.mint());
+        let older = memmem::find(&ask.body, br#""functions""#).is_some();
+        Course::new(ask.choices, names, self.mint()).older(older)
     }
 
     pub(super) async fn list_models(&self) -> Result<Option<Bytes>, Rejected> {

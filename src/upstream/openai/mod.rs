@@ -3,11 +3,15 @@
 pub mod answer;
 pub mod attempt;
 mod call;
+pub mod calls;
 mod check;
 pub mod client;
+pub mod collect;
+pub mod course;
 pub mod faults;
 mod forward;
 pub mod fresh;
+pub mod members;
 pub mod mend;
 pub mod pieces;
 pub mod refusal;

@@ -14,11 +14,19 @@ use crate::domain::turn::Fault;
 const MAX_BATCH: usize = 256;
 
 /// Pieces out of a response's body.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PieceReading {
     parser: Parser,
     answer: Answer,
     batch: Vec<Piece>,
+}
+
+impl PieceReading {
+    /// Pieces of `answer`, of which nothing has come.
+    #[must_use]
+    pub fn new(answer: Answer) -> Self {
+        Self { parser: Parser::default(), answer, batch: Vec::new() }
+    }
 }
 
 impl Reading for PieceReading {
@@ -48,6 +56,10 @@ impl Reading for PieceReading {
 
     fn may_end(&self) -> bool {
         self.answer.is_finished()
+    }
+
+    fn end(&mut self) {
+        self.answer.close(&mut self.batch);
     }
 
     fn is_full(&self) -> bool {

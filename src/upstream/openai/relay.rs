@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 
+use super::course::{Course, Onward};
 use super::faults::garbage;
-use super::mend::Course;
 use super::sse::{MAX_EVENT_BYTES, Parser};
 use super::streamed::{Reading, Stage};
 use crate::domain::turn::Fault;
@@ -27,11 +27,11 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// For an answer of so many choices.
+    /// For an answer that is judged by `course`.
     #[must_use]
-    pub fn new(choices: u32) -> Self {
+    pub fn new(course: Course) -> Self {
         let (tail, ready) = (BytesMut::new(), VecDeque::new());
-        Self { course: Course::new(choices), tail, searched: 0, at_start: true, ready }
+        Self { course, tail, searched: 0, at_start: true, ready }
     }
 
     /// Hands on the whole events at the front of `bytes`: how far they go, whether all are good, and how many.
@@ -47,12 +47,14 @@ impl Relay {
             search = 0;
             let event = bytes.get(at..end).unwrap_or_default();
             match judge(&mut self.course, event) {
-                Ok((counts, None)) => events += usize::from(counts),
-                Ok((_, Some(first))) => {
+                Ok(None) => {}
+                Ok(Some(Onward { before, instead: None })) if before.is_empty() => events += 1,
+                Ok(Some(Onward { before, instead })) => {
                     events += 1;
                     self.give(bytes.slice(from..at));
-                    self.give(first.into());
-                    from = at;
+                    let own = before.iter().chain(&instead).map(|data| event_of(data)).collect::<String>();
+                    self.give(own.into());
+                    from = if instead.is_some() { end } else { at };
                 }
                 Err(fault) => {
                     self.give(bytes.slice(from..at));
@@ -80,6 +82,11 @@ impl Reading for Relay {
             true => chunk,
             false => {
                 self.tail.extend_from_slice(&chunk);
+                // A large event comes in many chunks, and is neither copied nor searched anew for each.
+                if event_end(&self.tail, self.searched).is_none() && self.tail.len() <= MAX_EVENT_BYTES {
+                    self.searched = self.tail.len().saturating_sub(3);
+                    return (0, Ok(()));
+                }
                 self.tail.split().freeze()
             }
         };
@@ -155,21 +162,23 @@ pub fn event_end(bytes: &[u8], from: usize) -> Option<usize> {
     }
 }
 
-/// Whether an event is one, rather than a comment, and what has to come before it.
-fn judge(course: &mut Course, event: &[u8]) -> Result<(bool, Option<String>), Fault> {
+/// An event with this data, which may have several lines where JSON has blanks.
+fn event_of(data: &str) -> String {
+    format!("data: {}\n\n", data.replace('\n', "\ndata: "))
+}
+
+/// What goes on for an event; `None` for a comment and the like.
+fn judge(course: &mut Course, event: &[u8]) -> Result<Option<Onward>, Fault> {
     if let Some(data) = event.strip_prefix(b"data:").map(<[u8]>::trim_ascii)
         && memchr2(b'\n', b'\r', data).is_none()
     {
-        return match data.is_empty() {
-            true => Ok((false, None)),
-            false => course.event("", data).map(|first| (true, first)),
-        };
+        return if data.is_empty() { Ok(None) } else { course.event("", data).map(Some) };
     }
-    let mut verdict = Ok((false, None));
+    let mut verdict = Ok(None);
     let fed = Parser::default().feed(event, |event| {
         let data = event.data.trim_ascii().as_bytes();
         if !data.is_empty() {
-            verdict = course.event(event.name, data).map(|first| (true, first));
+            verdict = course.event(event.name, data).map(Some);
         }
         ControlFlow::Break(())
     });

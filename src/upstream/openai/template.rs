@@ -52,6 +52,32 @@ impl Template {
         };
         (rest.is_empty() && !text.is_empty()).then_some(text)
     }
+
+    /// Whether nothing but a text differs in `json`, which may hold escapes other than those of characters by their number.
+    #[must_use]
+    pub fn fits(&self, json: &[u8]) -> bool {
+        let fitting = || {
+            let (text, rest) = escaped_string(json.strip_prefix(self.before.as_bytes())?)?;
+            let rest = rest.strip_prefix(self.between.as_bytes())?;
+            let rest = match &self.after {
+                None => rest,
+                Some(after) => escaped_string(rest)?.1.strip_prefix(after.as_bytes())?,
+            };
+            Some(rest.is_empty() && std::str::from_utf8(text).is_ok())
+        };
+        self.known && fitting().unwrap_or(false)
+    }
+}
+
+/// Splits off what precedes the closing quote of a JSON string without `\u`.
+fn escaped_string(json: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut end = memchr2(b'"', b'\\', json)?;
+    while json.get(end) == Some(&b'\\') {
+        let escape = json.get(end + 1).filter(|escape| **escape != b'u')?;
+        let after = end + 1 + usize::from(escape.is_ascii());
+        end = after + memchr2(b'"', b'\\', json.get(after..)?)?;
+    }
+    json.split_at_checked(end)
 }
 
 /// Splits off what precedes the closing quote of a JSON string that is just its own text.
@@ -104,6 +130,20 @@ mod tests {
         ] {
             assert_eq!(template.text(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn escapes_fit_and_numbers_of_characters_do_not() {
+        let template = learned(r#"{"a":1,"t":""#, "one", r#"","b":2}"#);
+        for text in ["", "zwei 👌", r#"a \"b\" \n \\"#] {
+            assert!(template.fits(format!(r#"{{"a":1,"t":"{text}","b":2}}"#).as_bytes()), "{text}");
+        }
+        for other in
+            [&br#"{"a":1,"t":"\ud83d","b":2}"#[..], br#"{"a":1,"t":"x\","b":2}"#, b"{\"a\":1,\"t\":\"\xff\",\"b\":2}"]
+        {
+            assert!(!template.fits(other), "{}", String::from_utf8_lossy(other));
+        }
+        assert!(!Template::default().fits(b""));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 pub use self::request::request;
+use super::calls::Part;
 use crate::domain::turn::Usage;
 
 /// A whole answer, or one chunk of a streamed one.
@@ -70,22 +71,35 @@ pub struct WireMessage<'a> {
     #[serde(borrow)]
     pub reasoning: Text<'a>,
     /// Functions that are to be called.
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "lenient")]
     pub tool_calls: Option<Vec<ToolCall<'a>>>,
+    /// One function that is to be called, as it was said before there were `tool_calls`.
+    #[serde(borrow, deserialize_with = "lenient")]
+    pub function_call: Option<Function<'a>>,
 }
 
 /// A call of a function, or a part of one.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ToolCall<'a> {
-    /// Tells calls of one answer apart; whole answers leave it out.
+    /// Tells calls of one answer apart, where a server counts them; whole answers leave it out.
+    #[serde(deserialize_with = "lenient")]
     pub index: Option<u32>,
     /// In a stream, only the first part of a call has it.
     #[serde(borrow)]
     pub id: Text<'a>,
     /// What to call.
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "lenient")]
     pub function: Option<Function<'a>>,
+}
+
+impl ToolCall<'_> {
+    /// What the assembler is to know of it.
+    #[must_use]
+    pub fn part(&self) -> Part<'_> {
+        let function = self.function.as_ref().map(Function::part).unwrap_or_default();
+        Part { index: self.index, id: &self.id.0, ..function }
+    }
 }
 
 /// A function's name and arguments.
@@ -100,7 +114,16 @@ pub struct Function<'a> {
     pub arguments: Arguments<'a>,
 }
 
-/// Arguments as text, whether they came as text or as JSON.
+impl Function<'_> {
+    /// What the assembler is to know of it.
+    #[must_use]
+    pub fn part(&self) -> Part<'_> {
+        Part { name: &self.name.0, arguments: &self.arguments.0, ..Part::default() }
+    }
+}
+
+/// Arguments as text, whether they came as text or as JSON. An object or a list with nothing in it is no arguments yet: some
+/// servers say it first, and then the text.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Arguments<'a>(pub Cow<'a, str>);
 
@@ -109,11 +132,24 @@ impl<'de: 'a, 'a> Deserialize<'de> for Arguments<'a> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
         let text = match raw.as_bytes().first() {
             Some(b'"') => serde_json::from_str::<String>(raw).map_err(D::Error::custom)?.into(),
-            Some(b'{' | b'[') => Cow::Borrowed(raw),
+            Some(b'{' | b'[') if !is_empty(raw) => Cow::Borrowed(raw),
             _ => Cow::default(),
         };
         Ok(Self(text))
     }
+}
+
+fn is_empty(list_or_object: &str) -> bool {
+    list_or_object.get(1..list_or_object.len() - 1).is_none_or(|inside| inside.trim_ascii().is_empty())
+}
+
+/// A value of the type that it should have; what has another type counts as absent.
+///
+/// # Errors
+/// When it is no JSON.
+pub fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let raw = <&RawValue>::deserialize(deserializer)?.get();
+    Ok(if raw == "null" { None } else { serde_json::from_str(raw).ok() })
 }
 
 /// Token counts.

@@ -2,6 +2,7 @@
 
 mod apart;
 mod authority;
+mod calls;
 mod canaries;
 mod completions;
 mod conversations;
@@ -72,6 +73,11 @@ impl Rig {
 
     async fn complete(&self, body: &Value) -> Answer {
         self.client.send(self.completion(body.to_string())).await
+    }
+
+    async fn response_to(&self, body: &Value) -> Answer {
+        let request = self.request(Method::POST, "/v1/responses").header("content-type", "application/json");
+        self.client.send(request.body(body.to_string())).await
     }
 
     async fn get(&self, path: &str) -> Answer {

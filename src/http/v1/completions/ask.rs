@@ -6,7 +6,6 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::keep::{MOST_MESSAGES, Order};
-use super::members::{Members, given};
 use crate::domain::conversation::Owner;
 use crate::domain::json::json_of;
 use crate::domain::model;
@@ -15,6 +14,7 @@ use crate::http::body;
 use crate::http::v1::error::OpenAiError;
 use crate::http::v1::fields::{Fields, missing};
 use crate::metering::{Ask, Permit, Route, Wish};
+use crate::upstream::openai::members::{Members, given};
 
 /// What is looked at of a request. The rest is the model's business, and goes on byte for byte.
 #[derive(Deserialize)]

@@ -12,8 +12,6 @@ use futures::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::collect::{Collector, Spoiled};
-use super::members::{Members, given};
 use crate::domain::conversation::Owner;
 use crate::domain::turn::{Fault, FaultKind};
 use crate::http::app::App;
@@ -21,6 +19,9 @@ use crate::http::error::ApiError;
 use crate::http::v1::error::OpenAiError;
 use crate::metering::Chunks;
 use crate::store::documents::{Document, DocumentKind};
+use crate::upstream::openai::calls::Mint;
+use crate::upstream::openai::collect::{Collector, Spoiled};
+use crate::upstream::openai::members::{Members, given};
 use crate::upstream::openai::relay::event_end;
 use crate::upstream::openai::sse::Parser;
 
@@ -143,8 +144,8 @@ impl Keeper {
     /// # Errors
     /// When it is clear from the first event that it cannot be kept.
     pub async fn events(self, chunks: Chunks) -> Result<Chunks, OpenAiError> {
-        let mut keeping =
-            Keeping { keeper: self, chunks, id: None, collector: Collector::default(), held: None, is_kept: false };
+        let collector = Collector::new(Mint::new(self.app.ids.clone()));
+        let mut keeping = Keeping { keeper: self, chunks, id: None, collector, held: None, is_kept: false };
         let first = keeping.next().await.transpose()?;
         let rest = stream::unfold(Some(keeping), |keeping| async {
             let mut keeping = keeping?;
@@ -246,7 +247,8 @@ impl Keeping {
 
     async fn keep(&mut self) -> Result<(), OpenAiError> {
         let now = self.keeper.app.clock.now_ms().div_euclid(1000);
-        let collected = std::mem::take(&mut self.collector).completion(&self.keeper.order.model, now);
+        let next = Collector::new(Mint::new(self.keeper.app.ids.clone()));
+        let collected = std::mem::replace(&mut self.collector, next).completion(&self.keeper.order.model, now);
         let completion = collected.map_err(|spoiled| match spoiled {
             Spoiled::TooLarge => too_large(),
             Spoiled::Garbage => garbage(),

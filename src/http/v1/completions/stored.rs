@@ -14,7 +14,6 @@ use url::form_urlencoded;
 
 use super::ask::metadata_of;
 use super::keep::Stored;
-use super::members::Members;
 use crate::domain::conversation::Owner;
 use crate::http::app::App;
 use crate::http::body;
@@ -29,6 +28,7 @@ use crate::http::v1::schemas::{
 };
 use crate::store::StoreError;
 use crate::store::documents::{Document, DocumentKind, DocumentsQuery};
+use crate::upstream::openai::members::Members;
 
 /// How many documents are read at once, the first time and at most. The largest ones have some 16 MB.
 const FIRST_STEP: usize = 4;

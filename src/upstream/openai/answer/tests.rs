@@ -7,12 +7,21 @@ use serde_json::json;
 
 use super::super::sse::Parser;
 use super::*;
+use crate::domain::ids::SeededIds;
 use crate::domain::turn::{FaultKind, Usage};
+
+fn mint() -> Mint {
+    Mint::new(std::sync::Arc::new(SeededIds::new(7)))
+}
+
+fn answer() -> Answer {
+    Answer::new(mint())
+}
 
 type Read = (Vec<Piece>, Answer, Option<FaultKind>);
 
 fn read(stream: &str) -> Read {
-    let (mut answer, mut pieces, mut fault) = (Answer::default(), Vec::new(), None);
+    let (mut answer, mut pieces, mut fault) = (answer(), Vec::new(), None);
     let fed = Parser::default().feed(stream.as_bytes(), |event| match answer.event(event, &mut pieces) {
         Ok(()) => ControlFlow::Continue(()),
         Err(found) => {
@@ -105,11 +114,12 @@ fn calls_of_functions_are_put_together_from_their_parts() {
         chunk(&json!({}), Some("tool_calls")),
     ];
     let (pieces, ..) = read(&stream.concat());
+    let minted = mint().call_id();
     let wanted = [
         call(0, "call_a", "f"),
         arguments(0, "{\"x\""),
         arguments(0, ":1}"),
-        call(1, "call_1", "g"),
+        call(1, &minted, "g"),
         arguments(1, r#"{"y":2}"#),
         Piece::Finish("tool_calls".into()),
     ];
@@ -156,7 +166,7 @@ proptest! {
     fn the_short_cut_changes_nothing(
         deltas in prop::collection::vec((deltas(), 0u8..3, "[a-z]{0,3}", 0u8..9), 1..30),
     ) {
-        let (mut answer, mut pieces, mut expected) = (Answer::default(), Vec::new(), Vec::new());
+        let (mut answer, mut pieces, mut expected) = (answer(), Vec::new(), Vec::new());
         for (delta, variant, padding, finish) in deltas {
             let finish = (finish == 0).then_some("stop");
             let mut chunk = json!({"choices": [{"delta": delta, "finish_reason": finish}], "created": variant / 2});
@@ -165,7 +175,7 @@ proptest! {
             }
             let data = chunk.to_string();
             answer.event(Event { name: "", data: &data }, &mut pieces).unwrap();
-            Answer::default().event(Event { name: "", data: &data }, &mut expected).unwrap();
+            super::tests::answer().event(Event { name: "", data: &data }, &mut expected).unwrap();
         }
         prop_assert_eq!(pieces, expected);
     }
@@ -180,7 +190,7 @@ fn a_plain_answer_is_read_in_one() {
     });
     let usage = Usage { input_tokens: 5, output_tokens: 1, ..Usage::default() };
     let expected = [Piece::Model("m".into()), text("Hi"), Piece::Finish("stop".into()), Piece::Usage(usage)];
-    assert_eq!(whole(body.to_string().as_bytes()).unwrap(), expected);
+    assert_eq!(whole(body.to_string().as_bytes(), mint()).unwrap(), expected);
 }
 
 #[test]
@@ -198,8 +208,8 @@ fn plain_answers_that_are_none() {
         (br#"{"detail":"Internal"}"#, UpstreamUnavailable),
     ];
     for (body, expected) in cases {
-        let fault = whole(body).unwrap_err();
+        let fault = whole(body, mint()).unwrap_err();
         assert_eq!(fault.kind, expected, "{}", String::from_utf8_lossy(body));
     }
-    assert_eq!(whole(br#"{"choices":[{"message":{"content":null}}]}"#).unwrap(), []);
+    assert_eq!(whole(br#"{"choices":[{"message":{"content":null}}]}"#, mint()).unwrap(), []);
 }

@@ -64,6 +64,8 @@ fn push_message(out: &mut String, message: &PromptMessage) {
             for (number, FunctionCall { call_id, name, arguments }) in calls.iter().enumerate() {
                 out.push_str(if number == 0 { "" } else { "," });
                 push_fields(out, &[(r#"{"id":"#, call_id), (r#","type":"function","function":{"name":"#, name)]);
+                // Servers that read arguments as JSON refuse an empty text.
+                let arguments = if arguments.trim_ascii().is_empty() { "{}" } else { arguments };
                 push_fields(out, &[(r#","arguments":"#, arguments)]);
                 out.push_str("}}");
             }

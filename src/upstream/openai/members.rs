@@ -31,20 +31,39 @@ impl<'a> Members<'a> {
         serde_json::from_str(self.get(name)?.get()).ok()
     }
 
+    /// The object's text with other values for some members; those that it does not have stand at its front.
+    #[must_use]
+    pub fn with(&self, changes: &[(&str, String)]) -> String {
+        let mut front = String::new();
+        for (name, value) in changes.iter().filter(|(name, _)| self.get(name).is_none()) {
+            front.push_str(if front.is_empty() { "" } else { "," });
+            push_json_string(&mut front, name);
+            front.push(':');
+            front.push_str(value);
+        }
+        let changed = |name: &str| changes.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
+        self.written(&front, self.iter().map(|(name, value)| (name, changed(name).unwrap_or_else(|| value.get()))))
+    }
+
     /// The object's text, its members without those of these names, behind `first`: whole members by commas, or nothing.
     #[must_use]
     pub fn json(&self, first: &str, without: &[&str]) -> String {
+        let kept = self.iter().filter(|(name, _)| !without.contains(name));
+        self.written(first, kept.map(|(name, value)| (name, value.get())))
+    }
+
+    fn written<'b>(&self, first: &str, members: impl Iterator<Item = (&'b str, &'b str)>) -> String {
         let length: usize = self.0.iter().map(|(key, value)| key.len() + value.get().len() + 4).sum();
         let mut out = String::with_capacity(first.len() + length + 2);
         out.push('{');
         out.push_str(first);
-        for (key, value) in self.0.iter().filter(|(key, _)| !without.contains(&key.as_ref())) {
+        for (key, value) in members {
             if out.len() > 1 {
                 out.push(',');
             }
             push_json_string(&mut out, key);
             out.push(':');
-            out.push_str(value.get());
+            out.push_str(value);
         }
         out.push('}');
         out
@@ -103,6 +122,8 @@ mod tests {
         assert_eq!(members.json(r#""x":0"#, &["a", "b\n"]), r#"{"x":0,"d":"\u00e9"}"#);
         assert_eq!(members.json("", &["a", "b\n", "d"]), "{}");
         assert_eq!(read("{}").json(r#""x":0"#, &[]), r#"{"x":0}"#);
+        let changes = [("d", "7".to_owned()), ("x", "[]".to_owned()), ("y", "0".to_owned())];
+        assert_eq!(members.with(&changes), r#"{"x":[],"y":0,"a":1.50,"b\n":{"c": [ ]},"a":2,"d":7}"#);
         assert_eq!(members.get("a").map(RawValue::get), Some("2"));
         assert_eq!((members.text("d").as_deref(), members.text("a")), (Some("é"), None));
         for wrong in ["[]", "1", "", "{\"a\":}", "{\"a\":1"] {

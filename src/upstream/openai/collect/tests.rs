@@ -1,9 +1,10 @@
 //! From chunks, as several servers send them, to the completion that they amount to.
 
 use super::*;
+use crate::domain::ids::SeededIds;
 
 fn collected(chunks: &[Value]) -> Result<Value, Spoiled> {
-    let mut collector = Collector::default();
+    let mut collector = Collector::new(Mint::new(std::sync::Arc::new(SeededIds::new(7))));
     chunks.iter().for_each(|chunk| collector.chunk(&chunk.to_string()));
     collector.completion("asked-for", 7)
 }
@@ -56,7 +57,7 @@ fn calls_in_pieces() {
     let call = |id: &str, name: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
     let whole = whole.unwrap();
     let message = &whole["choices"][0]["message"];
-    assert_eq!(message["tool_calls"], json!([call("a", "one", ""), call("b", "two", "{\"x\":1}")]));
+    assert_eq!(message["tool_calls"], json!([call("a", "one", "{}"), call("b", "two", "{\"x\":1}")]));
     assert_eq!((&message["content"], &message["refusal"]), (&Value::Null, &Value::Null));
     assert_eq!(whole["choices"][0]["finish_reason"], "tool_calls");
 }
@@ -68,10 +69,9 @@ fn calls_that_come_whole_and_without_index_or_id() {
         collected(&[delta(json!({"tool_calls": [call("one")]})), delta(json!({"tool_calls": [call("two")]}))]).unwrap();
     let calls = &whole["choices"][0]["message"]["tool_calls"];
     assert_eq!((&calls[0]["function"]["name"], &calls[1]["function"]["name"]), (&json!("one"), &json!("two")));
-    assert_eq!(
-        (&calls[0]["id"], &calls[1]["id"], &calls[1]["type"]),
-        (&json!("call_0"), &json!("call_1"), &json!("function"))
-    );
+    let ids = [&calls[0]["id"], &calls[1]["id"]].map(|id| id.as_str().unwrap());
+    assert!(ids[0] != ids[1] && ids.iter().all(|id| id.starts_with("call_") && id.len() == 29), "{ids:?}");
+    assert_eq!(calls[1]["type"], "function");
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::calls::{Calls, Mint, Part, Said};
+
 /// The most that is collected, as [`weight`] counts it, about the bytes of the answer's JSON.
 const MOST: usize = 8 * 1024 * 1024;
 
@@ -14,8 +16,9 @@ const OF_THE_WHOLE: [&str; 4] = ["usage", "service_tier", "system_fingerprint", 
 const LABELS: [&str; 5] = ["id", "type", "role", "name", "index"];
 
 /// The answer as far as it has come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Collector {
+    mint: Mint,
     whole: Map<String, Value>,
     choices: BTreeMap<u64, Choice>,
     weight: usize,
@@ -31,8 +34,11 @@ pub enum Spoiled {
     Garbage,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Choice {
+    calls: Calls,
+    /// By their places.
+    called: BTreeMap<u32, Map<String, Value>>,
     message: Map<String, Value>,
     logprobs: Map<String, Value>,
     /// `finish_reason`, and what a server says besides.
@@ -40,6 +46,12 @@ struct Choice {
 }
 
 impl Collector {
+    /// An answer of which nothing has come. Calls without an id get one from `mint`.
+    #[must_use]
+    pub fn new(mint: Mint) -> Self {
+        Self { mint, whole: Map::new(), choices: BTreeMap::new(), weight: 0, spoiled: None }
+    }
+
     /// Takes a chunk's JSON.
     pub fn chunk(&mut self, text: &str) {
         if self.spoiled.is_some() {
@@ -55,7 +67,7 @@ impl Collector {
     }
 
     fn spoil(&mut self, why: Spoiled) {
-        *self = Self { spoiled: Some(why), ..Self::default() };
+        *self = Self { spoiled: Some(why), ..Self::new(self.mint.clone()) };
     }
 
     fn take(&mut self, mut chunk: Map<String, Value>) {
@@ -74,7 +86,7 @@ impl Collector {
             let Value::Object(choice) = choice else { return self.spoil(Spoiled::Garbage) };
             self.weight += choice.values().map(weight).sum::<usize>();
             let index = choice.get("index").and_then(Value::as_u64).unwrap_or(0);
-            self.choices.entry(index).or_default().take(choice);
+            self.choices.entry(index).or_insert_with(|| Choice::new(self.mint.clone())).take(choice);
         }
     }
 
@@ -100,11 +112,43 @@ impl Collector {
 }
 
 impl Choice {
+    fn new(mint: Mint) -> Self {
+        let [message, logprobs, rest] = std::array::from_fn(|_| Map::new());
+        Self { calls: Calls::new(mint), called: BTreeMap::new(), message, logprobs, rest }
+    }
+
+    /// Adds the parts of calls to the calls that they are of.
+    fn call(&mut self, parts: Vec<Value>) {
+        let parts: Vec<Map<String, Value>> = parts
+            .into_iter()
+            .filter_map(|part| match part {
+                Value::Object(part) => Some(part),
+                _ => None,
+            })
+            .collect();
+        let arguments: Vec<String> = parts.iter().map(arguments_of).collect();
+        let said = self.calls.take(parts.iter().zip(&arguments).map(|(part, arguments)| part_of(part, arguments)));
+        for (said, mut part) in said.into_iter().zip(parts) {
+            let Some(said) = said else { continue };
+            for own in ["index", "id", "function"] {
+                part.remove(own);
+            }
+            let call = self.called.entry(said.place).or_default();
+            grow(call, part);
+            add(call, &said);
+        }
+    }
+
     fn take(&mut self, choice: Map<String, Value>) {
         for (name, value) in choice {
             match (name.as_str(), value) {
                 (_, Value::Null) => {}
-                ("delta", Value::Object(delta)) => grow(&mut self.message, delta),
+                ("delta", Value::Object(mut delta)) => {
+                    if let Some(Value::Array(parts)) = delta.remove("tool_calls") {
+                        self.call(parts);
+                    }
+                    grow(&mut self.message, delta);
+                }
                 ("logprobs", Value::Object(logprobs)) => grow(&mut self.logprobs, logprobs),
                 ("delta" | "logprobs" | "index", _) => {}
                 (_, value) => drop(self.rest.insert(name, value)),
@@ -113,10 +157,14 @@ impl Choice {
     }
 
     fn whole(self, index: u64) -> Value {
-        let Self { mut message, mut logprobs, mut rest } = self;
-        if let Some(Value::Array(calls)) = message.get_mut("tool_calls") {
-            calls.sort_by_key(|call| call["index"].as_u64());
-            calls.iter_mut().enumerate().for_each(|(place, call)| finish_call(call, place));
+        let Self { mut calls, mut called, mut message, mut logprobs, mut rest } = self;
+        for said in calls.close() {
+            add(called.entry(said.place).or_default(), &said);
+        }
+        if !called.is_empty() {
+            let order = calls.counted().unwrap_or_else(|| called.keys().copied().collect());
+            let list = order.iter().filter_map(|place| called.remove(place)).map(Value::Object).collect();
+            message.insert("tool_calls".to_owned(), Value::Array(list));
         }
         message.insert("role".to_owned(), json!("assistant"));
         message.entry("refusal").or_insert(Value::Null);
@@ -145,19 +193,33 @@ impl Choice {
     }
 }
 
-/// A call as it stands in a whole answer: without the index that held its pieces together, and with all its keys.
-fn finish_call(call: &mut Value, place: usize) {
-    let Some(call) = call.as_object_mut() else { return };
-    call.remove("index");
-    let is_missing = |value: Option<&Value>| value.is_none_or(|value| value.is_null() || value == "");
-    if is_missing(call.get("id")) {
-        call.insert("id".to_owned(), format!("call_{place}").into());
+/// What the assembler is to know of a part.
+fn part_of<'a>(part: &'a Map<String, Value>, arguments: &'a str) -> Part<'a> {
+    let text = |value: Option<&'a Value>| value.and_then(Value::as_str).unwrap_or_default();
+    let index = part.get("index").and_then(Value::as_u64).and_then(|index| u32::try_from(index).ok());
+    let name = text(part.get("function").and_then(|function| function.get("name")));
+    Part { index, id: text(part.get("id")), name, arguments }
+}
+
+/// Arguments as text, whether they came as text or as JSON.
+fn arguments_of(part: &Map<String, Value>) -> String {
+    match part.get("function").and_then(|function| function.get("arguments")) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Object(object)) if !object.is_empty() => Value::Object(object.clone()).to_string(),
+        _ => String::new(),
     }
-    if is_missing(call.get("type")) {
+}
+
+/// Adds what a part says to its call.
+fn add(call: &mut Map<String, Value>, said: &Said) {
+    if let Some((id, name)) = &said.head {
+        call.insert("id".to_owned(), json!(id));
         call.insert("type".to_owned(), json!("function"));
+        call.insert("function".to_owned(), json!({"name": name, "arguments": ""}));
     }
-    if let Some(Value::Object(function)) = call.get_mut("function") {
-        function.entry("arguments").or_insert(json!(""));
+    if let Some(Value::String(arguments)) = call.get_mut("function").and_then(|function| function.get_mut("arguments"))
+    {
+        arguments.push_str(&said.arguments);
     }
 }
 
