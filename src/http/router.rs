@@ -51,6 +51,8 @@ fn sdk_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(conversations::items::retrieve, conversations::items::delete))
         .routes(routes!(models::list))
         .routes(routes!(models::retrieve))
+        // Some clients join a base URL that ends in a slash and a path that begins with one less.
+        .route("/v1/models/", get(models::list))
         .route("/v1/models/{owner}/{*rest}", get(models::retrieve_slashed))
         .routes(routes!(pass::embeddings))
         .routes(routes!(pass::moderations))

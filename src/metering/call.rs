@@ -1,6 +1,5 @@
 //! One call to a model, from the permission to make it to the end of its answer.
 
-use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 
 use super::at_once::Held;
@@ -63,14 +62,6 @@ impl ModelCall {
             Completed::Plain(body) => Completed::Plain(body),
             Completed::Events(chunks) => Completed::Events(self.until_end_of(chunks).boxed()),
         })
-    }
-
-    /// The list of models in OpenAI's shape; `None` where the upstream has none.
-    ///
-    /// # Errors
-    /// Why there is no answer.
-    pub async fn models(self) -> Result<Option<Bytes>, Rejected> {
-        self.metering.0.upstream.models().await
     }
 
     /// Passes any other request on.

@@ -1,10 +1,13 @@
 //! What an owner may do at most with one request.
 
+use bytes::Bytes;
+
 use super::policy::Policy;
 use super::{AtCapacity, Metering, ModelCall, OwnerKind};
 use crate::config::ChatConfig;
 use crate::domain::conversation::Owner;
 use crate::domain::model;
+use crate::upstream::forward::Rejected;
 
 /// The longest name of a model that is looked at, in bytes.
 const MAX_MODEL_NAME: usize = 200;
@@ -244,6 +247,15 @@ impl Permit {
     /// [`AtCapacity`].
     pub fn start(&self) -> Result<ModelCall, AtCapacity> {
         Ok(ModelCall::new(self.metering.clone(), self.metering.0.places.take(&self.owner)?))
+    }
+
+    /// The upstream's list of models, in whatever shape it has it; `None` where it has none. No model works for it, so it
+    /// takes no place among the calls at once.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn models(&self) -> Result<Option<Bytes>, Rejected> {
+        self.metering.0.upstream.models().await
     }
 
     /// Begins a call as soon as there is a place for it.
