@@ -10,6 +10,7 @@ use crate::domain::output::{Answer, Output};
 use crate::domain::question;
 use crate::domain::reply;
 use crate::domain::turn::TurnRecord;
+use crate::tasks::off_runtime;
 
 /// The item that a turn at `start` is to be given; `None` where its history has the item already.
 ///
@@ -39,7 +40,7 @@ pub async fn find(backings: &[&Backing], id: &ItemId) -> Result<Item, ChainError
     let turn = id.turn().ok_or(ChainError::UnknownItem)?;
     for backing in backings {
         let Some(record) = backing.response(&turn).await? else { continue };
-        if let Some(item) = item_of_turn(&record, id) {
+        if let Some(item) = item_of_turn(&record, id).await {
             return Ok(item);
         }
         // In a scratch space only the conversation has what a turn was asked.
@@ -51,11 +52,12 @@ pub async fn find(backings: &[&Backing], id: &ItemId) -> Result<Item, ChainError
 }
 
 /// From the turn's input or its answer.
-fn item_of_turn(record: &TurnRecord, id: &ItemId) -> Option<Item> {
+async fn item_of_turn(record: &TurnRecord, id: &ItemId) -> Option<Item> {
     if let Some(item) = record.request.input.iter().find(|item| item.id == *id) {
         return Some(item.clone());
     }
     let outputs = record.answer.as_ref().map(Answer::outputs).unwrap_or_default();
-    let output = outputs.iter().find(|output: &&Output| output.id() == id)?;
-    reply::item_of(output, &record.id, model::profile(&record.request.model).encoding, true)
+    let output = outputs.iter().find(|output: &&Output| output.id() == id)?.clone();
+    let (turn, encoding) = (record.id.clone(), model::profile(&record.request.model).encoding);
+    off_runtime(output.cost().len(), move || reply::item_of(&output, &turn, encoding, true)).await
 }

@@ -99,6 +99,12 @@ impl Reply {
         Ok(self.outputs.add(delta).is_some())
     }
 
+    /// How many bytes of text were shown.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether anything was shown.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -8,11 +8,12 @@ use super::engine::Inner;
 use super::hub::{Hub, HubState};
 use super::queue::Slot;
 use crate::domain::conversation::Place;
-use crate::domain::event::{End, Event, Numbered};
+use crate::domain::event::{Event, Numbered};
 use crate::domain::ids::TurnId;
-use crate::domain::reply::history_of;
-use crate::domain::turn::{FaultKind, TurnRequest};
+use crate::domain::reply::{Reply, history_of};
+use crate::domain::turn::{Fault, FaultKind, TurnRequest, TurnStatus, Usage};
 use crate::store::{FinishTurn, Finished};
+use crate::tasks::off_runtime;
 
 /// After a failed attempt to store the end of a turn, the next one comes this much later.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
@@ -22,24 +23,45 @@ pub(super) struct Ending<'a> {
     pub(super) place: &'a Place,
     pub(super) turn: &'a TurnId,
     pub(super) fence: u64,
-    pub(super) request: &'a TurnRequest,
+    pub(super) request: TurnRequest,
+    pub(super) status: TurnStatus,
+    pub(super) fault: Option<Fault>,
+    /// What was sent, for the case that the upstream gave no usage.
+    pub(super) prompt_tokens: u64,
 }
 
 impl Ending<'_> {
-    /// What the store is told; `events` numbers the last event and gives it with those that are not stored yet.
-    pub(super) fn finish(self, inner: &Inner, mut end: End, events: impl FnOnce(Event) -> Vec<Numbered>) -> FinishTurn {
+    /// What the store is told. `usage` makes the turn's usage out of that of the reply; `events` numbers the last event and
+    /// gives it with those that are not stored yet.
+    pub(super) async fn finish(
+        self,
+        inner: &Inner,
+        reply: Reply,
+        usage: impl FnOnce(Option<Usage>) -> Option<Usage>,
+        events: impl FnOnce(Event) -> Vec<Numbered>,
+    ) -> FinishTurn {
         let now_ms = inner.clock.now_ms();
+        let Self { place, turn, fence, request, status, fault, prompt_tokens } = self;
+        let (id, is_response) = (turn.clone(), request.shown.is_some());
+        // The answer's tokens are counted, also those of its usage where the upstream has not.
+        let (mut end, items) = off_runtime(reply.size(), move || {
+            let end = reply.end(status, fault, prompt_tokens);
+            let items = history_of(&id, &request, &end);
+            (end, items)
+        })
+        .await;
+        end.usage = usage(end.usage);
         end.at_ms = now_ms;
         FinishTurn {
-            place: self.place.clone(),
-            turn: self.turn.clone(),
-            fence: self.fence,
+            place: place.clone(),
+            turn: turn.clone(),
+            fence,
             status: end.status,
-            items: history_of(self.turn, self.request, &end),
+            items,
             usage: end.usage,
             fault: end.fault.clone(),
             // A turn of the cookie door is read in its history; a response is read by itself, long after its events are gone.
-            answer: end.answer.clone().filter(|_| self.request.shown.is_some()),
+            answer: end.answer.clone().filter(|_| is_response),
             events: events(Event::Ended(Box::new(end))),
             keep_events_ms: inner.limits.keep_events_ms(),
             now_ms,

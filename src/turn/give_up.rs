@@ -88,10 +88,18 @@ impl Inner {
         status: TurnStatus,
         fault: Option<Fault>,
     ) {
-        let mut end = remains.shown.end(status, fault, prompt_tokens(record));
-        end.usage = Some(remains.spent);
-        let ending = Ending { place: &record.place, turn: &record.id, fence: record.fence, request: &record.request };
-        let finish = ending.finish(self, end, |event| vec![Numbered { seq: record.last_event + 1, event }]);
+        let ending = Ending {
+            place: &record.place,
+            turn: &record.id,
+            fence: record.fence,
+            request: record.request.clone(),
+            status,
+            fault,
+            prompt_tokens: prompt_tokens(record),
+        };
+        let Remains { shown, spent, .. } = remains;
+        let numbered = |event| vec![Numbered { seq: record.last_event + 1, event }];
+        let finish = ending.finish(self, shown, |_| Some(spent), numbered).await;
         store_end(self, hub, finish, None).await;
     }
 

@@ -6,6 +6,7 @@ use crate::domain::reply::Reply;
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::domain::turn::{TurnRecord, Usage};
 use crate::store::{EventsPage, StoreError};
+use crate::tasks::off_runtime;
 
 /// How many stored events are read at once.
 const PAGE: usize = 512;
@@ -39,9 +40,15 @@ impl Inner {
                 }
             }
         }
-        let estimates = attempts.iter().map(|reply| reply.estimate(prompt_tokens(turn)));
+        let (size, prompt_tokens) = (attempts.iter().map(Reply::size).sum(), prompt_tokens(turn));
+        let (mut attempts, spent) = off_runtime(size, move || {
+            let estimates = attempts.iter().map(|reply| reply.estimate(prompt_tokens));
+            let spent = estimates.fold(Usage::default(), Usage::plus);
+            (attempts, spent)
+        })
+        .await;
         Ok(Remains {
-            spent: estimates.fold(Usage::default(), Usage::plus),
+            spent,
             attempts: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
             shown: attempts.pop().unwrap_or_else(|| Reply::to(&turn.request, 1)),
         })

@@ -101,16 +101,16 @@ async fn run(inner: &Inner, job: Job) {
     };
     match outcome {
         Outcome::Ends(status, fault) => {
-            let mut end = reply.end(status, fault, prompt_tokens);
-            if let Some(spent) = spent {
-                end.usage = Some(end.usage.unwrap_or_default().plus(spent));
-            }
-            let ending = Ending { place: &hub.place, turn: &turn, fence, request: &request };
-            let finish = ending.finish(inner, end, |last| {
+            let ending = Ending { place: &hub.place, turn: &turn, fence, request, status, fault, prompt_tokens };
+            let with_spent = |usage: Option<Usage>| match spent {
+                Some(spent) => Some(usage.unwrap_or_default().plus(spent)),
+                None => usage,
+            };
+            let finish = ending.finish(inner, reply, with_spent, |last| {
                 log.push(last);
                 log.into_unstored()
             });
-            store_end(inner, &hub, finish, slot).await;
+            store_end(inner, &hub, finish.await, slot).await;
         }
         Outcome::Fenced => hub.leave(HubState::Moved),
         Outcome::Released => {

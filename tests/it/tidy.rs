@@ -14,12 +14,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["domain"]),
     ("telemetry", &["config"]),
     ("store", &["domain", "config"]),
-    ("upstream", &["domain", "config"]),
+    ("upstream", &["domain", "config", "tasks"]),
     ("access", &["domain", "config", "store"]),
     ("cli", &["config", "access"]),
     ("metering", &["domain", "config", "upstream"]),
     ("turn", &["domain", "config", "tasks", "store", "metering"]),
-    ("chain", &["domain", "config", "store", "turn"]),
+    ("chain", &["domain", "config", "tasks", "store", "turn"]),
     ("http", &["domain", "config", "tasks", "store", "upstream", "access", "metering", "turn", "chain"]),
     ("boot", &["domain", "config", "store", "upstream", "access", "cli", "telemetry", "metering", "http"]),
 ];
@@ -75,6 +75,22 @@ fn only_metering_calls_a_model() {
 fn names_the_upstream(text: &str) -> bool {
     let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     code.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_')).any(|word| word == "Upstream")
+}
+
+/// Slow work goes through `src/tasks.rs`, which bounds it. SQLite has threads of its own, which it bounds by its connections.
+#[test]
+fn only_tasks_and_sqlite_take_threads_for_slow_work() {
+    let own =
+        |path: &str| path == "src/tasks.rs" || path == "src/store/sqlite.rs" || path.starts_with("src/store/sqlite/");
+    let elsewhere = rust_files("src").into_iter().filter(|(path, _)| !own(path));
+    let takers = elsewhere.filter(|(_, text)| takes_a_thread_for_slow_work(text)).map(|(path, _)| path);
+    let takers: Vec<String> = takers.collect();
+    assert!(takers.is_empty(), "these are to use tasks::off_runtime: {takers:?}");
+}
+
+fn takes_a_thread_for_slow_work(text: &str) -> bool {
+    let mut code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    code.any(|line| ["spawn_blocking", "block_in_place"].iter().any(|word| line.contains(word)))
 }
 
 #[test]
@@ -217,6 +233,8 @@ fn the_rules_catch_what_they_should() {
     assert_eq!(imports("use crate::store::{A};\n// crate::no\nlet x = crate::http::f();"), ["store::", "http::f"]);
     assert!(names_the_upstream("use crate::upstream::{Call, Upstream};"));
     assert!(!names_the_upstream("// Upstream\nuse crate::upstream::UpstreamInfo;"));
+    assert!(takes_a_thread_for_slow_work("let x = tokio::task::spawn_blocking(f);"));
+    assert!(!takes_a_thread_for_slow_work("// spawn_blocking\noff_runtime(1, f)"));
     assert_eq!(room_of("src/turn/run.rs"), "turn");
     assert_eq!(room_of("src/config.rs"), "config");
     assert_eq!(links("[a](b.md#c) [d](https://x/y) [e](#f)"), ["b.md"]);

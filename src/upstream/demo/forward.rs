@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{DEMO_MODEL, Demo, answer, usage};
+use super::{DEMO_MODEL, Demo, answered};
 use crate::domain::clock::{Clock as _, SystemClock};
 use crate::domain::dialogue::PromptMessage;
 use crate::domain::ids::{Ids as _, SystemIds};
@@ -44,7 +44,7 @@ struct StreamOptions {
 }
 
 impl Demo {
-    pub(super) fn completed(&self, ask: &Ask) -> Result<Completed, Rejected> {
+    pub(super) async fn completed(&self, ask: &Ask) -> Result<Completed, Rejected> {
         let request: Request<'_> = serde_json::from_slice(&ask.body).map_err(|_| no_messages())?;
         if request.messages.is_empty() {
             return Err(no_messages());
@@ -57,8 +57,8 @@ impl Demo {
             stream: ask.stream,
             options: None,
         };
-        let answer = answer(&call);
-        let usage = usage_json(&usage(&call, &answer));
+        let (answer, usage) = answered(call).await;
+        let usage = usage_json(&usage);
         let now_ms = SystemClock.now_ms();
         let id = format!("chatcmpl-{:032x}", SystemIds.public(now_ms));
         let envelope = json!({"id": id, "created": now_ms / 1000, "model": DEMO_MODEL});

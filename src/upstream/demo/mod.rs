@@ -18,6 +18,7 @@ use crate::domain::model;
 use crate::domain::reply::Piece;
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::domain::turn::{Fault, Usage};
+use crate::tasks::off_runtime;
 
 /// What the demo calls itself in every answer.
 pub const DEMO_MODEL: &str = "demo";
@@ -43,13 +44,13 @@ impl Upstream for Demo {
     }
 
     async fn call(&self, call: Call) -> Result<Pieces, Fault> {
-        let answer = answer(&call);
-        let usage = usage(&call, &answer);
-        let words: Vec<String> = match call.stream {
+        let stream = call.stream;
+        let (answer, usage) = answered(call).await;
+        let words: Vec<String> = match stream {
             true => answer.split_inclusive(' ').map(str::to_owned).collect(),
             false => vec![answer],
         };
-        let delay = if call.stream { self.word_delay } else { Duration::ZERO };
+        let delay = if stream { self.word_delay } else { Duration::ZERO };
         let spoken = stream::iter(words).then(move |word| async move {
             tokio::time::sleep(delay).await;
             Ok(vec![Delta::text(word).into()])
@@ -60,7 +61,7 @@ impl Upstream for Demo {
     }
 
     async fn complete(&self, ask: Ask) -> Result<Completed, Rejected> {
-        self.completed(&ask)
+        self.completed(&ask).await
     }
 
     async fn models(&self) -> Result<Option<Bytes>, Rejected> {
@@ -99,6 +100,17 @@ fn excerpt(text: &str) -> String {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", &text[..end]),
     }
+}
+
+/// The answer and what it costs; a long prompt's tokens are counted off the runtime.
+async fn answered(call: Call) -> (String, Usage) {
+    let size = call.messages.iter().map(|message| message.text().len()).sum();
+    off_runtime(size, move || {
+        let answer = answer(&call);
+        let usage = usage(&call, &answer);
+        (answer, usage)
+    })
+    .await
 }
 
 fn usage(call: &Call, answer: &str) -> Usage {

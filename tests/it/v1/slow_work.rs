@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use fake_openai::FakeOpenAi;
+use fake_openai::{FakeOpenAi, Reply};
 use serde_json::{Value, json};
 
 use super::sdk::{Sdk, over};
@@ -50,24 +50,53 @@ async fn others_are_answered_while_tokens_are_counted() {
         ("/v1/responses", json!({"model": "m", "input": "Hi", "instructions": slow_text().repeat(3)})),
     ];
     for (path, body) in requests {
-        // The machine may be busy with something else once, and is not each time.
-        let mut tries = Vec::new();
-        let is_responsive = loop {
-            let stop = Arc::new(AtomicBool::new(false));
-            let probing = tokio::spawn(longest_probe(server.url.clone(), stop.clone()));
-            let asked = Instant::now();
+        others_are_answered_meanwhile(&server.url, path, async || {
             sdk.post(path, &body).await.ok();
-            let took = asked.elapsed();
-            stop.store(true, Ordering::SeqCst);
-            let longest = probing.await.unwrap();
-            tries.push((longest, took));
-            if longest * 2 < took {
-                break true;
-            }
-            if tries.len() == 5 {
-                break false;
-            }
-        };
-        assert!(is_responsive, "{path}: of how long each request took, another waited for most: {tries:?}");
+        })
+        .await;
     }
+}
+
+/// The same for what the model says, with usage and without.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_are_answered_while_an_answer_is_counted() {
+    let fake = FakeOpenAi::start().await;
+    let server = Ground::memory().start(over(&fake)).await;
+    let (sdk, browser) = (Sdk::new(&server.url), Client::new(&server.url));
+    for usage in [true, false] {
+        let reply = Reply::text(slow_text());
+        let reply = if usage { reply } else { reply.without_usage() };
+        fake.set_responder(move |_| reply.clone());
+        for stream in [false, true] {
+            let body = json!({"model": "m", "input": "Hi", "stream": stream});
+            others_are_answered_meanwhile(&server.url, "/v1/responses", async || {
+                sdk.post("/v1/responses", &body).await;
+            })
+            .await;
+        }
+        others_are_answered_meanwhile(&server.url, "/chat", async || {
+            browser.say("Hi").await.ok();
+        })
+        .await;
+    }
+}
+
+/// Whether what a slow request takes is hardly what any other one meanwhile waits for.
+async fn others_are_answered_meanwhile(url: &str, what: &str, request: impl AsyncFn()) {
+    // The machine may be busy with something else once, and is not each time.
+    let mut tries = Vec::new();
+    while tries.len() < 5 {
+        let stop = Arc::new(AtomicBool::new(false));
+        let probing = tokio::spawn(longest_probe(url.to_owned(), stop.clone()));
+        let asked = Instant::now();
+        request().await;
+        let took = asked.elapsed();
+        stop.store(true, Ordering::SeqCst);
+        let longest = probing.await.unwrap();
+        tries.push((longest, took));
+        if longest * 2 < took {
+            return;
+        }
+    }
+    panic!("{what}: of how long each request took, another waited for most: {tries:?}");
 }
