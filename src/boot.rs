@@ -167,6 +167,7 @@ fn upstream(config: &Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result
         UpstreamConfig::Compatible { base_url, key } => (base_url.clone(), key.clone(), "compatible"),
     };
     let limits = &config.upstream_limits;
+    let defaults = OpenAiSettings::new(base_url.clone(), key, kind);
     let settings = OpenAiSettings {
         proxy: proxy_for(&base_url),
         connect_timeout: limits.connect_timeout,
@@ -174,7 +175,8 @@ fn upstream(config: &Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result
         idle_timeout: limits.idle_timeout,
         plain_timeout: limits.plain_timeout,
         max_retries: limits.max_retries,
-        ..OpenAiSettings::new(base_url, key, kind)
+        think_tags: limits.think_tags.unwrap_or(defaults.think_tags),
+        ..defaults
     };
     let upstream = OpenAi::new(settings, clock, ids).map_err(|error| error.to_string())?;
     Ok(Arc::new(upstream))

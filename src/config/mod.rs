@@ -177,6 +177,8 @@ pub struct UpstreamLimits {
     pub plain_timeout: Duration,
     /// Most retries of one call, 0 to 10.
     pub max_retries: u32,
+    /// Whether tags at the start of a text enclose thoughts; `None` leaves it to the kind of server.
+    pub think_tags: Option<bool>,
 }
 
 /// Defaults of requests that set less, and their limits.

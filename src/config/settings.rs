@@ -83,6 +83,11 @@ pub const GROUPS: &[Group] = &[
             plain("UPSTREAM_FIRST_TOKEN_TIMEOUT", "10m", "Longest wait for the first token of a stream"),
             plain("UPSTREAM_IDLE_TIMEOUT", "5m", "Longest silence in a stream; comments break it for an hour at most"),
             plain("UPSTREAM_PLAIN_TIMEOUT", "10m", "Longest wait for an answer that is not streamed"),
+            plain(
+                "UPSTREAM_THINK_TAGS",
+                "",
+                "Take <think> at the start of a text for thoughts, true or false; where unset, at every server but OpenAI",
+            ),
             plain("UPSTREAM_MAX_RETRIES", "3", "Most retries of a call, all before its first byte, 0 to 10"),
         ],
     },

@@ -48,6 +48,7 @@ impl Config {
             "UPSTREAM_FIRST_TOKEN_TIMEOUT" => show_duration(upstream_limits.first_token_timeout),
             "UPSTREAM_IDLE_TIMEOUT" => show_duration(upstream_limits.idle_timeout),
             "UPSTREAM_PLAIN_TIMEOUT" => show_duration(upstream_limits.plain_timeout),
+            "UPSTREAM_THINK_TAGS" => return upstream_limits.think_tags.map(|looks| looks.to_string()),
             "UPSTREAM_MAX_RETRIES" => upstream_limits.max_retries.to_string(),
             "REDIS_URL" | "REDIS_USER" | "REDIS_PASSWORD" | "REDIS_KEY_PREFIX" => return self.shown_redis(name),
             "API_KEYS" => return self.shown_keys(),

@@ -81,6 +81,7 @@ fn every_setting_has_an_effect_that_shows() {
         ("UPSTREAM_FIRST_TOKEN_TIMEOUT", "2s"),
         ("UPSTREAM_IDLE_TIMEOUT", "3s"),
         ("UPSTREAM_PLAIN_TIMEOUT", "4s"),
+        ("UPSTREAM_THINK_TAGS", "false"),
         ("UPSTREAM_MAX_RETRIES", "0"),
         ("API_KEYS", SECRET),
         ("REDIS_URL", "rediss://redis.example.com:6380/2"),

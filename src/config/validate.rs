@@ -157,6 +157,7 @@ fn upstream_limits(given: &Given) -> Result<UpstreamLimits, ConfigError> {
         idle_timeout: given.duration("UPSTREAM_IDLE_TIMEOUT", MS..=HOUR)?,
         plain_timeout: given.duration("UPSTREAM_PLAIN_TIMEOUT", MS..=HOUR)?,
         max_retries: given.number("UPSTREAM_MAX_RETRIES", 0..=10)?,
+        think_tags: given.flag("UPSTREAM_THINK_TAGS")?,
     })
 }
 

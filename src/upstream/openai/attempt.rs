@@ -4,12 +4,12 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, Request, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
-use super::faults::{cause, cut, garbage, never_began};
+use super::body::AnswerBody;
+use super::faults::{cause, garbage, never_began, not_in_time};
 use super::fresh;
 use super::refusal::{self, Private, UpstreamError};
 use super::retry::{Again, asked_pause};
@@ -87,7 +87,7 @@ pub(super) async fn refused(response: Response, deadline: Instant, private: Priv
         return Failed { status: Some(status), ..Failed::from(garbage("no answer")) };
     }
     let by = deadline.min(Instant::now() + ERROR_TIMEOUT);
-    let body = read_at_most(response.into(), MAX_ERROR_BYTES, by).await.unwrap_or_default();
+    let body = AnswerBody::new(response).whole(MAX_ERROR_BYTES, by, not_in_time).await.unwrap_or_default();
     let told = UpstreamError::read(&body);
     let mut fault = refusal::fault(status, &told, private);
     fault.retry_after_ms = asked.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
@@ -196,43 +196,7 @@ fn is_garbled(error: &reqwest::Error) -> bool {
 /// Reads a plain answer's body.
 ///
 /// # Errors
-/// When it does not end by itself in time and within [`MAX_PLAIN_BYTES`].
-pub async fn whole_body(body: reqwest::Body, deadline: Instant) -> Result<Bytes, Fault> {
-    read_at_most(body, MAX_PLAIN_BYTES, deadline).await
-}
-
-pub(super) async fn read_at_most(body: reqwest::Body, most: usize, deadline: Instant) -> Result<Bytes, Fault> {
-    match timeout_at(deadline, Limited::new(body, most).collect()).await {
-        Err(_late) => Err(Fault::new(FaultKind::UpstreamTimeout, "the model did not answer in time")),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(garbage("more than any answer has")),
-        Ok(Err(_)) => Err(cut()),
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-    }
-}
-
-/// What a response's body claims to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyKind {
-    /// Server-sent events.
-    Events,
-    /// One JSON object.
-    Json,
-    /// Neither.
-    Else,
-}
-
-/// Reads the content type; one that is missing is taken for what was asked.
-#[must_use]
-pub fn content(headers: &HeaderMap, asked_stream: bool) -> BodyKind {
-    let Some(value) = headers.get(reqwest::header::CONTENT_TYPE) else {
-        return if asked_stream { BodyKind::Events } else { BodyKind::Json };
-    };
-    let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    if kind.eq_ignore_ascii_case("text/event-stream") {
-        BodyKind::Events
-    } else if kind.eq_ignore_ascii_case("application/json") {
-        BodyKind::Json
-    } else {
-        BodyKind::Else
-    }
+/// When it does not end by itself in time and within [`MAX_PLAIN_BYTES`], or cannot be decoded.
+pub async fn whole_body(body: AnswerBody, deadline: Instant) -> Result<Bytes, Fault> {
+    body.whole(MAX_PLAIN_BYTES, deadline, not_in_time).await
 }

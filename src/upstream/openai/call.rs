@@ -6,12 +6,14 @@ use reqwest::{Method, Response};
 use tokio::time::Instant;
 
 use super::answer::{self, Answer};
-use super::attempt::{self, BodyKind, Failed};
+use super::attempt::{self, Failed};
+use super::body::{AnswerBody, BodyKind};
 use super::client::{CHAT_COMPLETIONS, OpenAi};
-use super::faults::garbage;
+use super::faults::{garbage, never_began, not_in_time};
 use super::pieces::PieceReading;
 use super::refusal::{Private, Prompt};
 use super::streamed::Streamed;
+use super::think::Thinking;
 use super::wire;
 use crate::domain::turn::{Fault, FaultKind};
 use crate::upstream::health::Target;
@@ -38,17 +40,23 @@ impl OpenAi {
         self.answer(call, response, deadline).await.map_err(|fault| Failed { status, ..Failed::from(fault) })
     }
 
+    fn nothing_yet(&self) -> Answer {
+        Answer::with_thinking(self.mint(), Thinking::new(self.settings.think_tags))
+    }
+
     async fn answer(&self, call: &Call, response: Response, deadline: Instant) -> Result<Pieces, Fault> {
-        match attempt::content(response.headers(), call.stream) {
+        let late = if call.stream { never_began } else { not_in_time };
+        let mut body = AnswerBody::new(response);
+        match body.kind(call.stream, deadline, late).await? {
             BodyKind::Else => Err(garbage("neither JSON nor an event stream")),
             BodyKind::Json => {
-                let body = attempt::whole_body(response.into(), deadline).await?;
-                let pieces = answer::whole(&body, self.mint())?;
+                let body = attempt::whole_body(body, deadline).await?;
+                let pieces = answer::whole(&body, self.nothing_yet())?;
                 Ok(Box::pin(stream::iter([Ok(pieces)])))
             }
             BodyKind::Events => {
-                let reading = PieceReading::new(Answer::new(self.mint()));
-                let streamed = Streamed::new(response.into(), reading, self.deadlines(deadline));
+                let reading = PieceReading::new(self.nothing_yet());
+                let streamed = Streamed::new(body, reading, self.deadlines(deadline));
                 Ok(Box::pin(streamed.begin().await?))
             }
         }

@@ -7,8 +7,10 @@ use reqwest::Method;
 use tokio::time::Instant;
 use url::Url;
 
-use super::attempt::{self, BodyKind, Failed};
+use super::attempt::{self, Failed};
+use super::body::{AnswerBody, BodyKind};
 use super::client::{OpenAi, below, is_loopback, log_failure};
+use super::faults::not_in_time;
 use super::refusal::{Private, Prompt};
 use crate::domain::turn::{Fault, FaultKind};
 
@@ -54,8 +56,10 @@ impl OpenAi {
         let private = Private { key: self.settings.api_key.as_ref(), prompt: Prompt::Messages(&[]) };
         match attempt::send(&self.client, request, deadline, private, || self.clock.now_ms()).await {
             // A site of another kind answers every address with its page.
-            Ok(response) if attempt::content(response.headers(), false) == BodyKind::Else => Ok(Found::Nothing(200)),
-            Ok(_) => Ok(Found::Models),
+            Ok(response) => match AnswerBody::new(response).kind(false, deadline, not_in_time).await? {
+                BodyKind::Json => Ok(Found::Models),
+                BodyKind::Events | BodyKind::Else => Ok(Found::Nothing(200)),
+            },
             Err(Failed { status: Some(status @ (300..400 | 404 | 405 | 501)), .. }) => Ok(Found::Nothing(status)),
             Err(failed) => Err(failed),
         }

@@ -3,22 +3,27 @@
 
 mod calls;
 mod names;
+mod words;
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use self::calls::mended;
 pub use self::calls::whole_calls;
 pub use self::names::Names;
+use self::words::{
+    empty_arguments, half_delta, joined, mended_calls, name_of, other_reason, own_reason, quoted, reason_of,
+};
 use super::answer::is_bare_error;
-use super::calls::{Calls, Mint, Said};
+use super::calls::{Calls, Mint};
 use super::faults::garbage;
+use super::halves::{Halves, marked, unmarked};
 use super::members::Members;
 use super::refusal::{self, UpstreamError};
+use super::sse::text;
 use super::template::Template;
-use super::wire::{Text, lenient};
+use super::wire::{Content, Text, lenient, mended_usage};
 use crate::domain::turn::Fault;
 
 #[derive(Deserialize)]
@@ -29,6 +34,8 @@ struct Chunk<'a> {
     error: Option<&'a RawValue>,
     #[serde(borrow)]
     obfuscation: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "object")]
+    usage: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -40,7 +47,9 @@ struct Choice<'a> {
     #[serde(borrow, default, deserialize_with = "object")]
     message: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    finish_reason: Text<'a>,
+    finish_reason: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "object")]
+    usage: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
@@ -49,14 +58,18 @@ struct Delta<'a> {
     #[serde(borrow)]
     role: Text<'a>,
     #[serde(borrow)]
-    content: Text<'a>,
+    content: Content<'a>,
     #[serde(borrow)]
     tool_calls: Option<&'a RawValue>,
     #[serde(borrow)]
     function_call: Option<&'a RawValue>,
 }
 
-fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+/// A value that is an object.
+///
+/// # Errors
+/// When it is no JSON.
+pub fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     let raw = <&RawValue>::deserialize(deserializer)?;
     Ok(Some(raw).filter(|raw| raw.get().starts_with('{')))
 }
@@ -80,6 +93,7 @@ struct Spoken {
     index: u32,
     finished: bool,
     calls: Calls,
+    halves: Halves,
 }
 
 /// What goes on to the client for an event.
@@ -136,7 +150,7 @@ impl Course {
     /// # Errors
     /// When it reports an error, or is no part of an answer.
     pub fn event(&mut self, name: &str, data: &[u8]) -> Result<Onward, Fault> {
-        if name.is_empty() && self.template.fits(data) {
+        if name.is_empty() && self.template.fits(data) && self.spoken.iter().all(|choice| choice.halves.is_empty()) {
             return Ok(Onward::default());
         }
         if data == b"[DONE]" {
@@ -146,40 +160,54 @@ impl Course {
         if name == "error" {
             return Err(refusal::fault_in_answer(&UpstreamError::read(data)));
         }
-        let text = std::str::from_utf8(data).map_err(|_| garbage("an event that is no answer"))?;
-        self.read(text)
+        let text = text(data);
+        let marked = marked(&text);
+        let has_halves = matches!(marked, Cow::Owned(_));
+        let mut onward = self.read(&marked, has_halves)?;
+        // What is no text is not passed on, even where nothing else is changed.
+        if onward.instead.is_none() && (has_halves || matches!(text, Cow::Owned(_))) {
+            onward.instead = Some(marked.into_owned());
+        }
+        onward.instead = onward.instead.map(|instead| unmarked(&instead).into_owned());
+        Ok(onward)
     }
 
     /// What is to go before the end mark.
     fn close(&mut self) -> Onward {
         let mut before = Vec::new();
         for choice in &mut self.spoken {
-            if let Some(delta) = empty_arguments(&choice.calls.close()) {
-                before.push(self.names.chunk(choice.index, &delta));
+            let alone = choice.halves.close().map(|(field, text)| half_delta(field, text));
+            let deltas: Vec<String> = alone.chain(empty_arguments(&choice.calls.close())).collect();
+            before.extend(deltas.iter().map(|delta| self.names.chunk(choice.index, delta)));
+            if !std::mem::replace(&mut choice.finished, true) {
+                let reason = format!("\"{}\"", own_reason(&choice.calls));
+                before.push(self.names.finishing(choice.index, "{}", &reason));
             }
         }
         Onward { before, instead: None }
     }
 
-    fn read(&mut self, text: &str) -> Result<Onward, Fault> {
+    fn read(&mut self, text: &str, has_halves: bool) -> Result<Onward, Fault> {
         let no_answer = || garbage("an event that is no answer");
         let chunk: Chunk<'_> = serde_json::from_str(text).map_err(|_| no_answer())?;
         if chunk.error.is_some() || (chunk.choices.is_none() && is_bare_error(text)) {
             return Err(refusal::fault_in_answer(&UpstreamError::read(text.as_bytes())));
         }
         let list = chunk.choices.as_deref().unwrap_or_default();
-        if list.is_empty() {
+        let usage = chunk.usage.and_then(mended_usage);
+        if list.is_empty() && usage.is_none() {
             return Ok(Onward::default());
         }
         let members: Members<'_> = serde_json::from_str(text).map_err(|_| no_answer())?;
-        let mut changes = self.names.missing(&members);
+        let mut changes = if list.is_empty() { Vec::new() } else { self.names.missing(&members) };
+        let mut usage = usage.or_else(|| self.beside(&chunk, list));
         let (mut before, mut choices, mut is_changed) = (Vec::new(), Vec::with_capacity(list.len()), false);
         let mut said = None;
         for raw in list {
             let choice: Choice<'_> = serde_json::from_str(raw.get()).map_err(|_| no_answer())?;
             let delta = choice.delta.or(choice.message).map(|raw| serde_json::from_str::<Delta<'_>>(raw.get()));
             let delta = delta.transpose().map_err(|_| no_answer())?.unwrap_or_default();
-            let mended = self.choice(raw.get(), &choice, &delta)?;
+            let mended = self.choice(raw.get(), &choice, &delta, has_halves)?;
             let index = choice.index.unwrap_or(0);
             before.extend(mended.before.iter().map(|delta| self.names.chunk(index, delta)));
             is_changed |= mended.instead.is_some();
@@ -190,9 +218,11 @@ impl Course {
             changes = self.names.all(&members);
             changes.push(("choices", format!("[{}]", choices.join(","))));
         }
+        changes.extend(usage.take().map(|usage| ("usage", usage)));
         if changes.is_empty() && before.is_empty() {
-            if let ([_], Some((choice, Text(Cow::Borrowed(content))))) = (list, &said)
-                && choice.finish_reason.0.is_empty()
+            if let ([_], Some((choice, Content { text: Cow::Borrowed(content), .. }))) = (list, &said)
+                && choice.finish_reason.is_none_or(|reason| reason.get() == "null")
+                && !has_halves
                 && !content.is_empty()
                 && self.spoken.len() >= self.choices
             {
@@ -203,8 +233,17 @@ impl Course {
         Ok(Onward { before, instead: (!changes.is_empty()).then(|| members.with(&changes)) })
     }
 
+    /// The figures of a server that says them in a choice.
+    fn beside(&self, chunk: &Chunk<'_>, choices: &[&RawValue]) -> Option<String> {
+        if chunk.usage.is_some() {
+            return None;
+        }
+        let usage = choices.iter().find_map(|raw| serde_json::from_str::<Choice<'_>>(raw.get()).ok()?.usage)?;
+        Some(mended_usage(usage).unwrap_or_else(|| usage.get().to_owned()))
+    }
+
     /// Takes what a chunk says of one choice.
-    fn choice(&mut self, raw: &str, choice: &Choice<'_>, delta: &Delta<'_>) -> Result<Mended, Fault> {
+    fn choice(&mut self, raw: &str, choice: &Choice<'_>, delta: &Delta<'_>, has_halves: bool) -> Result<Mended, Fault> {
         let index = choice.index.unwrap_or(0);
         let (mut mended, mut changes) = (Mended::default(), Vec::new());
         if choice.index.is_none() {
@@ -218,7 +257,12 @@ impl Course {
         let spoken = match self.spoken.iter().position(|spoken| spoken.index == index) {
             Some(at) => at,
             None => {
-                self.spoken.push(Spoken { index, finished: false, calls: Calls::new(self.mint.clone()) });
+                self.spoken.push(Spoken {
+                    index,
+                    finished: false,
+                    calls: Calls::new(self.mint.clone()),
+                    halves: Halves::default(),
+                });
                 if delta.role.0.is_empty() {
                     mended.before.push(r#"{"role":"assistant","content":""}"#.to_owned());
                 }
@@ -227,27 +271,46 @@ impl Course {
         };
         let older = self.older;
         let Some(spoken) = self.spoken.get_mut(spoken) else { return Ok(mended) };
-        let finishes = match choice.finish_reason.0.as_ref() {
-            "" => false,
-            // OpenRouter's word for a provider that gave up.
-            "error" => return Err(refusal::fault_in_answer(&UpstreamError::default())),
-            _ => true,
-        };
-        let called = mended_calls(&mut spoken.calls, delta, older);
+        let mut called = mended_calls(&mut spoken.calls, delta, older);
+        let reason = reason_of(choice, &spoken.calls, older)?;
+        let finishes = reason.is_some();
+        changes.extend(other_reason(choice, reason).map(|reason| ("finish_reason", reason)));
         let mut empty = if finishes { spoken.calls.close() } else { Vec::new() };
+        let mut texts = Vec::new();
+        if has_halves || !spoken.halves.is_empty() {
+            texts = joined(choice, &mut spoken.halves);
+            called.join(&mut spoken.halves);
+        }
+        if finishes {
+            for (field, text) in spoken.halves.close() {
+                match texts.iter_mut().find(|(known, _)| *known == field) {
+                    Some((_, said)) => said.push_str(text),
+                    None if called.add(field, text) => {}
+                    None => mended.before.push(half_delta(field, text)),
+                }
+            }
+        }
         let fields = called.written(&mut empty);
         mended.before.extend(empty_arguments(&empty));
         spoken.finished |= finishes;
-        if let Some(fields) = fields {
+        if fields.is_some() || !texts.is_empty() {
             let raw = choice.delta.or(choice.message).map_or("{}", RawValue::get);
             let members: Members<'_> = serde_json::from_str(raw).map_err(|_| garbage("an event that is no answer"))?;
+            let delta = match fields {
+                Some(fields) => members.json(&fields, &["tool_calls", "function_call"]),
+                None => members.json("", &[]),
+            };
+            let members: Members<'_> =
+                serde_json::from_str(&delta).map_err(|_| garbage("an event that is no answer"))?;
+            let texts: Vec<(&str, String)> =
+                texts.iter().map(|(field, text)| (name_of(*field), quoted(text))).collect();
             changes.retain(|(name, _)| *name != "delta");
-            changes.push(("delta", members.json(&fields, &["tool_calls", "function_call"])));
-            if finishes && choice.finish_reason.0 == "function_call" {
-                changes.push(("finish_reason", r#""tool_calls""#.to_owned()));
-            }
+            changes.push(("delta", members.with(&texts)));
         }
         if !changes.is_empty() {
+            if choice.finish_reason.is_none() {
+                changes.push(("finish_reason", "null".to_owned()));
+            }
             let members: Members<'_> = serde_json::from_str(raw).map_err(|_| garbage("an event that is no answer"))?;
             let without = if choice.delta.is_none() { &["message"][..] } else { &[] };
             let text = members.json("", without);
@@ -257,21 +320,6 @@ impl Course {
         }
         Ok(mended)
     }
-}
-
-fn mended_calls<'a>(calls: &mut Calls, delta: &Delta<'a>, older: bool) -> calls::Listed<'a> {
-    match (delta.tool_calls, delta.function_call) {
-        (Some(list), _) if list.get().starts_with('[') => mended(calls, list, false),
-        (_, Some(call)) if call.get().starts_with('{') && !older => mended(calls, call, true),
-        _ => calls::Listed::default(),
-    }
-}
-
-/// The delta that gives calls their empty arguments.
-fn empty_arguments(calls: &[Said]) -> Option<String> {
-    let entry = |said: &Said| format!(r#"{{"index":{},"function":{{"arguments":"{{}}"}}}}"#, said.place);
-    let entries: Vec<String> = calls.iter().map(entry).collect();
-    (!entries.is_empty()).then(|| format!(r#"{{"tool_calls":[{}]}}"#, entries.join(",")))
 }
 
 #[cfg(test)]

@@ -17,6 +17,12 @@ pub fn cut() -> Fault {
     Fault::new(FaultKind::UpstreamCut, "the model's answer was cut short")
 }
 
+/// An answer that is not whole by its deadline.
+#[must_use]
+pub fn not_in_time() -> Fault {
+    Fault::new(FaultKind::UpstreamTimeout, "the model did not answer in time")
+}
+
 /// An answer that does not begin.
 #[must_use]
 pub fn never_began() -> Fault {
@@ -54,7 +60,6 @@ impl From<SseError> for Fault {
     fn from(error: SseError) -> Self {
         match error {
             SseError::TooLarge => garbage("an event that is larger than any real one"),
-            SseError::NotUtf8 => garbage("an event that is not UTF-8"),
         }
     }
 }

@@ -6,21 +6,23 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http_body_util::BodyExt;
 use memchr::memmem;
-use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, Request, Response, StatusCode};
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep_until, timeout};
 use url::Url;
 
-use super::attempt::{self, BodyKind, Failed, MAX_ERROR_BYTES, verdict_of};
+use super::attempt::{self, Failed, MAX_ERROR_BYTES, verdict_of};
+use super::body::{AnswerBody, BodyKind};
 use super::client::{CHAT_COMPLETIONS, OpenAi, breaker_open, log_failure};
 use super::course::{Course, Names};
-use super::faults::{cut, garbage, stalled};
+use super::faults::{cut, garbage, never_began, not_in_time, stalled};
 use super::mend;
 use super::refusal::{self, Private, Prompt, UpstreamError};
 use super::relay::Relay;
 use super::retry::asked_pause;
 use super::streamed::Streamed;
+use super::turned;
 use super::wire::instructions;
 use crate::domain::turn::{Fault, FaultKind};
 use crate::upstream::forward::{Ask, Chunks, Completed, Passage, Passed, Rejected, Upload, UploadState};
@@ -46,23 +48,31 @@ impl OpenAi {
     }
 
     async fn completed(&self, ask: &Ask, response: Response, deadline: Instant) -> Result<Completed, Fault> {
-        match (attempt::content(response.headers(), ask.stream), ask.stream) {
-            (BodyKind::Json, false) => {
-                let body = attempt::whole_body(response.into(), deadline).await?;
-                Ok(Completed::Plain(mend::plain(body, self.mint())?))
+        let late = if ask.stream { never_began } else { not_in_time };
+        let mut body = AnswerBody::new(response);
+        Ok(match (body.kind(ask.stream, deadline, late).await?, ask.stream) {
+            (BodyKind::Else, _) => return Err(garbage("neither JSON nor an event stream")),
+            (BodyKind::Json, stream) => {
+                let whole = mend::plain(attempt::whole_body(body, deadline).await?, self.mint())?;
+                match stream {
+                    false => Completed::Plain(whole),
+                    true => {
+                        Completed::Events(stream::iter(turned::streamed(&whole, self.course(ask))?.map(Ok)).boxed())
+                    }
+                }
             }
-            (BodyKind::Events, true) => {
+            (BodyKind::Events, stream) => {
                 let relay = Relay::new(self.course(ask));
-                let streamed = Streamed::new(response.into(), relay, self.deadlines(deadline));
-                Ok(Completed::Events(Box::pin(streamed.begin().await?)))
+                let events = Streamed::new(body, relay, self.deadlines(deadline)).begin().await?;
+                match stream {
+                    true => Completed::Events(Box::pin(events)),
+                    false => Completed::Plain(mend::plain(
+                        turned::whole(events, &ask.model, self.mint()).await?,
+                        self.mint(),
+                    )?),
+                }
             }
-            (BodyKind::Json, true) => {
-                // An error may come as one with status 200; an answer in one cannot be read by who waits for events.
-                let body = attempt::whole_body(response.into(), deadline).await?;
-                mend::plain(body, self.mint()).and(Err(garbage("a whole answer where a stream was asked for")))
-            }
-            _ => Err(garbage("neither JSON nor an event stream, or not the one that was asked for")),
-        }
+        })
     }
 
     fn course(&self, ask: &Ask) -> Course {
@@ -79,7 +89,7 @@ impl OpenAi {
             let private = Private { key: self.settings.api_key.as_ref(), prompt: Prompt::Unknown };
             let sent = attempt::send(&self.client, request, deadline, private, || self.clock.now_ms()).await;
             match sent {
-                Ok(response) => Ok(Some(attempt::whole_body(response.into(), deadline).await?)),
+                Ok(response) => Ok(Some(attempt::whole_body(AnswerBody::new(response), deadline).await?)),
                 Err(Failed { status: Some(404 | 405 | 501), .. }) => Ok(None),
                 Err(failed) => Err(failed),
             }
@@ -151,7 +161,12 @@ impl OpenAi {
         }
         if status.is_client_error() || status.is_server_error() {
             let by = Instant::now() + self.settings.plain_timeout;
-            let body = attempt::read_at_most(response.into(), MAX_ERROR_BYTES, by).await?;
+            let body = AnswerBody::new(response).whole(MAX_ERROR_BYTES, by, not_in_time).await?;
+            // It is decoded, since it may quote the key.
+            let mut headers = headers;
+            if headers.remove(CONTENT_ENCODING).is_some() {
+                headers.remove(CONTENT_LENGTH);
+            }
             if self.quotes_key(&body) {
                 return Err(self.hidden(status, &headers));
             }

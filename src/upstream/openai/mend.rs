@@ -1,16 +1,21 @@
 //! Mends what compatible servers leave out of a plain answer and SDKs stumble over; streamed ones are mended by `course`.
 //! Pure; what needs no mending stays as it is, byte for byte.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::answer::is_bare_error;
+use super::answer::{is_bare_error, whole_text};
 use super::calls::Mint;
-use super::course::whole_calls;
+use super::course::{object, whole_calls};
 use super::faults::{cut, garbage};
+use super::finish::{Finish, STOP, TOOL_CALLS, finish};
+use super::members::given;
 use super::refusal::{self, UpstreamError};
+use super::wire::{Text, mended_usage};
 use crate::domain::turn::Fault;
 
 /// Whether a key is there, whatever its value.
@@ -29,6 +34,8 @@ struct Whole<'a> {
     choices: Option<Vec<&'a RawValue>>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "object")]
+    usage: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -37,6 +44,8 @@ struct WholeChoice<'a> {
     message: Option<&'a RawValue>,
     #[serde(default)]
     logprobs: Present,
+    #[serde(borrow, default, deserialize_with = "given")]
+    finish_reason: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -53,7 +62,11 @@ struct Message<'a> {
 /// # Errors
 /// When it is no answer.
 pub fn plain(body: Bytes, mint: Mint) -> Result<Bytes, Fault> {
-    let text = std::str::from_utf8(&body).map_err(|_| garbage("an answer that is not UTF-8"))?;
+    let replaced = match whole_text(&body) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(text) => Some(text),
+    };
+    let text = replaced.as_deref().unwrap_or_else(|| std::str::from_utf8(&body).unwrap_or_default());
     let whole: Whole<'_> = serde_json::from_str(text).map_err(|error| match error.is_eof() {
         true => cut(),
         false => garbage("an answer that is not JSON"),
@@ -70,6 +83,10 @@ pub fn plain(body: Bytes, mint: Mint) -> Result<Bytes, Fault> {
         if !choice.logprobs.0 {
             edits.extend(Edit::first_key(text, raw.get(), r#""logprobs":null"#));
         }
+        let calls = choice.message.and_then(|raw| serde_json::from_str::<Message<'_>>(raw.get()).ok()?.tool_calls);
+        if let Some((said, reason)) = choice.finish_reason.and_then(|said| Some((said, other_reason(said, calls)?))) {
+            edits.extend(Edit::other(text, said.get(), reason));
+        }
         let Some(raw) = choice.message.filter(|raw| raw.get().starts_with('{')) else { continue };
         let Ok(message) = serde_json::from_str::<Message<'_>>(raw.get()) else { continue };
         if !message.refusal.0 {
@@ -81,11 +98,29 @@ pub fn plain(body: Bytes, mint: Mint) -> Result<Bytes, Fault> {
             edits.extend(Edit::other(text, list.get(), calls));
         }
     }
-    if edits.is_empty() {
+    if let Some(usage) = whole.usage
+        && let Some(mended) = mended_usage(usage)
+    {
+        edits.extend(Edit::other(text, usage.get(), mended));
+    }
+    if edits.is_empty() && replaced.is_none() {
         return Ok(body);
     }
     edits.sort_unstable_by_key(|edit| edit.from);
     Ok(edited(text, &edits).into())
+}
+
+/// Why the model stopped, in OpenAI's words; `None` where it is said in one.
+fn other_reason(said: &RawValue, calls: Option<&RawValue>) -> Option<String> {
+    let has_calls = calls.is_some_and(|calls| calls.get().starts_with("[{"));
+    let word: Text<'_> = serde_json::from_str(said.get()).unwrap_or_default();
+    let reason = match finish(&word.0) {
+        Some(Finish::Word(reason)) => reason,
+        _ if has_calls => TOOL_CALLS,
+        _ => STOP,
+    };
+    let reason = format!("\"{reason}\"");
+    (reason != said.get()).then_some(reason)
 }
 
 /// A change of a text at one place.

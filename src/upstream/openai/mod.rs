@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod attempt;
+pub mod body;
 mod call;
 pub mod calls;
 mod check;
@@ -9,8 +10,11 @@ pub mod client;
 pub mod collect;
 pub mod course;
 pub mod faults;
+pub mod finish;
 mod forward;
 pub mod fresh;
+pub mod halves;
+pub mod inflate;
 pub mod members;
 pub mod mend;
 pub mod pieces;
@@ -21,6 +25,8 @@ pub mod settings;
 pub mod sse;
 pub mod streamed;
 pub mod template;
+pub mod think;
+mod turned;
 pub mod wire;
 
 use async_trait::async_trait;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use super::answer::Answer;
-use super::sse::Parser;
+use super::sse::{Parser, is_whole};
 use super::streamed::{Reading, Stage};
 use crate::domain::reply::Piece;
 use crate::domain::turn::Fault;
@@ -27,15 +27,15 @@ impl PieceReading {
     pub fn new(answer: Answer) -> Self {
         Self { parser: Parser::default(), answer, batch: Vec::new() }
     }
-}
 
-impl Reading for PieceReading {
-    type Item = Vec<Piece>;
-
-    fn read(&mut self, chunk: Bytes) -> (usize, Result<(), Fault>) {
+    /// Reads bytes, or of the last event, whose end they are, only what is whole.
+    fn take(&mut self, chunk: &[u8], is_last: bool) -> (usize, Result<(), Fault>) {
         let Self { parser, answer, batch } = self;
         let (mut events, mut read) = (0, Ok(()));
-        let fed = parser.feed(&chunk, |event| {
+        let fed = parser.feed(chunk, |event| {
+            if is_last && !is_whole(event.data) {
+                return ControlFlow::Break(());
+            }
             events += 1;
             read = answer.event(event, batch);
             match &read {
@@ -44,6 +44,18 @@ impl Reading for PieceReading {
             }
         });
         (events, read.and(fed.map(drop).map_err(Fault::from)))
+    }
+}
+
+impl Reading for PieceReading {
+    type Item = Vec<Piece>;
+
+    fn read(&mut self, chunk: Bytes) -> (usize, Result<(), Fault>) {
+        self.take(&chunk, false)
+    }
+
+    fn last(&mut self) -> (usize, Result<(), Fault>) {
+        self.take(b"\n\n", true)
     }
 
     fn stage(&self) -> Stage {

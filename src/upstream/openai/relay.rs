@@ -8,7 +8,7 @@ use memchr::memchr2;
 
 use super::course::{Course, Onward};
 use super::faults::garbage;
-use super::sse::{MAX_EVENT_BYTES, Parser};
+use super::sse::{MAX_EVENT_BYTES, Parser, is_whole};
 use super::streamed::{Reading, Stage};
 use crate::domain::turn::Fault;
 
@@ -105,6 +105,14 @@ impl Reading for Relay {
         (events, Ok(()))
     }
 
+    fn last(&mut self) -> (usize, Result<(), Fault>) {
+        let event = [self.tail.as_ref(), b"\n\n"].concat();
+        match data_of(&event).is_some_and(|data| is_whole(&data)) {
+            true => self.read(Bytes::from_static(b"\n\n")),
+            false => (0, Ok(())),
+        }
+    }
+
     fn stage(&self) -> Stage {
         match (self.course.is_done(), self.course.is_finished()) {
             (true, _) => Stage::Done,
@@ -165,6 +173,18 @@ pub fn event_end(bytes: &[u8], from: usize) -> Option<usize> {
 /// An event with this data, which may have several lines where JSON has blanks.
 fn event_of(data: &str) -> String {
     format!("data: {}\n\n", data.replace('\n', "\ndata: "))
+}
+
+/// The data of an event, in one piece; `None` for comments and the like.
+#[must_use]
+pub fn data_of(event: &[u8]) -> Option<String> {
+    let mut data = None;
+    // What is too large was a fault before it came here.
+    let _ = Parser::default().feed(event, |event| {
+        data = Some(event.data.trim_ascii().to_owned()).filter(|data| !data.is_empty());
+        ControlFlow::Break(())
+    });
+    data
 }
 
 /// What goes on for an event; `None` for a comment and the like.

@@ -19,6 +19,8 @@ pub struct OpenAiSettings {
     pub proxy: Option<&'static str>,
     /// What it calls itself: `openai` or `compatible`.
     pub kind: &'static str,
+    /// Whether thoughts may stand in the text, between tags at its start.
+    pub think_tags: bool,
     /// For the name's resolution, the connection and the TLS handshake.
     pub connect_timeout: Duration,
     /// For everything up to the first event of a streamed answer, retries and their pauses included.
@@ -44,6 +46,7 @@ impl OpenAiSettings {
             api_key,
             proxy: None,
             kind,
+            think_tags: kind != "openai",
             connect_timeout: Duration::from_secs(5),
             first_byte_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),

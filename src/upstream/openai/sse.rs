@@ -1,14 +1,20 @@
 //! Server-sent events out of bytes: pure, incremental, with a cap on what one event may hold.
 //!
 //! Source: WHATWG HTML, section 9.2.6 "Interpreting an event stream". `id` and `retry` are read over: a chat answer is
-//! never resumed by them. UTF-8 is checked per event, because a network chunk may end inside a character.
+//! never resumed by them. UTF-8 is decoded per event, because a network chunk may end inside a character; what is none
+//! becomes U+FFFD, as the standard wants it.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use memchr::{memchr, memchr2};
+use serde::de::IgnoredAny;
 
 /// What one event may hold, in bytes, where nobody says otherwise.
-pub const MAX_EVENT_BYTES: usize = 1024 * 1024;
+pub const MAX_EVENT_BYTES: usize = 32 * 1024 * 1024;
+
+/// What is kept of the memory of an event for the next one, in bytes.
+const KEPT: usize = 64 * 1024;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -27,9 +33,6 @@ pub enum SseError {
     /// A line or an event is larger than the cap.
     #[error("an event is larger than any real one")]
     TooLarge,
-    /// An event is not UTF-8.
-    #[error("an event is not UTF-8")]
-    NotUtf8,
 }
 
 /// The state between two chunks.
@@ -65,7 +68,7 @@ impl Parser {
     /// chunk is then lost. An event that the stream's end leaves unfinished is never given.
     ///
     /// # Errors
-    /// When an event is too large or not UTF-8. The parser is of no further use then.
+    /// When an event is too large. The parser is of no further use then.
     pub fn feed<F>(&mut self, chunk: &[u8], mut on_event: F) -> Result<ControlFlow<()>, SseError>
     where
         F: FnMut(Event<'_>) -> ControlFlow<()>,
@@ -80,8 +83,7 @@ impl Parser {
                 && let Some((data, after)) = whole_event(rest, self.max_event_bytes)
             {
                 rest = after;
-                let event = Event { name: "", data: text(data)? };
-                if on_event(event).is_break() {
+                if on_event(Event { name: "", data: &text(data) }).is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
                 continue;
@@ -93,7 +95,7 @@ impl Parser {
             let (part, after) = (&rest[..end], &rest[end + 1..]);
             self.after_cr = rest[end] == b'\r';
             rest = after;
-            if self.end_of_line(part)? && self.dispatch(&mut on_event)?.is_break() {
+            if self.end_of_line(part)? && self.dispatch(&mut on_event).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -160,17 +162,20 @@ impl Parser {
     }
 
     /// Gives the event that has been collected, if there is data in it.
-    fn dispatch<F>(&mut self, on_event: &mut F) -> Result<ControlFlow<()>, SseError>
+    fn dispatch<F>(&mut self, on_event: &mut F) -> ControlFlow<()>
     where
         F: FnMut(Event<'_>) -> ControlFlow<()>,
     {
         let flow = match self.data.split_last() {
             None => ControlFlow::Continue(()),
-            Some((_, data)) => on_event(Event { name: text(&self.name)?, data: text(data)? }),
+            Some((_, data)) => on_event(Event { name: &text(&self.name), data: &text(data) }),
         };
+        // What a picture took is not kept for the words that follow it.
         self.data.clear();
+        self.data.shrink_to(KEPT);
+        self.line.shrink_to(KEPT);
         self.name.clear();
-        Ok(flow)
+        flow
     }
 }
 
@@ -187,8 +192,16 @@ fn whole_event(bytes: &[u8], max_event_bytes: usize) -> Option<(&[u8], &[u8])> {
     Some((data, after))
 }
 
-fn text(bytes: &[u8]) -> Result<&str, SseError> {
-    std::str::from_utf8(bytes).map_err(|_| SseError::NotUtf8)
+/// Bytes as the text that they are, or are nearly. Checking first is much faster.
+#[must_use]
+pub fn text(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
+/// Whether an event's data is whole, whatever became of the empty line behind it.
+#[must_use]
+pub fn is_whole(data: &str) -> bool {
+    data.trim_ascii() == "[DONE]" || serde_json::from_str::<IgnoredAny>(data).is_ok()
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use hyper::body::Body as _;
 use tokio::time::{Instant, Sleep};
 
+use super::body::AnswerBody;
 use super::faults::{cut, garbage, never_began, stalled};
 use crate::domain::turn::Fault;
 
@@ -63,6 +63,11 @@ pub trait Reading: Unpin {
     /// Whether an answer that ends here is whole.
     fn may_end(&self) -> bool;
 
+    /// The body has ended; what has come of an event that had no proper end is read if it is whole all the same.
+    fn last(&mut self) -> (usize, Result<(), Fault>) {
+        (0, Ok(()))
+    }
+
     /// The body has ended where it may.
     fn end(&mut self) {}
 
@@ -78,7 +83,7 @@ pub trait Reading: Unpin {
 
 /// A streamed answer. Dropping it closes the request.
 pub struct Streamed<R: Reading> {
-    body: reqwest::Body,
+    body: AnswerBody,
     reading: R,
     /// What was looked at first and put back.
     early: VecDeque<R::Item>,
@@ -98,7 +103,7 @@ pub struct Streamed<R: Reading> {
 impl<R: Reading> Streamed<R> {
     /// Reads `body`.
     #[must_use]
-    pub fn new(body: reqwest::Body, reading: R, deadlines: Deadlines) -> Self {
+    pub fn new(body: AnswerBody, reading: R, deadlines: Deadlines) -> Self {
         Self {
             body,
             reading,
@@ -132,7 +137,11 @@ impl<R: Reading> Streamed<R> {
 
     fn read(&mut self, chunk: Bytes) {
         self.bytes += chunk.len() as u64;
-        let (events, read) = self.reading.read(chunk);
+        let read = self.reading.read(chunk);
+        self.judge(read);
+    }
+
+    fn judge(&mut self, (events, read): (usize, Result<(), Fault>)) {
         self.begun |= events > 0;
         match read {
             Err(fault) => self.fail(fault),
@@ -169,6 +178,17 @@ impl<R: Reading> Streamed<R> {
         }
     }
 
+    /// The body has ended by itself.
+    fn end(&mut self) {
+        if self.reading.stage() != Stage::Done {
+            let read = self.reading.last();
+            self.judge(read);
+        }
+        if self.over.is_none() {
+            self.fail(cut());
+        }
+    }
+
     fn expire(&mut self) {
         self.fail(if self.begun { stalled() } else { never_began() });
     }
@@ -185,17 +205,16 @@ impl<R: Reading> Streamed<R> {
     /// Reads what is there; ready when something can be given or the end has come.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..MAX_CHUNKS {
-            match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
+            match self.body.poll_bytes(cx) {
+                Poll::Ready(Some(Ok(chunk))) => {
                     self.lingered = false;
-                    match frame.into_data() {
-                        // Whatever follows the end mark only empties the body.
-                        Ok(_) if self.reading.stage() == Stage::Done => {}
-                        Ok(chunk) => self.read(chunk),
-                        Err(_trailers) => {}
+                    // Whatever follows the end mark only empties the body.
+                    if self.reading.stage() != Stage::Done {
+                        self.read(chunk);
                     }
                 }
-                Poll::Ready(Some(Err(_)) | None) => self.fail(cut()),
+                Poll::Ready(Some(Err(fault))) => self.fail(fault),
+                Poll::Ready(None) => self.end(),
                 Poll::Pending => return self.poll_linger(cx),
             }
             if self.over.is_some() || self.reading.is_full() {

@@ -6,18 +6,21 @@
 
 pub mod instructions;
 mod request;
+mod text;
+mod usage;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 pub use self::request::request;
+pub use self::text::{Content, Text};
+pub use self::usage::{Count, WireUsage, mended_usage};
 use super::calls::Part;
-use crate::domain::turn::Usage;
 
 /// A whole answer, or one chunk of a streamed one.
 #[derive(Debug, Default, Deserialize)]
@@ -30,7 +33,12 @@ pub struct Completion<'a> {
     #[serde(borrow)]
     pub choices: Option<First<Choice<'a>>>,
     /// What it cost.
+    #[serde(deserialize_with = "lenient")]
     pub usage: Option<WireUsage>,
+    /// The same, as Ollama counts.
+    pub prompt_eval_count: Count,
+    /// The same, as Ollama counts.
+    pub eval_count: Count,
     /// The padding with which OpenAI hides the length of the text.
     #[serde(borrow)]
     pub obfuscation: Option<Text<'a>>,
@@ -52,15 +60,18 @@ pub struct Choice<'a> {
     /// Why the model stopped; empty while it has not.
     #[serde(borrow)]
     pub finish_reason: Text<'a>,
+    /// What it cost, where that is said here.
+    #[serde(deserialize_with = "lenient")]
+    pub usage: Option<WireUsage>,
 }
 
 /// What the model said. A refusal is said in a field of its own.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct WireMessage<'a> {
-    /// The text.
+    /// The text, and thoughts that are parts of it.
     #[serde(borrow)]
-    pub content: Text<'a>,
+    pub content: Content<'a>,
     /// The text of a refusal.
     #[serde(borrow)]
     pub refusal: Text<'a>,
@@ -152,35 +163,6 @@ pub fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) 
     Ok(if raw == "null" { None } else { serde_json::from_str(raw).ok() })
 }
 
-/// Token counts.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct WireUsage {
-    prompt_tokens: Count,
-    completion_tokens: Count,
-    prompt_tokens_details: Option<Details>,
-    completion_tokens_details: Option<Details>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Details {
-    cached_tokens: Count,
-    reasoning_tokens: Count,
-}
-
-impl WireUsage {
-    /// The counts, unless there are none: a real call costs something.
-    #[must_use]
-    pub fn counts(&self) -> Option<Usage> {
-        let (input_tokens, output_tokens) = (self.prompt_tokens.0, self.completion_tokens.0);
-        let cached_tokens = self.prompt_tokens_details.as_ref().map_or(0, |details| details.cached_tokens.0);
-        let reasoning_tokens = self.completion_tokens_details.as_ref().map_or(0, |details| details.reasoning_tokens.0);
-        let usage = Usage { input_tokens, output_tokens, cached_tokens, reasoning_tokens, estimated: false };
-        (usage.input_tokens > 0 || usage.output_tokens > 0).then_some(usage)
-    }
-}
-
 /// The first of a list; the others are read over. A null is an empty list.
 #[derive(Debug)]
 pub struct First<T>(pub Option<T>);
@@ -202,90 +184,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for First<T> {
             }
         }
         deserializer.deserialize_seq(List(PhantomData))
-    }
-}
-
-/// A text; empty where there is anything else. A list of parts is the text of its parts.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Text<'a>(pub Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyText).map(Text)
-    }
-}
-
-struct AnyText;
-
-impl<'de> Visitor<'de> for AnyText {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("anything")
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(text))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(text.to_owned()))
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(Cow::default())
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Cow::default())
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Cow::default())
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Cow::default())
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Cow::default())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
-        let mut text = String::new();
-        while let Some(Text(part)) = parts.next_element()? {
-            text.push_str(&part);
-        }
-        Ok(text.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut part: A) -> Result<Self::Value, A::Error> {
-        let mut text = Text::default();
-        while let Some(Text(key)) = part.next_key()? {
-            if key == "text" {
-                text = part.next_value()?;
-            } else {
-                part.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(text.0)
-    }
-}
-
-/// A number of tokens; 0 where there is anything else.
-#[derive(Debug, Default, Clone, Copy)]
-struct Count(u64);
-
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = Option::<serde_json::Number>::deserialize(deserializer)?;
-        let whole = |number: serde_json::Number| match number.as_u64() {
-            Some(count) => count,
-            // A float to an integer saturates, and what is negative or no number gives 0.
-            None => number.as_f64().unwrap_or_default() as u64,
-        };
-        Ok(Self(number.map(whole).unwrap_or_default()))
     }
 }
 

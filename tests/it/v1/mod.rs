@@ -2,12 +2,14 @@
 
 mod apart;
 mod authority;
+mod bytes;
 mod calls;
 mod canaries;
 mod completions;
 mod conversations;
 mod ended;
 mod errors;
+mod finishing;
 mod instructions;
 mod keys;
 mod models;

@@ -3,7 +3,6 @@
 //! The client and the store have the same id: the upstream's own, or, where that is none that can tell one answer from
 //! another, a fresh one that is put in its place. Nothing else of the bytes is changed.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -22,8 +21,7 @@ use crate::store::documents::{Document, DocumentKind};
 use crate::upstream::openai::calls::Mint;
 use crate::upstream::openai::collect::{Collector, Spoiled};
 use crate::upstream::openai::members::{Members, given};
-use crate::upstream::openai::relay::event_end;
-use crate::upstream::openai::sse::Parser;
+use crate::upstream::openai::relay::{data_of, event_end};
 
 /// The most bytes of messages that are kept with an answer.
 pub const MOST_MESSAGES: usize = 8 * 1024 * 1024;
@@ -266,17 +264,6 @@ impl Keeping {
 fn is_fit(id: &str) -> bool {
     let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
     (MIN_ID..=MAX_ID).contains(&id.len()) && plain
-}
-
-/// The data of an event, in one piece; `None` for comments and the like.
-fn data_of(event: &[u8]) -> Option<String> {
-    let mut data = None;
-    // What is no event was a fault before it came here.
-    let _ = Parser::default().feed(event, |event| {
-        data = Some(event.data.trim_ascii().to_owned()).filter(|data| !data.is_empty());
-        ControlFlow::Break(())
-    });
-    data
 }
 
 #[derive(Deserialize, Default)]

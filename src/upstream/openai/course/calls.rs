@@ -1,9 +1,12 @@
 //! The calls in a chunk: what the assembler makes of them, in the words that SDKs read.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use crate::domain::json::push_json_string;
 use crate::upstream::openai::calls::{Calls, Mint, Said};
+use crate::upstream::openai::halves::{Field, Halves};
 use crate::upstream::openai::members::Members;
 use crate::upstream::openai::wire::{Function, ToolCall};
 
@@ -105,6 +108,28 @@ pub fn whole_calls(list: &RawValue, mint: Mint) -> Option<String> {
 }
 
 impl Listed<'_> {
+    /// Joins halves of characters in arguments.
+    pub(super) fn join(&mut self, halves: &mut Halves) {
+        for entry in &mut self.entries {
+            if let Some(said) = &mut entry.said
+                && let Cow::Owned(joined) = halves.join(Field::Arguments(said.place), &said.arguments)
+            {
+                entry.is_sound &= joined == said.arguments;
+                said.arguments = joined;
+            }
+        }
+    }
+
+    /// Adds to arguments that go on here; whether there are such.
+    pub(super) fn add(&mut self, field: Field, text: &str) -> bool {
+        let is_it =
+            |entry: &&mut Entry<'_>| entry.said.as_ref().is_some_and(|said| field == Field::Arguments(said.place));
+        let Some(entry) = self.entries.iter_mut().rev().find(is_it) else { return false };
+        entry.is_sound = false;
+        entry.said.iter_mut().for_each(|said| said.arguments.push_str(text));
+        true
+    }
+
     /// The list as a member of a delta, empty where it has no entry; `None` where it may stay as it is. Calls among `empty`
     /// that begin here get their arguments here, and are taken out of it.
     pub(super) fn written(mut self, empty: &mut Vec<Said>) -> Option<String> {

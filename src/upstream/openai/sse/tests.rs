@@ -74,12 +74,11 @@ fn a_split_at_any_byte_changes_nothing() {
 }
 
 #[test]
-fn a_torn_character_is_whole_again_and_a_wrong_one_is_refused() {
+fn a_torn_character_is_whole_again_and_a_wrong_one_is_replaced() {
     let bytes = "data: 👌\n\n".as_bytes();
     assert_eq!(read(&mut Parser::default(), bytes.chunks(1)).unwrap()[0].1, "👌");
-    for bytes in [&b"data: \xff\n\n"[..], b"data: a\n\ndata: \xf0\x9f\n\n", b"event: \xff\ndata: a\n\n"] {
-        assert_eq!(whole(bytes), Err(SseError::NotUtf8));
-    }
+    assert_eq!(data(b"data: x\xffy\n\ndata: \xf0\x9f\n\n"), ["x\u{fffd}y", "\u{fffd}"]);
+    assert_eq!(whole(b"event: \xff\ndata: a\n\n").unwrap(), [("\u{fffd}".to_owned(), "a".to_owned())]);
 }
 
 #[test]
@@ -102,7 +101,7 @@ fn a_huge_line_is_refused_early_and_is_not_kept() {
     let chunk = vec![b'x'; 64 * 1024];
     let mut parser = Parser::default();
     let fed = (1..=1600).find(|_| parser.feed(&chunk, |_| ControlFlow::Continue(())).is_err());
-    assert_eq!(fed, Some(17));
+    assert_eq!(fed, Some(513));
     assert!(parser.line.capacity() <= 2 * MAX_EVENT_BYTES);
 }
 

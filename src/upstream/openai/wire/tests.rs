@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::domain::dialogue::{FunctionCall, Part, PromptMessage};
 use crate::domain::item::Role;
+use crate::domain::turn::Usage;
 use crate::upstream::Call;
 
 fn call(model: &str) -> Call {
@@ -89,7 +90,7 @@ fn calls_outputs_images_and_files_are_said_as_chat_completions_take_them() {
 fn texts_are_borrowed_where_they_can_be() {
     let read: Completion = serde_json::from_str(r#"{"choices":[{"delta":{"content":"plain"}}]}"#).unwrap();
     let said = read.choices.unwrap().0.unwrap().delta.unwrap();
-    assert!(matches!(said.content.0, Cow::Borrowed("plain")));
+    assert!(matches!(said.content.text, Cow::Borrowed("plain")));
 }
 
 #[test]
@@ -106,7 +107,7 @@ fn missing_null_and_foreign_values_count_as_absent() {
         let read: Completion = serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"));
         let choice = read.choices.and_then(|list| list.0).unwrap_or_default();
         assert_eq!(choice.finish_reason.0, "", "{json}");
-        assert_eq!(choice.delta.unwrap_or_default().content.0, "", "{json}");
+        assert_eq!(choice.delta.unwrap_or_default().content.text, "", "{json}");
         assert!(read.usage.and_then(|usage| usage.counts()).is_none() && read.error.is_none(), "{json}");
     }
 }
@@ -115,7 +116,7 @@ fn missing_null_and_foreign_values_count_as_absent() {
 fn content_may_come_in_parts() {
     let json = r#"{"choices":[{"delta":{"content":[{"type":"text","text":"a\n"},{"type":"x"},"b"]}}]}"#;
     let read: Completion = serde_json::from_str(json).unwrap();
-    assert_eq!(read.choices.unwrap().0.unwrap().delta.unwrap().content.0, "a\nb");
+    assert_eq!(read.choices.unwrap().0.unwrap().delta.unwrap().content.text, "a\nb");
 }
 
 #[test]
