@@ -6,7 +6,6 @@
 pub mod backing;
 pub mod begin;
 pub mod calls;
-pub mod compaction;
 mod error;
 pub mod history;
 pub mod references;

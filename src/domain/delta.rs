@@ -35,6 +35,13 @@ pub enum Delta {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tool: Option<Box<ClientTool>>,
     },
+    /// The history was compacted.
+    Compaction {
+        /// What is left of it, sealed.
+        content: String,
+        /// What that takes in a prompt.
+        tokens: u32,
+    },
     /// A call's arguments go on.
     Arguments {
         /// The call.
@@ -89,6 +96,8 @@ impl Delta {
             | Self::Reasoning { delta }
             | Self::Arguments { delta, .. } => delta.len(),
             Self::Call { call_id, name, .. } => call_id.len() + name.len(),
+            // It is no text of the model, and has no limit of its own.
+            Self::Compaction { .. } => 1,
         }
     }
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::item::{Item, Role};
+use super::summary::Compacted;
 use super::tools::{arguments_of, function_name};
 
 /// One message of a prompt. Each upstream puts it into its own words.
@@ -335,18 +336,16 @@ fn text_of(value: &Value) -> String {
     }
 }
 
-/// A summary as a compaction item carries it: base64, which says to clients that it is not theirs to read.
+/// A summary as a compaction item carries it.
 #[must_use]
 pub fn sealed(summary: &str) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(summary)
+    Compacted { summary: summary.to_owned(), ..Compacted::default() }.sealed()
 }
 
 /// [`sealed`] back; `None` where another server made it.
 #[must_use]
 pub fn summary_of(sealed: &str) -> Option<String> {
-    use base64::Engine as _;
-    String::from_utf8(base64::engine::general_purpose::STANDARD.decode(sealed).ok()?).ok()
+    Compacted::of(sealed).map(|compacted| compacted.summary)
 }
 
 #[cfg(test)]

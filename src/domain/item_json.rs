@@ -102,6 +102,11 @@ pub fn push_output(out: &mut String, output: &Output, status: &str) {
             push_summary_part(out, text);
             out.push_str("]}");
         }
+        Output::Compaction { id, content, .. } => {
+            open(out, "compaction", id);
+            push_text(out, "encrypted_content", content);
+            out.push('}');
+        }
         Output::Call { id, call_id, name, arguments, tool, .. } => {
             let (name, namespace) = match tool {
                 Some(tool) => (&tool.name, tool.namespace.as_deref()),
@@ -132,7 +137,7 @@ pub fn push_begun(out: &mut String, output: &Output) {
             open(out, "reasoning", id);
             out.push_str(r#","summary":[]}"#);
         }
-        Output::Call { .. } => push_output(out, output, IN_PROGRESS),
+        Output::Call { .. } | Output::Compaction { .. } => push_output(out, output, IN_PROGRESS),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a socket or a file; whatever varies is a parameter, so that each rule is a pure function.
 
 pub mod clock;
+pub mod compaction;
 pub mod conversation;
 pub mod delta;
 pub mod dialogue;
@@ -16,6 +17,7 @@ pub mod model;
 pub mod output;
 pub mod question;
 pub mod reply;
+pub mod summary;
 pub mod tokens;
 pub mod tools;
 pub mod turn;

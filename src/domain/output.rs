@@ -32,6 +32,15 @@ pub enum Output {
         /// Its thoughts.
         text: String,
     },
+    /// What is left of a longer history.
+    Compaction {
+        /// Its item's id.
+        id: ItemId,
+        /// Sealed; see [`super::summary`].
+        content: String,
+        /// What that takes in a prompt.
+        tokens: u32,
+    },
     /// A function that is to be called.
     Call {
         /// Its item's id.
@@ -61,7 +70,10 @@ impl Output {
     #[must_use]
     pub fn id(&self) -> &ItemId {
         match self {
-            Self::Message { id, .. } | Self::Reasoning { id, .. } | Self::Call { id, .. } => id,
+            Self::Message { id, .. }
+            | Self::Reasoning { id, .. }
+            | Self::Compaction { id, .. }
+            | Self::Call { id, .. } => id,
         }
     }
 
@@ -76,16 +88,17 @@ impl Output {
     pub fn said(&self) -> [&str; 2] {
         match self {
             Self::Message { text, refusal, .. } => [text, refusal],
-            Self::Reasoning { .. } | Self::Call { .. } => ["", ""],
+            Self::Reasoning { .. } | Self::Compaction { .. } | Self::Call { .. } => ["", ""],
         }
     }
 
     /// All its text, for counting what it cost.
     #[must_use]
     pub fn cost(&self) -> Cow<'_, str> {
-        let (text, more) = match self {
+        let (text, more): (&str, &str) = match self {
             Self::Message { text, refusal, .. } => (text, refusal.as_str()),
             Self::Reasoning { text, .. } => (text, ""),
+            Self::Compaction { .. } => ("", ""),
             Self::Call { name, arguments, .. } => (name, arguments.as_str()),
         };
         if more.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(format!("{text}{more}")) }
@@ -195,6 +208,10 @@ impl Outputs {
                 }
                 let id = self.answer.beside(ItemKind::Reasoning, self.list.len());
                 Some(self.begin(Output::Reasoning { id, text: delta.clone() }, true))
+            }
+            Delta::Compaction { content, tokens } => {
+                let id = self.answer.beside(ItemKind::Compaction, self.list.len());
+                Some(self.begin(Output::Compaction { id, content: content.clone(), tokens: *tokens }, false))
             }
             Delta::Call { index, call_id, name, tool } => {
                 let id = self.answer.beside(ItemKind::Call, self.list.len());

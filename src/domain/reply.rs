@@ -22,6 +22,15 @@ pub enum Piece {
     Model(String),
     /// The model goes on.
     Delta(Delta),
+    /// The history was compacted, and the model is about to be asked with what is left.
+    Compacted {
+        /// A [`Delta::Compaction`].
+        delta: Delta,
+        /// What that cost.
+        spent: Usage,
+        /// What the prompt takes that is about to be sent.
+        prompt_tokens: u64,
+    },
     /// The upstream's figures.
     Usage(Usage),
     /// The model has finished, for this reason.
@@ -45,6 +54,10 @@ pub struct Reply {
     usage: Option<Usage>,
     tools: ClientTools,
     aim: Aim,
+    /// What it cost to compact the history.
+    spent: Option<Usage>,
+    /// What was sent after that.
+    prompt_tokens: Option<u64>,
 }
 
 impl Reply {
@@ -61,6 +74,8 @@ impl Reply {
             usage: None,
             tools: request.tools.clone(),
             aim: request.aim,
+            spent: None,
+            prompt_tokens: None,
         }
     }
 
@@ -74,6 +89,10 @@ impl Reply {
                 if let Delta::Call { name, tool, .. } = &mut delta {
                     *tool = self.tools.of(name).cloned().map(Box::new);
                 }
+                return Ok(self.show(&delta)?.then_some(delta));
+            }
+            Piece::Compacted { delta, spent, prompt_tokens } => {
+                (self.spent, self.prompt_tokens) = (Some(spent), Some(prompt_tokens));
                 return Ok(self.show(&delta)?.then_some(delta));
             }
             Piece::Model(model) => self.model = model,
@@ -120,7 +139,12 @@ impl Reply {
         }
         let shown = status == TurnStatus::Completed || !self.is_empty();
         let answer = shown.then(|| self.answer());
+        let prompt_tokens = self.prompt_tokens.unwrap_or(prompt_tokens);
         let usage = self.usage.or_else(|| shown.then(|| self.estimate(prompt_tokens)));
+        let usage = match self.spent {
+            Some(spent) => Some(usage.unwrap_or_default().plus(spent)),
+            None => usage,
+        };
         End { status, answer, usage, fault, at_ms: 0 }
     }
 
@@ -184,6 +208,7 @@ pub fn item_of(output: &Output, turn: &TurnId, encoding: Encoding, complete: boo
     let tokens = match output {
         // Thoughts are not sent again.
         Output::Reasoning { .. } => 0,
+        Output::Compaction { tokens, .. } => *tokens,
         Output::Message { .. } | Output::Call { .. } => encoding.count_message(&output.cost()),
     };
     Some(Item { id: output.id().clone(), turn: Some(turn.clone()), json, tokens, encoding })

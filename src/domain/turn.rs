@@ -52,9 +52,23 @@ pub enum Aim {
     Answer,
     /// No more than that its items stand in the history, for a later turn to go on from.
     Prepare,
+    /// That the history is compacted, and nothing is answered.
+    Compact,
+    /// An answer, for which the history is compacted first where the prompt takes more than so many tokens, or more than the
+    /// model takes.
+    AnswerCompacted {
+        /// `None` leaves it to what is known of the model.
+        threshold: Option<u32>,
+    },
 }
 
 impl Aim {
+    /// Whether the history may be compacted for it.
+    #[must_use]
+    pub fn may_compact(&self) -> bool {
+        matches!(self, Self::Compact | Self::AnswerCompacted { .. })
+    }
+
     /// Whether it is an answer and no more.
     #[must_use]
     pub fn is_answer(&self) -> bool {

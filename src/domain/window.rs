@@ -4,6 +4,7 @@
 //! turns: the front of the prompt is the same from turn to turn, and the provider's prompt cache keeps hitting. Nothing has
 //! to be remembered for that; every store computes the same cut from the same totals.
 
+use super::ids::ItemKind;
 use super::item::{Role, StoredItem};
 use super::tokens::Encoding;
 
@@ -99,6 +100,8 @@ fn next_turn_start(items: &[StoredItem], from: usize) -> usize {
     let begins = |i: usize| match &items[i].item.turn {
         None => true,
         Some(turn) if i > 0 => items[i - 1].item.turn.as_ref() != Some(turn),
+        // What is left of all that stood before it.
+        Some(_) if items[i].item.id.as_str().starts_with(ItemKind::Compaction.prefix()) => true,
         // What stood before it was not loaded. A turn begins with what the person said; anything else is its rest.
         Some(_) => items[0].seq == 1 || items[0].item.message().is_some_and(|message| message.role != Role::Assistant),
     };

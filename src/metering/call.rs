@@ -28,14 +28,21 @@ impl StartCall {
     /// # Errors
     /// What kept the answer from beginning.
     pub async fn call(self, call: Call) -> Result<Pieces, Fault> {
-        let model_call = match self {
-            Self::Now(model_call) => model_call,
+        self.ready().await?.call(call).await
+    }
+
+    /// The call, once there is a place for it.
+    ///
+    /// # Errors
+    /// When there will be none.
+    pub async fn ready(self) -> Result<ModelCall, Fault> {
+        match self {
+            Self::Now(model_call) => Ok(model_call),
             Self::WhenFree(permit) => {
                 let started = permit.start_when_free().await;
-                started.map_err(|full| Fault::new(FaultKind::Internal, full.to_string()))?
+                started.map_err(|full| Fault::new(FaultKind::Internal, full.to_string()))
             }
-        };
-        model_call.call(call).await
+        }
     }
 }
 
@@ -49,8 +56,23 @@ impl ModelCall {
     /// # Errors
     /// What kept the answer from beginning.
     pub async fn call(self, call: Call) -> Result<Pieces, Fault> {
-        let pieces = self.metering.0.upstream.call(call).await?;
+        let pieces = self.ask(call).await?;
         Ok(self.until_end_of(pieces).boxed())
+    }
+
+    /// Asks a model something that has to be known before the turn's own question can be asked, in the turn's place. The
+    /// answer is to be read before this is dropped.
+    ///
+    /// # Errors
+    /// What kept the answer from beginning.
+    pub async fn ask(&self, call: Call) -> Result<Pieces, Fault> {
+        self.metering.0.upstream.call(call).await
+    }
+
+    /// An answer of [`ModelCall::ask`] that is the turn's own after all.
+    #[must_use]
+    pub fn with(self, pieces: Pieces) -> Pieces {
+        self.until_end_of(pieces).boxed()
     }
 
     /// Passes a chat completion on.

@@ -5,6 +5,7 @@ mod adopt;
 mod ask;
 pub mod cancel;
 mod claims;
+pub mod compaction;
 mod engine;
 mod finish;
 mod give_up;

@@ -1,12 +1,13 @@
 //! From what was asked to what is sent: the budget, the window, the call.
 
+use crate::domain::compaction;
 use crate::domain::dialogue::{self, PromptMessage};
 use crate::domain::ids::ItemKind;
 use crate::domain::item::{Item, Role, StoredItem};
 use crate::domain::model::{self, Profile};
 use crate::domain::question;
 use crate::domain::tokens::REQUEST_OVERHEAD;
-use crate::domain::turn::{Fault, FaultKind, TurnRequest};
+use crate::domain::turn::{Aim, Fault, FaultKind, TurnRequest};
 use crate::domain::window::{self, Budget, Loaded};
 use crate::metering::Call;
 
@@ -35,20 +36,38 @@ impl TooLong {
 /// [`TooLong`] where it does not even fit alone.
 pub fn budget(request: &TurnRequest, history_max_tokens: u32) -> Result<Budget, TooLong> {
     let profile = model::profile(&request.model);
+    if request.aim.may_compact() {
+        return Ok(compacting_budget(request, &profile));
+    }
     let tokens = match request.whole_history {
         // Where nobody knows how much the model takes, its server says when it is too much.
         true if profile.estimated => u32::MAX,
         true => room(&profile, request.max_tokens.unwrap_or(0)),
         false => room(&profile, request.max_tokens.unwrap_or(u32::MAX)).min(history_max_tokens),
     };
-    let fixed = u64::from(instruction_tokens(request, &profile))
-        + u64::from(request.input_tokens())
-        + options_tokens(request)
-        + u64::from(REQUEST_OVERHEAD);
+    let input = request.input.get(compaction::newest(request.input.iter()).unwrap_or(0)..).unwrap_or_default();
+    let input_tokens = input.iter().map(|item| u64::from(item.tokens)).sum::<u64>();
+    let fixed = fixed_tokens(request, &profile) + input_tokens;
     match u32::try_from(fixed) {
         Ok(fixed_tokens) if fixed_tokens <= tokens => Ok(Budget { tokens, fixed_tokens, whole: request.whole_history }),
         _ => Err(TooLong { tokens: fixed, limit: u64::from(tokens) }),
     }
+}
+
+/// What a turn that may compact its history loads of it: all that was said since it was compacted last, or as much as the
+/// model takes, as far as that is known. It is never too long: what does not fit is compacted.
+fn compacting_budget(request: &TurnRequest, profile: &Profile) -> Budget {
+    let tokens = match request.aim {
+        _ if !profile.estimated => profile.context_tokens,
+        Aim::AnswerCompacted { threshold: Some(threshold) } => threshold.saturating_mul(2),
+        _ => u32::MAX,
+    };
+    Budget { tokens, fixed_tokens: 0, whole: true }
+}
+
+/// What a prompt takes besides its items.
+pub(super) fn fixed_tokens(request: &TurnRequest, profile: &Profile) -> u64 {
+    u64::from(instruction_tokens(request, profile)) + options_tokens(request) + u64::from(REQUEST_OVERHEAD)
 }
 
 /// The model's context less the answer's room, which is half of it at most: a cap says what the client takes, not what the
@@ -96,6 +115,13 @@ pub fn compose(request: &TurnRequest, budget: &Budget, history: Loaded) -> Resul
     }
     // A model that found questions without an answer would answer them, too.
     loaded.retain(|stored| question::standing(&stored.item).is_none());
+    // What stands before the newest compaction is in no prompt.
+    let in_input = compaction::newest(request.input.iter());
+    let stays_from = match in_input {
+        Some(_) => loaded.len(),
+        None => compaction::newest(loaded.iter().map(|stored| &stored.item)).unwrap_or(0),
+    };
+    loaded.drain(..stays_from);
     let encoding = model::profile(&request.model).encoding;
     let tokens_of = |history: &[StoredItem]| history.iter().map(|item| u64::from(item.item.tokens)).sum::<u64>();
     let history = match budget.whole {
@@ -103,22 +129,39 @@ pub fn compose(request: &TurnRequest, budget: &Budget, history: Loaded) -> Resul
         false => window::select(loaded, budget, encoding),
     };
     let tokens = tokens_of(&history) + u64::from(budget.fixed_tokens);
+    let spoken = spoken(request, &history, in_input.unwrap_or(0));
+    Ok(Prompt { call: call_of(request, spoken), tokens })
+}
+
+/// The messages for a history and the new items from number `from` on.
+fn spoken(request: &TurnRequest, history: &[StoredItem], from: usize) -> Vec<PromptMessage> {
+    let input = request.input.get(from..).unwrap_or_default();
+    let comes_whole = history.is_empty() && input.iter().any(is_of_a_call) && !request.goes_on();
+    let first = history.first().map(|stored| &stored.item).or(input.first());
+    let left = first.and_then(compaction::expanded);
+    let (old, new) = match (&left, history.is_empty()) {
+        (None, _) => (history, input),
+        (Some(_), true) => (history, input.get(1..).unwrap_or_default()),
+        (Some(_), false) => (history.get(1..).unwrap_or_default(), input),
+    };
+    let left = left.unwrap_or_default();
+    if comes_whole {
+        return dialogue::messages_of_whole(left.iter().chain(new));
+    }
+    let old = left.iter().chain(old.iter().map(|stored| &stored.item)).map(|item| (item, false));
+    dialogue::messages(old.chain(new.iter().map(|item| (item, true))))
+}
+
+/// The call for a request that says this.
+pub(super) fn call_of(request: &TurnRequest, spoken: Vec<PromptMessage>) -> Call {
     let instructions = PromptMessage::new(Role::System, request.instructions.clone());
     let system = (!request.instructions.is_empty()).then_some(instructions);
-    let spoken = match history.is_empty() && request.input.iter().any(is_of_a_call) && !request.goes_on() {
-        true => dialogue::messages_of_whole(request.input.iter()),
-        false => {
-            let old = history.iter().map(|stored| (&stored.item, false));
-            dialogue::messages(old.chain(request.input.iter().map(|item| (item, true))))
-        }
-    };
-    let call = Call {
+    Call {
         model: request.model.clone(),
         messages: system.into_iter().chain(spoken).collect(),
         temperature: request.temperature,
         max_tokens: request.max_tokens,
         stream: request.stream,
         options: request.options.clone(),
-    };
-    Ok(Prompt { call, tokens })
+    }
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::compaction::{Plan, since_compaction};
 use super::engine::Inner;
 use super::finish::{Ending, store_end};
 use super::hub::{Hub, HubState, Stop};
 use super::log::EventLog;
-use super::prompt;
 use super::queue::Slot;
 use crate::config::OnCrash;
 use crate::domain::event::Event;
@@ -20,7 +20,7 @@ use crate::domain::ids::TurnId;
 use crate::domain::item::Item;
 use crate::domain::model;
 use crate::domain::reply::Reply;
-use crate::domain::turn::{Aim, Fault, FaultKind, TurnRequest, TurnStatus, Usage};
+use crate::domain::turn::{Fault, FaultKind, TurnRequest, TurnStatus, Usage};
 use crate::domain::window::{Budget, Loaded};
 use crate::metering::{Pieces, StartCall};
 use crate::store::Appended;
@@ -71,23 +71,26 @@ enum Outcome {
 /// Runs the turn; the next one of its queue gets in when the history has it.
 async fn run(inner: &Inner, job: Job) {
     let Job { turn, fence, attempt, request, model_call, budget, history, hub, next_seq, spent, slot } = job;
-    let (request, prompt) = off_runtime(work_of(&request, &history), move || {
-        let prompt = prompt::compose(&request, &budget, history);
-        (request, prompt)
-    })
-    .await;
-    let prompt_tokens = prompt.as_ref().map_or(0, |prompt| prompt.tokens);
-    let mut log = EventLog::new(inner.store.clone(), hub.clone(), turn.clone(), fence, inner.limits.lease, next_seq);
-    let mut reply = Reply::to(&request, attempt);
-    let call = prompt.map(|prompt| prompt.call).map_err(|too_long| too_long.fault());
-    let is_asked = request.aim != Aim::Prepare;
-    let pieces = async move {
-        match is_asked {
-            true => model_call.call(call?).await,
-            false => Ok(futures::stream::empty().boxed()),
+    let history =
+        since_compaction(&*inner.store, &hub.place, (&request, &budget), (history, inner.clock.now_ms())).await;
+    let (request, plan) = match history {
+        Ok(history) => {
+            let planning = off_runtime(work_of(&request, &history), move || {
+                let plan = Plan::of(&request, &budget, history).map_err(|too_long| too_long.fault());
+                (request, plan)
+            });
+            planning.await
+        }
+        Err(error) => {
+            tracing::warn!(turn.id = %turn, %error, "the history of a turn could not be read");
+            let text = "the store could not be asked for the conversation";
+            (request, Err(Fault::new(FaultKind::StoreUnavailable, text)))
         }
     };
-    let pieces = pieces.into_stream().try_flatten();
+    let prompt_tokens = plan.as_ref().map_or(0, Plan::tokens);
+    let mut log = EventLog::new(inner.store.clone(), hub.clone(), turn.clone(), fence, inner.limits.lease, next_seq);
+    let mut reply = Reply::to(&request, attempt);
+    let pieces = async move { plan?.begin(model_call).await }.into_stream().try_flatten();
     // A defect there fails this turn with what it has said so far.
     let id = turn.clone();
     let pieces = AssertUnwindSafe(pieces).catch_unwind().map(move |batch| batch.unwrap_or_else(|_| Err(defect(&id))));

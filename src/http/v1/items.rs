@@ -9,12 +9,12 @@ use serde_json::{Map, Value};
 use self::parts::{Parts, optional, text};
 use super::error::OpenAiError;
 use super::fields::{missing, wrong_type, wrong_value};
-use crate::domain::dialogue::summary_of;
 use crate::domain::ids::{ItemId, ItemKind, TurnId};
 use crate::domain::item::Item;
 use crate::domain::item_json::{COMPLETED, INCOMPLETE, Members};
 use crate::domain::json::json_of;
 use crate::domain::model;
+use crate::domain::summary::Compacted;
 
 /// What an image is taken to cost in a prompt, in tokens: one of middling size in high detail.
 /// Source: OpenAI's guide to images, 765 for 1024 by 1024.
@@ -178,7 +178,7 @@ fn other_of(kind: &str, item: &Map<String, Value>, param: &str) -> Result<NewIte
 fn compaction_of(item: &Map<String, Value>, param: &str) -> Result<NewItem, OpenAiError> {
     let sealed = text(item, "encrypted_content", param)?;
     let members = Members::new("compaction").text("encrypted_content", sealed);
-    let texts = summary_of(sealed).unwrap_or_default();
+    let texts = Compacted::of(sealed).map(|compacted| compacted.text()).unwrap_or_default();
     Ok(NewItem { kind: ItemKind::Compaction, members, texts, images: 0 })
 }
 

@@ -127,6 +127,7 @@ impl Heard {
             Piece::Model(model) => self.model = model,
             Piece::Finish(reason) => self.finish = Some(reason),
             Piece::Usage(usage) => self.usage = Some(usage),
+            Piece::Compacted { .. } | Piece::Delta(Delta::Compaction { .. }) => panic!("an upstream compacts nothing"),
         }
     }
 

@@ -4,19 +4,16 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::request::Basis;
 use super::tokens::{basis_of, said};
 use super::{object, stored_backing};
-use crate::chain::compaction;
-use crate::domain::delta::Delta;
+use crate::domain::compaction;
 use crate::domain::dialogue::{self, PromptMessage};
 use crate::domain::ids::{ItemId, ItemKind, TurnId};
 use crate::domain::item::Item;
 use crate::domain::model;
-use crate::domain::reply::Piece;
 use crate::domain::tokens::REQUEST_OVERHEAD;
 use crate::domain::turn::{Fault, Usage};
 use crate::http::app::App;
@@ -29,6 +26,7 @@ use crate::http::v1::items;
 use crate::http::v1::schemas::{CompactResponse, CompactedResponse};
 use crate::metering::{Call, ModelCall, Permit};
 use crate::tasks::off_runtime;
+use crate::turn::compaction::summary_in;
 
 /// Cut a long history down. The output goes into the next request in place of it: what the person said last, word for word,
 /// and an item of type `compaction`, which this server reads.
@@ -60,7 +58,8 @@ pub async fn compact(
     let summing_up = in_flight.unless_stopped(summary(model_call, call, prompt_tokens));
     let told = while_alive(&caller.alive, summing_up).await?.ok_or_else(fault::stopping)?;
     let (summary, usage) = told.map_err(OpenAiError::from)?;
-    let mut output: Vec<Value> = compaction::kept(&said).into_iter().map(items::shown).collect();
+    let mut output: Vec<Value> =
+        compaction::kept(&said, compaction::KEPT_TOKENS).into_iter().map(items::shown).collect();
     let id = ItemId::input_of(&turn, ItemKind::Compaction, output.len());
     output.push(json!({"type": "compaction", "id": id.as_str(), "encrypted_content": dialogue::sealed(&summary)}));
     Ok(answer::json(&json!({
@@ -91,25 +90,5 @@ fn tokens_of(call: &Call) -> u64 {
 
 async fn summary(model_call: ModelCall, call: Call, prompt_tokens: u64) -> Result<(String, Usage), Fault> {
     let encoding = model::profile(&call.model).encoding;
-    let mut pieces = model_call.call(call).await?;
-    let (mut text, mut usage) = (String::new(), None);
-    while let Some(batch) = pieces.next().await {
-        for piece in batch? {
-            match piece {
-                Piece::Delta(Delta::Text { delta } | Delta::Refusal { delta }) => text.push_str(&delta),
-                Piece::Usage(figures) => usage = Some(figures),
-                _ => {}
-            }
-        }
-    }
-    let Some(usage) = usage else {
-        let (text, output_tokens) = off_runtime(text.len(), move || {
-            let output_tokens = u64::from(encoding.count(&text));
-            (text, output_tokens)
-        })
-        .await;
-        let counted = Usage { input_tokens: prompt_tokens, output_tokens, estimated: true, ..Usage::default() };
-        return Ok((text, counted));
-    };
-    Ok((text, usage))
+    summary_in(model_call.call(call).await?, encoding, prompt_tokens).await
 }

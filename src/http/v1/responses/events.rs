@@ -108,6 +108,10 @@ impl Projector {
                     push_json_string(json, delta);
                 });
             }
+            Delta::Compaction { .. } => {
+                self.emit("response.compaction.compacting", out, |json, at| at.item(json, change.place));
+                self.close(change.place, "completed", out);
+            }
             Delta::Call { .. } => {}
         }
     }
@@ -142,7 +146,7 @@ impl Projector {
                 self.part("response.content_part.added", place, 0, out, |json| item_json::push_text_part(json, ""));
             }
             Output::Reasoning { .. } => self.summary_part("response.reasoning_summary_part.added", place, "", out),
-            Output::Message { .. } | Output::Call { .. } => {}
+            Output::Message { .. } | Output::Compaction { .. } | Output::Call { .. } => {}
         }
     }
 
@@ -175,6 +179,7 @@ impl Projector {
                 });
                 self.summary_part("response.reasoning_summary_part.done", place, text, out);
             }
+            Output::Compaction { .. } => {}
             Output::Call { arguments, .. } if output.is_custom() => self.finish_input(place, &input_of(arguments), out),
             Output::Call { name, arguments, tool, .. } => {
                 let name = tool.as_ref().map_or(name, |tool| &tool.name);

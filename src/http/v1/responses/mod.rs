@@ -46,6 +46,10 @@ use crate::turn::scratch::ScratchSpace;
 /// ends the one that is being made. With `"store": false` they live with the socket, until one that goes on from them fails.
 /// Frames carry the `stream_id` of the request that they answer.
 ///
+/// With `"context_management": [{"type": "compaction", "compact_threshold": N}]` a prompt of more than N tokens, or of more than
+/// the model takes, is compacted first: the output begins with an item of type `compaction`, and what stands before it is in no
+/// later prompt, but stays listed. With `{"type": "compaction_trigger"}` as the last item of the input that is all that is done.
+///
 /// `"generate": false` stores what was said for a later request to go on from, and asks no model. An output of a call that is
 /// neither in the input nor in what the request goes on from is a 400; in a history that comes whole such outputs, and calls
 /// without an output, are kept and left out of the prompt.

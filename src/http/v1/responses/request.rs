@@ -65,7 +65,7 @@ impl Wanted {
     /// # Errors
     /// What is wrong, with the parameter's name.
     pub fn of(mut fields: Fields, metering: &Metering, owner: &Owner) -> Result<Self, OpenAiError> {
-        let Basis { model, instructions, continues, input } = Basis::take(&mut fields)?;
+        let Basis { model, instructions, continues, input, compacts } = Basis::take(&mut fields)?;
         let max_tokens = fields.whole("max_output_tokens", 1, u32::MAX)?;
         let wish =
             Wish { model: model.as_deref(), max_tokens: max_tokens.map(u64::from), ..Wish::of(Route::Responses) };
@@ -80,7 +80,12 @@ impl Wanted {
             return Err(OpenAiError::invalid("store", "invalid_value", message));
         }
         let stream = fields.flag("stream")?.unwrap_or(false);
-        let aim = if fields.flag("generate")? == Some(false) { Aim::Prepare } else { Aim::Answer };
+        let managed = context_management(&mut fields)?;
+        let aim = match (fields.flag("generate")?, compacts) {
+            (Some(false), _) => Aim::Prepare,
+            (_, true) => Aim::Compact,
+            _ => managed,
+        };
         let mut options = Options::default();
         options.tools(&mut fields)?;
         options.text(&mut fields)?;
@@ -137,6 +142,8 @@ pub struct Basis {
     pub continues: Continues,
     /// The new items.
     pub input: Vec<InputItem>,
+    /// Whether the history is to be compacted in place of an answer: the input ends with a trigger.
+    pub compacts: bool,
 }
 
 impl Basis {
@@ -159,13 +166,50 @@ impl Basis {
     }
 
     fn of(model: Option<String>, fields: &mut Fields) -> Result<Self, OpenAiError> {
+        let mut input = fields.take("input");
+        let compacts = input.as_mut().map(take_trigger).transpose()?.unwrap_or_default();
         Ok(Self {
             model,
             instructions: fields.text("instructions")?,
             continues: continues(fields)?,
-            input: fields.take("input").map(|input| items::read(input, "input")).transpose()?.unwrap_or_default(),
+            input: input.map(|input| items::read(input, "input")).transpose()?.unwrap_or_default(),
+            compacts,
         })
     }
+}
+
+/// Takes a `compaction_trigger` off the end of the input; it says what is to be done, and is no part of what was said.
+///
+/// # Errors
+/// When one stands anywhere else.
+fn take_trigger(input: &mut Value) -> Result<bool, OpenAiError> {
+    let Value::Array(list) = input else { return Ok(false) };
+    let is_trigger = |item: &Value| item["type"] == "compaction_trigger";
+    let triggers = list.pop_if(|last| is_trigger(last)).is_some();
+    match list.iter().position(is_trigger) {
+        None => Ok(triggers),
+        Some(place) => {
+            let at = format!("input[{place}]");
+            let message = format!("Invalid '{at}': a compaction_trigger has to be the last item of the input.");
+            Err(OpenAiError::invalid(&at, "invalid_value", message))
+        }
+    }
+}
+
+/// Takes `context_management`: how long the prompt may become before it is compacted. Ways of managing it that are newer
+/// than this server are read over.
+///
+/// # Errors
+/// What is wrong.
+fn context_management(fields: &mut Fields) -> Result<Aim, OpenAiError> {
+    let mut aim = Aim::Answer;
+    for (place, entry) in fields.list("context_management")?.unwrap_or_default().into_iter().enumerate() {
+        let mut entry = Fields::of(entry, &format!("context_management[{place}]"))?;
+        if entry.text("type")?.as_deref() == Some("compaction") {
+            aim = Aim::AnswerCompacted { threshold: entry.whole("compact_threshold", 1, u32::MAX)? };
+        }
+    }
+    Ok(aim)
 }
 
 /// Takes `previous_response_id` or `conversation`.

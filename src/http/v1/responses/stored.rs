@@ -100,6 +100,7 @@ fn told_anew(record: &TurnRecord) -> Vec<Arc<Numbered>> {
                 events.extend(parts.into_iter().filter(|delta| delta.size() > 0).map(Event::from));
             }
             Output::Reasoning { text, .. } => events.push(Delta::reasoning(text).into()),
+            Output::Compaction { content, tokens, .. } => events.push(Delta::Compaction { content, tokens }.into()),
             Output::Call { index, call_id, name, arguments, tool, .. } => {
                 events.push(Delta::Call { index, call_id, name, tool }.into());
                 events.push(Delta::Arguments { index, delta: arguments }.into());

@@ -4,6 +4,7 @@ mod basics;
 mod chains;
 mod chats;
 mod client_tools;
+mod compacting;
 mod deleting;
 mod events;
 mod input;
