@@ -1,7 +1,7 @@
 //! The log: one line an event, on stderr, as text or JSON. A panic is one line of it.
 //!
 //! Fields are dotted and spelled alike everywhere: `conversation.id`, `turn.id`, `session.key` (its first digits),
-//! `request.id`, `request.method`, `request.path` (the route, not the URL), `response.status`, `duration_ms`, `model`,
+//! `request.id`, `request.method`, `request.path` (the route, not the URL), `response.status`, `duration_ms`, `owner.kind`, `owner.id`, `model`,
 //! `upstream.status`, `attempt`, `task`, `error` (the server's own words), `panic.location`. Message text, keys and cookies are in
 //! no field at any level. Other crates are never logged below `info`, where they may quote what they carry.
 

@@ -320,6 +320,16 @@ pub struct LogConfig {
     /// The same, read: other crates are kept to `info`.
     pub filter: Targets,
     pub format: LogFormat,
+    pub access: AccessLog,
+}
+
+/// Of which requests the log has a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLog {
+    Off,
+    /// Those that were answered with 500 or above.
+    Errors,
+    All,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

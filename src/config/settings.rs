@@ -186,6 +186,11 @@ pub const GROUPS: &[Group] = &[
                 "error, warn, info, debug or trace; by target as in info,openai_backend::turn=debug",
             ),
             plain("LOG_FORMAT", "text", "text or json, on stderr"),
+            plain(
+                "ACCESS_LOG",
+                "errors",
+                "A line for each request: all, errors (those answered with 500 or above) or off",
+            ),
         ],
     },
 ];

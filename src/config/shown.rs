@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::given::show_duration;
-use super::{AppEnv, Config, LogFormat, OnCrash, SameSite, StoreConfig, UpstreamConfig, settings};
+use super::{AccessLog, AppEnv, Config, LogFormat, OnCrash, SameSite, StoreConfig, UpstreamConfig, settings};
 
 /// Shown in place of a secret.
 const SET: &str = "(set)";
@@ -92,6 +92,11 @@ impl Config {
             "LOG_FORMAT" => match self.log.format {
                 LogFormat::Text => "text".to_owned(),
                 LogFormat::Json => "json".to_owned(),
+            },
+            "ACCESS_LOG" => match self.log.access {
+                AccessLog::Off => "off".to_owned(),
+                AccessLog::Errors => "errors".to_owned(),
+                AccessLog::All => "all".to_owned(),
             },
             _ => return None,
         };

@@ -115,6 +115,7 @@ fn every_setting_has_an_effect_that_shows() {
         ("ON_CRASH", "interrupt"),
         ("LOG_LEVEL", "warn,openai_backend=debug"),
         ("LOG_FORMAT", "json"),
+        ("ACCESS_LOG", "all"),
     ];
     let config = config(values).unwrap();
     let effective = config.effective();
@@ -167,6 +168,7 @@ fn unknown_values_are_refused_by_name() {
         ("TEMPERATURE", "2.1", "TEMPERATURE must be a number from 0 to 2, not \"2.1\"."),
         ("TEMPERATURE", "NaN", "TEMPERATURE must be a number from 0 to 2, not \"NaN\"."),
         ("MAX_TOKENS", "0", "MAX_TOKENS must be a number from 1 to 16000, not \"0\"."),
+        ("ACCESS_LOG", "some", "ACCESS_LOG must be one of off, errors, all, not \"some\"."),
         ("LOG_FORMAT", "xml", "LOG_FORMAT must be one of text, json, not \"xml\"."),
         ("COOKIE_SAMESITE", "maybe", "COOKIE_SAMESITE must be one of lax, strict, none, not \"maybe\"."),
         ("COOKIE_SECURE", "maybe", "COOKIE_SECURE must be one of true, false, 1, 0, yes, no, not \"maybe\"."),

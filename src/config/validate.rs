@@ -8,9 +8,9 @@ use secrecy::{SecretSlice, SecretString};
 use url::{Position, Url};
 
 use super::{
-    AllowedModels, ApiKeys, AppEnv, ChatConfig, Config, ConfigError, Given, LogConfig, LogFormat, MIN_SECRET_CHARS,
-    ModelCallLimits, Networks, OPENAI_BASE_URL, OnCrash, Pace, SameSite, ServerLimits, SessionConfig, StoreConfig,
-    UpstreamConfig, UpstreamLimits, WebConfig, kept_secret, networks, parse_filter,
+    AccessLog, AllowedModels, ApiKeys, AppEnv, ChatConfig, Config, ConfigError, Given, LogConfig, LogFormat,
+    MIN_SECRET_CHARS, ModelCallLimits, Networks, OPENAI_BASE_URL, OnCrash, Pace, SameSite, ServerLimits, SessionConfig,
+    StoreConfig, UpstreamConfig, UpstreamLimits, WebConfig, kept_secret, networks, parse_filter,
 };
 use crate::domain::model::OPENAI_CHAT_MODELS;
 
@@ -275,7 +275,9 @@ fn log(given: &Given) -> Result<LogConfig, ConfigError> {
         ))
     })?;
     let format = given.choice("LOG_FORMAT", &[("text", LogFormat::Text), ("json", LogFormat::Json)])?;
-    Ok(LogConfig { level, filter, format })
+    let choices = [("off", AccessLog::Off), ("errors", AccessLog::Errors), ("all", AccessLog::All)];
+    let access = given.choice("ACCESS_LOG", &choices)?;
+    Ok(LogConfig { level, filter, format, access })
 }
 
 fn session(

@@ -9,7 +9,7 @@ use crate::access::KeyAccess;
 use crate::access::alive::Watch;
 use crate::access::keys::cache::KeyCache;
 use crate::access::session::SessionCookies;
-use crate::config::{self, ChatConfig, Config};
+use crate::config::{self, AccessLog, ChatConfig, Config};
 use crate::domain::clock::Clock;
 use crate::domain::ids::Ids;
 use crate::http::body_limits::BodyLimits;
@@ -64,6 +64,8 @@ pub struct App {
     pub origins: Vec<String>,
     /// What clients used to reach this server.
     pub site: Arc<Site>,
+    /// Of which requests there is a line in the log.
+    pub access_log: AccessLog,
     /// How large a body may be, and all of them together.
     pub bodies: BodyLimits,
     /// The largest body that is passed on, in bytes.
@@ -103,6 +105,7 @@ impl App {
             places,
             origins: config.own_origin().into_iter().chain(config.web.cors_origins.clone()).collect(),
             site: Arc::new(Site::new(config)),
+            access_log: config.log.access,
             max_upload_bytes: config.limits.max_upload_bytes,
             bodies: BodyLimits::new(&config.limits),
             first_event_wait: config.limits.first_event_wait,

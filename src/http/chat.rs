@@ -26,6 +26,7 @@ use super::query::Query;
 use crate::access::session::Session;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ConversationId, TurnId};
+use crate::http::access_log;
 use crate::http::app::App;
 use crate::metering::Permit;
 use crate::store::{HistoryPage, IdempotencyKey, SessionUse};
@@ -84,6 +85,7 @@ pub async fn post_chat(
     let permit = app.metering.permit(&visitor.session.owner(), &request.wish())?;
     let wanted = validate(&app, permit, request, streamed, key).await?;
     let (Visitor { session, origin }, accepted) = ask_as_visitor(&app, visitor, &wanted, retry.as_ref()).await?;
+    access_log::note_owner(&session.owner());
     if let Some(retry) = &retry {
         retry.take_place(&app).await;
     }
@@ -230,6 +232,7 @@ async fn read_page(
 ) -> Result<Option<HistoryPage>, ApiError> {
     let conversation = named.cloned().unwrap_or_else(|| session.key().main_conversation());
     let place = Place { owner: session.owner(), conversation };
+    access_log::note_owner(&place.owner);
     let now_ms = app.clock.now_ms();
     let max_age_ms = app.sessions.max_age_ms();
     let Some(page) = app.store.history(&place, before, usize::from(limit), now_ms).await? else {
@@ -273,6 +276,7 @@ fn show_page(app: &App, session: &Session, query: &HistoryQuery, limit: u16, pag
 ))]
 pub async fn delete_chat(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, ApiError> {
     if let Some(session) = app.sessions.read(&headers) {
+        access_log::note_owner(&session.owner());
         app.turns.forget(&session.owner()).await?;
     }
     Ok(with_cookie(app.sessions.clear(), StatusCode::NO_CONTENT.into_response()))
@@ -280,6 +284,7 @@ pub async fn delete_chat(State(app): State<Arc<App>>, headers: HeaderMap) -> Res
 
 /// The answer to a request that used its session, which is renewed by that.
 async fn renewed(app: &App, session: &Session, response: Response) -> Result<Response, ApiError> {
+    access_log::note_owner(&session.owner());
     app.store.renew_session(&session.owner(), app.sessions.max_age_ms(), app.clock.now_ms()).await?;
     Ok(with_cookie(app.sessions.set(session), response))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::response::Response;
 use tokio::time::Instant;
 
+use super::access_log;
 use super::sse::{self, Frames};
 use crate::domain::event::{End, Event, Numbered};
 use crate::domain::ids::TurnId;
@@ -54,6 +55,7 @@ pub enum Lead<F, E> {
 impl<P: Projection> Feed<P> {
     /// What `reader` reads, as `projection` shows it.
     pub fn new(reader: Reader, projection: P) -> Self {
+        access_log::note_turn(reader.turn());
         Self { reader, projection, on_leave: None }
     }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::error::panicked;
-use super::{leftover_body, same_site, site, v1};
+use super::error::{is_sdk_path, panicked};
+use super::{access_log, leftover_body, same_site, site, v1};
 use crate::config::Config;
 use crate::http::app::App;
 
@@ -46,16 +46,12 @@ pub fn guarded(router: Router, app: &Arc<App>, config: &Config) -> Result<Router
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(app.clone(), same_site::require))
         .layer(cors)
-        .layer(middleware::from_fn_with_state(app.site.clone(), site::mark_cookies))
-        .layer(middleware::from_fn(v1::error::in_this_shape))
-        .layer(middleware::map_response(strip_cors_headers))
-        .layer(middleware::from_fn_with_state(app.clone(), mark))
+        .layer(middleware::from_fn_with_state(app.clone(), finish))
         .layer(middleware::from_fn(leftover_body::read_rest)))
 }
 
-/// Without an allowed origin, what else there is to say about CORS is said to nobody.
-async fn strip_cors_headers(mut response: Response) -> Response {
-    let headers = response.headers_mut();
+/// Without an allowed origin, what else there is to say about CORS is left out.
+fn strip_cors_headers(headers: &mut HeaderMap) {
     if !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         for name in [
             header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
@@ -67,7 +63,6 @@ async fn strip_cors_headers(mut response: Response) -> Response {
             headers.remove(name);
         }
     }
-    response
 }
 
 /// A fresh name for a request.
@@ -75,11 +70,21 @@ pub fn request_id(app: &App) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("req_{:032x}", app.ids.public(app.clock.now_ms()))).ok()
 }
 
-/// Names the request, and keeps what is one person's out of shared caches.
-async fn mark(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// What is done to every answer, in one layer: its request is named and logged, a failure of a layer that serves both doors gets
+/// its door's shape, and what is one person's is kept out of shared caches.
+async fn finish(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let id = request_id(&app);
-    let mut response = next.run(request).await;
+    let line = access_log::Line::of(&app, &request, id.as_ref());
+    let (is_sdk, marks_cookies) = (is_sdk_path(request.uri().path()), app.site.marks_cookies_of(&request));
+    let mut response = access_log::follow(line, next.run(request)).await;
+    if is_sdk {
+        v1::error::put_in_shape(&mut response);
+    }
     let headers = response.headers_mut();
+    if marks_cookies {
+        site::mark_cookies(headers);
+    }
+    strip_cors_headers(headers);
     headers.extend(id.map(|id| (REQUEST_ID.clone(), id)));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -1,5 +1,6 @@
 //! HTTP: from a connection to a handler and back. Handlers ask `turn` and shape what it answers.
 
+pub mod access_log;
 pub mod app;
 pub mod body;
 pub mod body_limits;

@@ -2,13 +2,9 @@
 //! `Forwarded`; they count where the connection comes from one of `TRUSTED_PROXIES`, and from nothing else.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use axum::middleware::Next;
-use axum::response::Response;
 
 use crate::config::{Config, Networks};
 
@@ -57,6 +53,19 @@ impl Site {
         }
     }
 
+    /// The address of a request's client, as [`Site::view`] has it.
+    #[must_use]
+    pub fn client_address<B>(&self, request: &axum::http::Request<B>) -> Option<IpAddr> {
+        let peer = request.extensions().get::<Peer>()?.0.ip().to_canonical();
+        if self.trusted.contains(peer) { self.view(request).address } else { Some(peer) }
+    }
+
+    /// Whether cookies that go out with the answer are to be marked as those of https.
+    #[must_use]
+    pub fn marks_cookies_of<B>(&self, request: &axum::http::Request<B>) -> bool {
+        self.marks_cookies && self.view(request).https
+    }
+
     fn through_proxies(&self, headers: &HeaderMap, direct: ClientView) -> ClientView {
         let hops = Hops::read(headers);
         // Each proxy adds its client at the end, and what stands before an untrusted address may be made up by it.
@@ -71,10 +80,8 @@ impl Site {
 }
 
 /// Marks cookies that are given over https, so that browsers send them over nothing else.
-pub async fn mark_cookies(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
-    let is_https = site.marks_cookies && site.view(&request).https;
-    let mut response = next.run(request).await;
-    if is_https && let header::Entry::Occupied(mut cookies) = response.headers_mut().entry(header::SET_COOKIE) {
+pub fn mark_cookies(headers: &mut HeaderMap) {
+    if let header::Entry::Occupied(mut cookies) = headers.entry(header::SET_COOKIE) {
         for cookie in cookies.iter_mut() {
             let is_marked = String::from_utf8_lossy(cookie.as_bytes()).split("; ").any(|part| part == "Secure");
             let marked = HeaderValue::from_bytes(&[cookie.as_bytes(), b"; Secure"].concat());
@@ -85,7 +92,6 @@ pub async fn mark_cookies(State(site): State<Arc<Site>>, request: Request, next:
             }
         }
     }
-    response
 }
 
 /// What the proxies on the way say, the nearest to the client first. The lists may differ in length: some proxies add to
@@ -181,7 +187,7 @@ mod tests {
         let secret = "a secret for tests and of more than 32 characters";
         let given = Given::from_iter([("TRUSTED_PROXIES", trusted), ("SESSION_SECRET", secret)]);
         let site = Site::new(&Config::new(&given).unwrap());
-        let mut request = Request::new(axum::body::Body::empty());
+        let mut request = axum::http::Request::new(axum::body::Body::empty());
         request.extensions_mut().insert(Peer(SocketAddr::new(peer.parse().unwrap(), 4711)));
         request.headers_mut().insert(header::HOST, HeaderValue::from_static("inner:3000"));
         for (name, value) in headers {

@@ -16,6 +16,7 @@ use crate::domain::conversation::Place;
 use crate::domain::ids::TurnId;
 use crate::domain::item::{Item, Role};
 use crate::domain::turn::{TurnRecord, TurnRequest};
+use crate::http::access_log;
 use crate::http::app::App;
 use crate::http::digits;
 use crate::http::error::{ApiError, ErrorBody};
@@ -254,6 +255,8 @@ fn owned_turn(
     let session = app.sessions.read(headers).ok_or_else(no_such_turn)?;
     let Path(turn) = turn.map_err(|_| no_such_turn())?;
     let turn = TurnId::parse(&turn).ok_or_else(no_such_turn)?;
+    access_log::note_owner(&session.owner());
+    access_log::note_turn(&turn);
     Ok((session, turn))
 }
 

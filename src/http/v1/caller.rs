@@ -13,6 +13,7 @@ use super::error::OpenAiError;
 use crate::access::alive::Alive;
 use crate::access::{Credential, Denied};
 use crate::domain::conversation::Owner;
+use crate::http::access_log;
 use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::fault;
@@ -115,6 +116,7 @@ async fn credential(parts: &Parts, app: &App) -> Result<Credential, OpenAiError>
             None => app.keys.without_key(headers).await?,
         },
     };
+    access_log::note_owner(&credential.owner());
     match app.ready.is_stopping() {
         true => Err(fault::stopping().into()),
         false => Ok(credential),

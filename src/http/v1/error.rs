@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::turn::{Fault, FaultKind};
-use crate::http::error::{ApiError, is_sdk_path};
+use crate::http::error::ApiError;
 use crate::http::fault::{self, Meaning};
 use crate::metering::{AtCapacity, NotAllowed, Rejected};
 use crate::turn::reader::Next;
@@ -268,18 +266,12 @@ impl IntoResponse for OpenAiError {
 }
 
 /// What failed in a layer that serves both doors is said in this door's shape when it was asked for here.
-pub async fn in_this_shape(request: Request, next: middleware::Next) -> Response {
-    let is_here = is_sdk_path(request.uri().path());
-    let mut response = next.run(request).await;
-    if !is_here {
-        return response;
-    }
-    let Some(failure) = response.extensions_mut().remove::<ApiError>() else { return response };
+pub fn put_in_shape(response: &mut Response) {
+    let Some(failure) = response.extensions_mut().remove::<ApiError>() else { return };
     let (said, body) = OpenAiError::from(failure).into_response().into_parts();
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     // `Allow`, CORS and the like stay.
     headers.extend(said.headers);
     *response.body_mut() = Body::new(body);
-    response
 }

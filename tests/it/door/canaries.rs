@@ -29,7 +29,8 @@ const SECRET: &str = "canary-secret-1b0f that is long enough to sign";
 const PANIC: &str = "canary-panic-c4c4";
 
 fn setup(level: &str) -> Setup {
-    Setup::default().set("LOG_LEVEL", level).set("SESSION_SECRET", SECRET).set("OPENAI_API_KEY", KEY)
+    let logged = Setup::default().set("LOG_LEVEL", level).set("ACCESS_LOG", "all");
+    logged.set("SESSION_SECRET", SECRET).set("OPENAI_API_KEY", KEY)
 }
 
 /// Nothing secret was logged, but something was.

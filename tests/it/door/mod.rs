@@ -1,5 +1,6 @@
 //! The door: who may come in, what is turned away and how, and what is said about it.
 
+mod access_log;
 mod bodies;
 mod canaries;
 mod cookies;

@@ -15,7 +15,7 @@ mod keys;
 mod models;
 mod passing;
 mod responses;
-mod sdk;
+pub mod sdk;
 mod slow_work;
 mod stored;
 mod streams;
