@@ -16,7 +16,7 @@ pub const SUMMARY_TOKENS: u32 = 2_000;
 pub const KEPT_TOKENS: u32 = 2_000;
 
 /// What the model is asked for.
-const TASK: &str = "Summarise the conversation so far for whoever continues it: facts, names, numbers, decisions, what was \
+const TASK: &str = "Summarise the conversation so far for the assistant that continues it: facts, names, numbers, decisions, what was \
     asked and is still open. Write the summary alone, in the conversation's language.";
 
 /// The prompt for the summary.

@@ -14,7 +14,7 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// Whoever runs the server: owns what is nobody's in particular, the API keys. No key can have this id, whose sign no
+    /// The operator of the server: owns what belongs to no client, the API keys. No key can have this id, whose sign no
     /// name may hold.
     #[must_use]
     pub fn operator() -> Self {

@@ -17,7 +17,7 @@ use super::hex;
 pub trait Ids: Send + Sync + 'static {
     /// 128 bits for a public id minted at `now_ms`.
     fn public(&self, now_ms: i64) -> u128;
-    /// 256 bits that nobody can guess.
+    /// 256 bits that cannot be guessed.
     fn secret(&self) -> [u8; 32];
 }
 
@@ -277,7 +277,7 @@ impl fmt::Debug for ItemId {
     }
 }
 
-/// A browser session as the store knows it: the SHA-256 of its secret, in hex. Whoever reads the store cannot make a
+/// A browser session as the store knows it: the SHA-256 of its secret, in hex. A reader of the store cannot make a
 /// cookie out of it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

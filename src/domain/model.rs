@@ -28,7 +28,7 @@ const fn reasoning(context_tokens: u32) -> Profile {
     Profile { context_tokens, encoding, max_completion_tokens: true, temperature: false, estimated: false }
 }
 
-/// What is assumed of a model that nobody has described: the smallest context in common use.
+/// What is assumed of a model that is not in the table: the smallest context in common use.
 const UNKNOWN: Profile = Profile {
     context_tokens: 8_192,
     encoding: Encoding::O200k,
@@ -62,7 +62,7 @@ const TABLE: &[(&str, Profile)] = &[
     ("demo", chat(16_385, Encoding::Cl100k)),
 ];
 
-/// What `ALLOWED_MODELS` is towards OpenAI when nobody sets it.
+/// What `ALLOWED_MODELS` is towards OpenAI where it is not set.
 pub const OPENAI_CHAT_MODELS: &[&str] =
     &["gpt-3.5-turbo*", "gpt-4*", "gpt-5*", "chatgpt-*", "o1*", "o3*", "o4*", "ft:gpt-*", "ft:o*"];
 

@@ -286,7 +286,7 @@ mod tests {
             arguments(0, "{"),
             arguments(1, "[]"),
             arguments(0, "}"),
-            arguments(7, "of nobody"),
+            arguments(7, "of no call"),
             text("There."),
         ]);
         let ids: Vec<&str> = outputs.list().iter().map(|output| output.id().as_str()).collect();

@@ -193,7 +193,7 @@ pub struct Fault {
     pub kind: FaultKind,
     /// One sentence for the client.
     pub message: String,
-    /// When to try again, in milliseconds, where somebody said.
+    /// When to try again, in milliseconds, where the store or the upstream said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }

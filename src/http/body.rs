@@ -27,7 +27,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
     }
 }
 
-/// The bytes of a JSON object; that they are valid is for whoever reads them.
+/// The bytes of a JSON object; that they are valid is for their reader to find out.
 ///
 /// # Errors
 /// When it is none, or too large, or too slow.
@@ -97,7 +97,7 @@ fn is_of_half_a_character(message: &str) -> bool {
     message.starts_with("lone leading surrogate") || message.starts_with("unexpected end of hex escape")
 }
 
-/// The parser quotes a text that stands where something else should. It may be what somebody said, which is for no error.
+/// The parser quotes a text that stands where something else should. It may be a user's words, which are for no error.
 fn without_quoted(message: &str) -> String {
     if message.starts_with("unknown variant ") {
         let allowed = message.rfind(", expected ").map_or("", |at| &message[at..]);

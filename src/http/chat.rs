@@ -33,7 +33,7 @@ use crate::store::{HistoryPage, IdempotencyKey, SessionUse};
 use crate::tasks::off_runtime;
 use crate::turn::{Accepted, Ask, OnBusy, Refused};
 
-/// The most messages that `GET /chat` gives at once, and what it gives when nobody says how many.
+/// The most messages that `GET /chat` gives at once, and what it gives where the request does not say how many.
 const PAGE: u16 = 1_000;
 
 /// Say something, and get the model's answer.

@@ -53,7 +53,7 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", error)
     }
 
-    /// Something that does not exist, or is somebody else's.
+    /// Something that does not exist, or belongs to another owner.
     #[must_use]
     pub fn not_found(error: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", error)

@@ -28,7 +28,7 @@ pub async fn read_rest(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
-    // Whoever waits to be told to send the body is not told to.
+    // A client that waits to be told to send the body is not told to.
     let is_asking = request.headers().contains_key(header::EXPECT);
     let (back, left) = oneshot::channel();
     let request = request.map(|body| Body::new(Lent { body, back: Some(back) }));
@@ -98,7 +98,7 @@ impl HttpBody for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(back) = self.back.take() {
-            // Nobody waits for it where the client has left.
+            // Where the client has left, the receiver is gone.
             let _ = back.send(std::mem::take(&mut self.body));
         }
     }

@@ -9,7 +9,7 @@ use url::form_urlencoded::{Serializer, parse};
 
 use super::error::ApiError;
 
-/// What begins the name of a parameter that is nobody's: `?_=1` makes a cache ask again, `?utm_source=` says where a
+/// What begins the name of a parameter that is not meant for the server: `?_=1` makes a cache ask again, `?utm_source=` says where a
 /// visitor came from.
 const READ_OVER: [&str; 2] = ["_", "utm_"];
 

@@ -265,7 +265,7 @@ impl Permit {
 }
 
 /// The cap of an answer for which the request sets no number: the owner's limit, and no more than half of a context whose
-/// size is known, so that the other half is left for what is asked. A visitor's answer of a model whose size nobody has told
+/// size is known, so that the other half is left for what is asked. A visitor's answer of a model of unknown size
 /// has the operator's number for answers without one, as on `/chat`.
 fn default_cap(policy: &Policy, rules: &ChatConfig, model: &str) -> Option<u32> {
     let profile = model::profile(model);

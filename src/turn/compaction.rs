@@ -163,7 +163,7 @@ impl Compaction {
                     let text = "the model gave no summary of the conversation";
                     return Err(Fault::new(FaultKind::UpstreamGarbage, text));
                 }
-                // Nobody knows how much it takes, so it is half of that.
+                // It is not known how much it takes, so it is half of that.
                 Err(fault) if fault.kind == FaultKind::ContextTooLong && from + 1 < self.live => {
                     from += (self.live - from).div_ceil(2);
                 }

@@ -44,7 +44,7 @@ pub(super) enum HubState {
     Running,
     /// Its end was published.
     Ended,
-    /// It goes on elsewhere, or later: whoever reads it looks into the store.
+    /// It goes on elsewhere, or later: its readers look into the store.
     Moved,
     /// This server stops: readers should come back.
     Leaving,
@@ -55,13 +55,13 @@ pub(super) enum HubState {
 /// Why a running turn should stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// Somebody cancelled it.
+    /// A client or another turn cancelled it.
     Cancelled,
     /// Its conversation is gone.
     Deleted,
     /// The server stops.
     Shutdown,
-    /// Somebody took the turn over.
+    /// Another run took the turn over.
     TakenOver,
 }
 

@@ -40,7 +40,7 @@ pub fn budget(request: &TurnRequest, history_max_tokens: u32) -> Result<Budget, 
         return Ok(compacting_budget(request, &profile));
     }
     let tokens = match request.whole_history {
-        // Where nobody knows how much the model takes, its server says when it is too much.
+        // Where it is not known how much the model takes, its server says when it is too much.
         true if profile.estimated => u32::MAX,
         true => room(&profile, request.max_tokens.unwrap_or(0)),
         false => room(&profile, request.max_tokens.unwrap_or(u32::MAX)).min(history_max_tokens),

@@ -1,4 +1,4 @@
-//! Requests of somebody else's making that are passed on: what goes in, and what comes back.
+//! Requests that are passed on as the client made them: what goes in, and what comes back.
 
 use std::pin::Pin;
 
@@ -33,7 +33,7 @@ pub enum Completed {
 /// Bytes as they come. A fault is the last item. Dropping the stream closes the request.
 pub type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, Fault>> + Send>>;
 
-/// A request that nobody here reads.
+/// A request that goes on as bytes.
 pub struct Passage {
     /// Its method.
     pub method: Method,

@@ -1,4 +1,4 @@
-//! The store's keys as a running server knows them: read again when somebody asks and they are a second old.
+//! The store's keys as a running server knows them: read again when a request asks for one and they are a second old.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub struct KeyCache {
 struct Known {
     /// The last list, and when it was read.
     list: Option<(Arc<ApiKeys>, Instant)>,
-    /// When somebody looked last, in vain or not.
+    /// When they were last looked up, in vain or not.
     looked: Option<Instant>,
     /// That look was in vain.
     away: bool,
@@ -51,7 +51,7 @@ impl Known {
 }
 
 impl KeyCache {
-    /// The keys in `store`; nothing is read before somebody asks.
+    /// The keys in `store`; nothing is read before the first request asks.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store, known: Mutex::default(), looking: sync::Mutex::default() }

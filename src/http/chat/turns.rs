@@ -27,7 +27,7 @@ use crate::turn::reader::Next;
 /// The most turns that are listed.
 const MOST_TURNS: u16 = 100;
 
-/// How many are listed when nobody says.
+/// How many are listed where the request does not say.
 const SOME_TURNS: u16 = 20;
 
 /// A turn, as a reloaded page needs it.

@@ -1,4 +1,4 @@
-//! `/health/live` and `/health/ready`, for whoever starts and stops servers, and the line of text at `/`.
+//! `/health/live` and `/health/ready`, for the system that starts and stops servers, and the line of text at `/`.
 
 use std::sync::Arc;
 

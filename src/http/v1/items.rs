@@ -83,7 +83,7 @@ fn one(item: Value, param: &str) -> Result<InputItem, OpenAiError> {
     Ok(InputItem::New(new))
 }
 
-/// A reference to an item that nobody here has.
+/// A reference to an item that this server does not have.
 #[must_use]
 pub fn no_item(param: &str) -> OpenAiError {
     let message = "There is no item with this id.";

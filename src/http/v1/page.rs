@@ -10,7 +10,7 @@ use super::error::OpenAiError;
 use super::fields::wrong_value;
 use crate::http::digits;
 
-/// The most that a page has, and what it has when nobody says.
+/// The most that a page has, and what it has where the request sets no limit.
 const MOST: u64 = 100;
 const SOME: u64 = 20;
 

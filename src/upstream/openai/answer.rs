@@ -128,7 +128,7 @@ impl Answer {
         Ok(())
     }
 
-    /// Why the model stopped, where its server does not say it or says it in a word that nobody knows.
+    /// Why the model stopped, where its server does not say it or says it in an unknown word.
     fn own_reason(&self) -> &'static str {
         if self.calls.is_empty() { STOP } else { TOOL_CALLS }
     }

@@ -40,7 +40,7 @@ impl<S: Service<R>, R> Service<R> for Watched<S> {
     }
 
     fn call(&mut self, target: R) -> S::Future {
-        // Outside of a scope nobody asks.
+        // Outside of a scope there is no call that asks.
         let _ = OPENED.try_with(|opened| opened.set(true));
         self.0.call(target)
     }

@@ -55,7 +55,7 @@ fn half_at(json: &str, at: usize) -> Option<u32> {
     (0xd800..0xe000).contains(&code).then(|| code - 0xd800)
 }
 
-/// A text without marks: each is a character that nobody can read.
+/// A text without marks: each is a character that cannot be read.
 #[must_use]
 pub fn unmarked(text: &str) -> Cow<'_, str> {
     if memmem::find(text.as_bytes(), MARK).is_none() {

@@ -155,7 +155,7 @@ pub enum Prompt<'a> {
     Messages(&'a [PromptMessage]),
     /// In the `messages` of a request's JSON.
     Body(&'a [u8]),
-    /// Nobody knows: nothing is quoted.
+    /// It is not known: nothing is quoted.
     Unknown,
 }
 

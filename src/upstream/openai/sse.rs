@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use memchr::{memchr, memchr2};
 use serde::de::IgnoredAny;
 
-/// What one event may hold, in bytes, where nobody says otherwise.
+/// What one event may hold, in bytes, where the caller sets no other limit.
 pub const MAX_EVENT_BYTES: usize = 32 * 1024 * 1024;
 
 /// What is kept of the memory of an event for the next one, in bytes.

@@ -105,7 +105,7 @@ fn vetted(body: &Bytes, permit: &Permit, ours: &[&str]) -> Result<Bytes, OpenAiE
 
 /// What is not sent to a server that is not OpenAI, as far as this one sees to it: most overlook what they do not know, but
 /// Google's and Mistral's refuse both (`Unknown name "store"`, `extra_forbidden`), also where `store` is false. OpenAI itself
-/// gets them, and keeps a copy of its own, as whoever asks it to store something expects.
+/// gets them, and keeps a copy of its own, as a client that asks it to store something expects.
 const OURS: [&str; 2] = ["store", "metadata"];
 
 /// The caps that are above what the permit allows, each with the number in force.
