@@ -313,4 +313,6 @@ impl Extent {
 }
 
 #[cfg(test)]
+mod consumers;
+#[cfg(test)]
 mod tests;
