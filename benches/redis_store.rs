@@ -154,6 +154,7 @@ fn begin(place: &Place, budget: Budget) -> BeginTurn {
         turn: TurnId::fresh(&SystemIds, &SystemClock),
         request,
         idempotency: None,
+        rate: None,
         budget,
         holder: InstanceId::fresh(&SystemIds, &SystemClock),
         lease_ms: HOUR_MS,

@@ -123,8 +123,9 @@ pub async fn parts(config: &Config) -> Result<Parts, String> {
     let steady = Arc::new(SteadyClock::new(Arc::new(SystemClock), Arc::new(Elapsed::since_now())));
     let clock: Arc<dyn Clock> = steady.clone();
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
-    let metering = Metering::new(upstream(config, clock.clone(), ids.clone())?, config);
+    let upstream = upstream(config, clock.clone(), ids.clone())?;
     let store = store(config, clock.clone(), Sqlite::open).await?;
+    let metering = Metering::new(upstream, store.clone(), clock.clone(), config);
     steady.compare(store.certain_ms());
     Ok(Parts { clock, ids, store, metering })
 }

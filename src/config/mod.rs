@@ -7,6 +7,7 @@ mod kept_secret;
 mod log_filter;
 mod models;
 mod networks;
+mod rates;
 pub mod settings;
 mod shown;
 mod validate;
@@ -27,6 +28,8 @@ pub use given::Given;
 pub(crate) use log_filter::parse_filter;
 pub use models::AllowedModels;
 pub use networks::Networks;
+
+use crate::domain::rate::Rate;
 
 /// The least a session secret must have, in characters.
 pub const MIN_SECRET_CHARS: usize = 32;
@@ -203,7 +206,12 @@ pub struct ChatConfig {
     pub max_waiting: usize,
     /// Longest that a turn waits for its conversation.
     pub max_wait: Duration,
+    /// How often one session may begin a turn.
+    pub visitor_rate: Option<Rate>,
 }
+
+/// The same where nothing is set, in production.
+pub const VISITOR_RATE: Rate = Rate { most: 20, per_ms: 60_000 };
 
 /// Most tokens of a visitor's answer, where the operator sets no limit: a stranger's spending always has one.
 pub const VISITOR_TOKENS_LIMIT: u32 = 16_000;

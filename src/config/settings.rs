@@ -165,6 +165,11 @@ pub const GROUPS: &[Group] = &[
             plain("BODY_TIMEOUT", "30s", "A request whose body takes longer is refused"),
             plain("MAX_MODEL_CALLS", "1024", "Most calls to the model at once"),
             plain("MAX_MODEL_CALLS_PER_VISITOR", "8", "Most calls to the model at once for one session"),
+            plain(
+                "VISITOR_RATE",
+                "",
+                "Most turns of one session, such as 20/min, or none; where unset, 20/min in production and none in development",
+            ),
             plain("MAX_WAITING_TURNS", "16", "Most turns that wait for one conversation"),
             plain("MAX_TURN_WAIT", "30s", "Longest that a turn waits for its conversation"),
             plain(

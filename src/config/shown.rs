@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::given::show_duration;
-use super::{AccessLog, AppEnv, Config, LogFormat, OnCrash, SameSite, StoreConfig, UpstreamConfig, settings};
+use super::{AccessLog, AppEnv, Config, LogFormat, OnCrash, SameSite, StoreConfig, UpstreamConfig, rates, settings};
 
 /// Shown in place of a secret.
 const SET: &str = "(set)";
@@ -79,6 +79,7 @@ impl Config {
             "BODY_TIMEOUT" => show_duration(limits.body_timeout),
             "MAX_MODEL_CALLS" => self.model_calls.server.to_string(),
             "MAX_MODEL_CALLS_PER_VISITOR" => self.model_calls.visitor.to_string(),
+            "VISITOR_RATE" => rates::shown(chat.visitor_rate),
             "MAX_WAITING_TURNS" => chat.max_waiting.to_string(),
             "MAX_TURN_WAIT" => show_duration(chat.max_wait),
             "FIRST_EVENT_WAIT" => show_duration(limits.first_event_wait),

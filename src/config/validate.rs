@@ -10,7 +10,7 @@ use url::{Position, Url};
 use super::{
     AccessLog, AllowedModels, ApiKeys, AppEnv, ChatConfig, Config, ConfigError, Given, LogConfig, LogFormat,
     MIN_SECRET_CHARS, ModelCallLimits, Networks, OPENAI_BASE_URL, OnCrash, Pace, SameSite, ServerLimits, SessionConfig,
-    StoreConfig, UpstreamConfig, UpstreamLimits, WebConfig, kept_secret, networks, parse_filter,
+    StoreConfig, UpstreamConfig, UpstreamLimits, VISITOR_RATE, WebConfig, kept_secret, networks, parse_filter, rates,
 };
 use crate::domain::model::OPENAI_CHAT_MODELS;
 
@@ -39,7 +39,7 @@ impl Config {
         let port = given.number("PORT", 0..=u16::MAX)?;
         let data_dir = PathBuf::from(given.text("DATA_DIR"));
         let upstream = upstream(given, app_env)?;
-        let chat = chat(given, &upstream)?;
+        let chat = chat(given, app_env, &upstream)?;
         let web = web(given)?;
         let api_keys = ApiKeys::read(given.list("API_KEYS"))?;
         let store = store(given)?;
@@ -108,7 +108,7 @@ fn upstream(given: &Given, app_env: AppEnv) -> Result<UpstreamConfig, ConfigErro
     }
 }
 
-fn chat(given: &Given, upstream: &UpstreamConfig) -> Result<ChatConfig, ConfigError> {
+fn chat(given: &Given, app_env: AppEnv, upstream: &UpstreamConfig) -> Result<ChatConfig, ConfigError> {
     let is_demo = matches!(upstream, UpstreamConfig::Demo { .. });
     let by_default = if is_demo { DEMO_MODEL } else { OPENAI_DEFAULT_MODEL };
     let default_model = given.get("DEFAULT_MODEL").unwrap_or(by_default).to_owned();
@@ -130,6 +130,7 @@ fn chat(given: &Given, upstream: &UpstreamConfig) -> Result<ChatConfig, ConfigEr
         allowed_models,
         max_waiting: given.number("MAX_WAITING_TURNS", 0..=10_000)?,
         max_wait: given.duration("MAX_TURN_WAIT", MS..=HOUR)?,
+        visitor_rate: rates::rate(given, "VISITOR_RATE", (app_env == AppEnv::Production).then_some(VISITOR_RATE))?,
     })
 }
 

@@ -16,6 +16,7 @@ pub mod json;
 pub mod model;
 pub mod output;
 pub mod question;
+pub mod rate;
 pub mod reply;
 pub mod summary;
 pub mod tokens;

@@ -28,6 +28,7 @@ use crate::domain::conversation::Place;
 use crate::domain::ids::{ConversationId, TurnId};
 use crate::http::access_log;
 use crate::http::app::App;
+use crate::http::rate_limit;
 use crate::metering::Permit;
 use crate::store::{HistoryPage, IdempotencyKey, SessionUse};
 use crate::tasks::off_runtime;
@@ -60,9 +61,10 @@ const PAGE: u16 = 1_000;
     (status = 410, description = "The conversation was deleted while the turn ran.", body = ErrorBody),
     (status = 413, description = "The body is larger than 1 MiB.", body = ErrorBody),
     (status = 415, description = "The body is not JSON.", body = ErrorBody),
-    (status = 429, description = "The model's provider is rate limiting (`rate_limited`), or the account behind the \
-        server's key is out of money (`quota_exhausted`).", body = ErrorBody,
-        headers(("Retry-After" = u64, description = "Seconds, where the provider said."))),
+    (status = 429, description = "The visitor has asked as often as `VISITOR_RATE` lets it, or has as many requests under way \
+        as one may have (`rate_limit_exceeded`); the model's provider is rate limiting (`rate_limited`), or the account behind \
+        the server's key is out of money (`quota_exhausted`).", body = ErrorBody,
+        headers(("Retry-After" = u64, description = "Seconds, where they are known."))),
     (status = 500, description = "A defect of the server.", body = ErrorBody),
     (status = 502, description = "The upstream refused the server's key, cannot be reached, or broke off.", body = ErrorBody),
     (status = 503, description = "The store is away, the upstream failed too often of late, or the server is stopping.", body = ErrorBody),
@@ -89,10 +91,11 @@ pub async fn post_chat(
     if let Some(retry) = &retry {
         retry.take_place(&app).await;
     }
-    let Accepted { conversation, reader, on_leave } = accepted;
+    let Accepted { conversation, reader, on_leave, rate } = accepted;
     let feed = projection::feed(conversation, reader).with_leave(on_leave);
-    let answer = answer(&app, feed, streamed, origin).await;
-    Ok(with_cookie(app.sessions.set(&session), answer.into_response()))
+    let mut answer = answer(&app, feed, streamed, origin).await.into_response();
+    rate_limit::tell(answer.headers_mut(), rate);
+    Ok(with_cookie(app.sessions.set(&session), answer))
 }
 
 /// Validates, which counts the prompt's tokens.

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 
 use super::error::ApiError;
 use crate::domain::turn::{Fault, FaultKind};
-use crate::metering::{AtCapacity, NotAllowed};
+use crate::metering::{AtCapacity, NotAllowed, NotStarted, RateLimited};
 use crate::store::StoreError;
 use crate::turn::Refused;
 use crate::turn::reader::Next;
@@ -60,6 +60,38 @@ impl From<AtCapacity> for ApiError {
     }
 }
 
+impl From<RateLimited> for ApiError {
+    fn from(limited: RateLimited) -> Self {
+        let RateLimited { most, per_ms, wait_ms } = limited;
+        let wait = Duration::from_millis(wait_ms.unsigned_abs());
+        let text = format!("This visitor has asked {most} times in {}, and may ask no more often.", time_of(per_ms));
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", text)
+            .details(format!("The next request may come in {} s.", wait.as_millis().div_ceil(1000)))
+            .retry_after(wait)
+    }
+}
+
+impl From<NotStarted> for ApiError {
+    fn from(not_started: NotStarted) -> Self {
+        match not_started {
+            NotStarted::AtCapacity(full) => full.into(),
+            NotStarted::RateLimited(limited) => limited.into(),
+            NotStarted::Store(error) => error.into(),
+        }
+    }
+}
+
+/// A time of so many milliseconds, for a person.
+fn time_of(ms: i64) -> String {
+    match ms {
+        1_000 => "a second".to_owned(),
+        60_000 => "a minute".to_owned(),
+        3_600_000 => "an hour".to_owned(),
+        86_400_000 => "a day".to_owned(),
+        ms => format!("{ms} ms"),
+    }
+}
+
 /// Something that a browser's session may not do.
 fn needs_key(what: &str) -> ApiError {
     let text = format!("{what} may cost more than a visitor is given, and needs an API key of this server.");
@@ -90,6 +122,7 @@ impl From<Refused> for ApiError {
                 "This Idempotency-Key was used with another request.",
             ),
             Refused::AtCapacity(full) => full.into(),
+            Refused::RateLimited(limited) => limited.into(),
             Refused::Stopping => stopping(),
             Refused::Store(error) => error.into(),
         }

@@ -14,6 +14,7 @@ pub mod leftover_body;
 pub mod ops;
 pub mod places;
 pub mod query;
+pub mod rate_limit;
 pub mod router;
 pub mod same_site;
 pub mod server;

@@ -11,12 +11,14 @@ use std::sync::Arc;
 pub use self::at_once::AtCapacity;
 use self::at_once::Places;
 pub use self::call::{ModelCall, StartCall};
-pub use self::permit::{NotAllowed, Permit, Route, Wish};
+pub use self::permit::{NotAllowed, NotStarted, Permit, RateLimited, Route, Wish};
 pub use self::policy::OwnerKind;
 use crate::config::{ChatConfig, Config};
+use crate::domain::clock::Clock;
 use crate::domain::conversation::Owner;
 use crate::domain::model;
 use crate::domain::turn::{Fault, TurnRequest};
+use crate::store::Store;
 use crate::upstream::Upstream;
 pub use crate::upstream::forward::{Ask, Chunks, Completed, Passage, Passed, Rejected, Upload, UploadState};
 pub use crate::upstream::{Call, Pieces, UpstreamInfo};
@@ -27,15 +29,18 @@ pub struct Metering(Arc<Inner>);
 
 struct Inner {
     upstream: Arc<dyn Upstream>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
     rules: ChatConfig,
     places: Places,
 }
 
 impl Metering {
-    /// The way to the models of `upstream`.
+    /// The way to the models of `upstream`. What each owner has used of its rate is counted in `store`.
     #[must_use]
-    pub fn new(upstream: Arc<dyn Upstream>, config: &Config) -> Self {
-        Self(Arc::new(Inner { upstream, rules: config.chat.clone(), places: Places::new(config.model_calls) }))
+    pub fn new(upstream: Arc<dyn Upstream>, store: Arc<dyn Store>, clock: Arc<dyn Clock>, config: &Config) -> Self {
+        let (rules, places) = (config.chat.clone(), Places::new(config.model_calls));
+        Self(Arc::new(Inner { upstream, store, clock, rules, places }))
     }
 
     /// What the models are behind, for start-up lines and for requests whose form depends on it.

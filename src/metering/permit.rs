@@ -7,6 +7,8 @@ use super::{AtCapacity, Metering, ModelCall, OwnerKind};
 use crate::config::ChatConfig;
 use crate::domain::conversation::Owner;
 use crate::domain::model;
+use crate::domain::rate::Rate;
+use crate::store::StoreError;
 use crate::upstream::forward::Rejected;
 
 /// The longest name of a model that is looked at, in bytes.
@@ -128,11 +130,36 @@ pub enum NotAllowed {
     Field(String),
 }
 
+/// An owner has made as many requests as its rate lets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the owner may make {most} requests in {per_ms} ms, and the next one in {wait_ms} ms")]
+pub struct RateLimited {
+    /// How many it may make.
+    pub most: u32,
+    /// In how many milliseconds.
+    pub per_ms: i64,
+    /// In how many milliseconds it may make the next one.
+    pub wait_ms: i64,
+}
+
+/// Why a call does not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum NotStarted {
+    /// There is no place for it.
+    #[error(transparent)]
+    AtCapacity(#[from] AtCapacity),
+    /// The owner has to wait.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
+    /// The store cannot count it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// What one request may do. It costs nothing to hold; a call begins with [`Permit::start`].
 #[derive(Clone)]
 pub struct Permit {
     metering: Metering,
-    #[allow(dead_code, reason = "says whose calls they are; no rule counts them yet")]
     owner: Owner,
     kind: OwnerKind,
     route: Route,
@@ -241,11 +268,61 @@ impl Permit {
         }
     }
 
-    /// Begins a call, which counts among the calls at once until it ends.
+    fn rate(&self) -> Option<Rate> {
+        match self.kind {
+            OwnerKind::Visitor => self.metering.rules().visitor_rate,
+            OwnerKind::Key | OwnerKind::Local => None,
+        }
+    }
+
+    /// How often the owner may begin a turn, for the store that counts it as it begins a turn of `place_owner`; `None` where
+    /// there is no limit, and where the turn is in a store of its own and was counted by [`Permit::count_apart`].
+    #[must_use]
+    pub fn rate_of(&self, place_owner: &Owner) -> Option<Rate> {
+        self.rate().filter(|_| *place_owner == self.owner)
+    }
+
+    /// Counts a turn that is not kept, and so belongs to `place_owner` in a store of its own.
+    ///
+    /// # Errors
+    /// [`NotStarted`].
+    pub async fn count_apart(&self, place_owner: &Owner) -> Result<(), NotStarted> {
+        match *place_owner == self.owner {
+            true => Ok(()),
+            false => self.count().await,
+        }
+    }
+
+    async fn count(&self) -> Result<(), NotStarted> {
+        let Some(rate) = self.rate() else { return Ok(()) };
+        let inner = &self.metering.0;
+        let taken = inner.store.take_rate(&self.owner.tag(), rate, inner.clock.now_ms()).await?;
+        taken.map(drop).map_err(|wait_ms| self.rate_limited(wait_ms).into())
+    }
+
+    /// What is said to an owner that has to wait so many milliseconds.
+    #[must_use]
+    pub fn rate_limited(&self, wait_ms: i64) -> RateLimited {
+        let Rate { most, per_ms } = self.rate().unwrap_or(Rate { most: 0, per_ms: 0 });
+        RateLimited { most, per_ms, wait_ms }
+    }
+
+    /// Begins a call outside any turn. It counts like a turn: against the owner's rate, and among the calls at once until it
+    /// ends.
+    ///
+    /// # Errors
+    /// [`NotStarted`].
+    pub async fn start(&self) -> Result<ModelCall, NotStarted> {
+        let call = self.start_turn()?;
+        self.count().await?;
+        Ok(call)
+    }
+
+    /// Begins the call of a turn, whose rate the store counts in the step that begins it.
     ///
     /// # Errors
     /// [`AtCapacity`].
-    pub fn start(&self) -> Result<ModelCall, AtCapacity> {
+    pub fn start_turn(&self) -> Result<ModelCall, AtCapacity> {
         Ok(ModelCall::new(self.metering.clone(), self.metering.0.places.take(&self.owner)?))
     }
 

@@ -19,6 +19,7 @@ use crate::domain::conversation::{Conversation, Owner, Place};
 use crate::domain::event::{Event, Numbered};
 use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::item::StoredItem;
+use crate::domain::rate::{Rate, RateLeft, Taken};
 use crate::domain::turn::{TurnRecord, TurnStatus};
 
 /// Keeps everything until the process ends.
@@ -36,6 +37,8 @@ struct State {
     keys: HashMap<(Owner, String), KeyRow>,
     tries: tries::Rows,
     documents: documents::Rows,
+    /// By account, when all of its rate is free again, in microseconds.
+    rates: HashMap<String, i64>,
 }
 
 struct ConversationRow {
@@ -204,6 +207,17 @@ impl State {
         self.keys.insert((begin.place.owner.clone(), asked.key.clone()), row);
     }
 
+    /// Takes one of an account's rate.
+    fn take_rate(&mut self, account: &str, rate: Rate, now_ms: i64) -> Result<RateLeft, i64> {
+        match rate.take(self.rates.get(account).copied(), now_ms) {
+            Taken::No { wait_ms } => Err(wait_ms),
+            Taken::Yes { full_at_us, left } => {
+                self.rates.insert(account.to_owned(), full_at_us);
+                Ok(left)
+            }
+        }
+    }
+
     fn forget_keys_without_turn(&mut self) {
         let turns = &self.turns;
         self.keys.retain(|_, row| turns.contains_key(&row.turn));
@@ -217,6 +231,7 @@ impl State {
         self.keys.retain(|(of, _), _| of != owner);
         self.tries.retain(|of, _| of != owner);
         self.documents.forget(owner);
+        self.rates.remove(&owner.tag());
     }
 }
 

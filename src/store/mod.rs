@@ -34,6 +34,7 @@ use crate::domain::event::Numbered;
 use crate::domain::ids::{ConversationId, InstanceId, TurnId};
 use crate::domain::item::{Item, StoredItem};
 use crate::domain::output::Answer;
+use crate::domain::rate::{Rate, RateLeft};
 use crate::domain::turn::{Fault, TurnRecord, TurnRequest, TurnStatus, Usage};
 use crate::domain::window::{Budget, Loaded};
 
@@ -98,6 +99,8 @@ pub struct BeginTurn {
     pub request: TurnRequest,
     /// The client's idempotency key, where it sent one.
     pub idempotency: Option<IdempotencyKey>,
+    /// How often the owner may begin a turn; `None` where there is no limit. One is taken where the turn begins, in the same step.
+    pub rate: Option<Rate>,
     /// How much history to load.
     pub budget: Budget,
     /// Who runs it.
@@ -136,6 +139,12 @@ pub enum Begun {
     UnknownConversation,
     /// There is no such session, or it has expired.
     UnknownSession,
+    /// The owner has begun as many turns as its rate lets it. This is looked at last: a request that another turn refuses, or
+    /// that joins one, takes nothing of the rate.
+    RateLimited {
+        /// For how long, in milliseconds, 1 or more.
+        wait_ms: i64,
+    },
 }
 
 /// A turn that may run.
@@ -143,6 +152,8 @@ pub enum Begun {
 pub struct Started {
     /// What later writes to this turn must show.
     pub fence: u64,
+    /// What is left of the owner's rate, where it has one.
+    pub rate: Option<RateLeft>,
     /// The conversation as it is, without this turn's items.
     pub conversation: Conversation,
     /// What the budget allows of the items.
@@ -285,6 +296,10 @@ pub trait Store: Conversations + Documents {
     /// Ends a turn: history, usage, status and last events in one write. Repeating it is harmless: where the turn ended
     /// under this fence already, the answer is `Stored` and nothing is written twice.
     async fn finish_turn(&self, finish: FinishTurn) -> Result<Finished, StoreError>;
+
+    /// Takes one of an account's rate, for what is no turn; `Err` has the milliseconds to wait, 1 or more. The accounts of
+    /// owners, by their tags, are those of [`BeginTurn::rate`].
+    async fn take_rate(&self, account: &str, rate: Rate, now_ms: i64) -> Result<Result<RateLeft, i64>, StoreError>;
 
     /// Events after number `after`, at most `limit` of them.
     async fn read_events(

@@ -39,6 +39,7 @@ use super::{
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::hex;
 use crate::domain::ids::TurnId;
+use crate::domain::rate::{Rate, RateLeft};
 use crate::domain::turn::TurnRecord;
 use crate::domain::window::{Budget, Loaded};
 
@@ -177,6 +178,10 @@ impl Store for Redis {
 
     async fn finish_turn(&self, finish: FinishTurn) -> Result<Finished, StoreError> {
         self.finish(finish).await
+    }
+
+    async fn take_rate(&self, account: &str, rate: Rate, _now_ms: i64) -> Result<Result<RateLeft, i64>, StoreError> {
+        self.take(account, rate).await
     }
 
     async fn read_events(

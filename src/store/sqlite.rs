@@ -16,6 +16,7 @@ mod files;
 mod items;
 mod log_mark;
 mod lookups;
+mod rates;
 mod readers;
 mod reads;
 mod removal;
@@ -45,6 +46,7 @@ use self::begin::Begin;
 use self::deletion::{DeleteOwner, RemoveDisowned, RemoveOwner};
 use self::expiry::{Sweep, SweepEvents, Walk};
 use self::fail::Fail;
+use self::rates::TakeRate;
 use self::readers::Readers;
 use self::sessions::{CreateSession, Renew, session_expiry};
 use self::tries::LeaveTry;
@@ -57,6 +59,7 @@ use super::{
 use crate::domain::clock::Clock;
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::ids::TurnId;
+use crate::domain::rate::{Rate, RateLeft};
 use crate::domain::turn::TurnRecord;
 use crate::domain::window::{Budget, Loaded};
 
@@ -212,6 +215,10 @@ impl Store for Sqlite {
 
     async fn finish_turn(&self, finish: FinishTurn) -> Result<Finished, StoreError> {
         self.writer.submit(Finish::new(finish, self.clock.now_ms()).map_err(error)?).await
+    }
+
+    async fn take_rate(&self, account: &str, rate: Rate, now_ms: i64) -> Result<Result<RateLeft, i64>, StoreError> {
+        self.writer.submit(TakeRate { account: account.to_owned(), rate, now_ms }).await
     }
 
     async fn read_events(

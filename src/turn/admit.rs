@@ -18,6 +18,7 @@ use super::run::{Job, guarded};
 use crate::domain::conversation::Place;
 use crate::domain::event::{Event, Numbered};
 use crate::domain::ids::{ConversationId, TurnId};
+use crate::domain::rate::RateLeft;
 use crate::domain::window::Budget;
 use crate::metering::{ModelCall, StartCall};
 use crate::store::{BeginTurn, Begun, CancelRequest, FIRST_FENCE, IdempotencyKey, KeyRole, Started, StoreError};
@@ -71,29 +72,31 @@ impl Turns {
             }
         };
         let owner = ask.place.owner.clone();
-        let accepted = |turn: &TurnId, conversation: ConversationId| {
+        let accepted = |turn: &TurnId, conversation: ConversationId, rate: Option<RateLeft>| {
             let place = Place { owner: owner.clone(), conversation: conversation.clone() };
             let on_leave = self.on_leave(&ask, place, turn.clone());
-            Accepted { conversation, reader: self.read(&owner, turn, 0), on_leave }
+            Accepted { conversation, reader: self.read(&owner, turn, 0), on_leave, rate }
         };
         let refused = match begun {
             Begun::Started(started) => {
+                let rate = started.rate;
                 let job = self.0.launch(&ask, budget, started, call, slot);
                 drop(admission);
                 if let Some(key) = &ask.idempotency {
                     self.0.wakeups.wake(&wakeup_of(&ask, key));
                 }
-                tell(answer, Ok(accepted(&ask.turn, ask.place.conversation.clone())));
+                tell(answer, Ok(accepted(&ask.turn, ask.place.conversation.clone(), rate)));
                 drop(ask);
                 return guarded(self.0, job).await;
             }
             Begun::Duplicate { turn, conversation } => {
-                return tell(answer, Ok(accepted(&turn, conversation)));
+                return tell(answer, Ok(accepted(&turn, conversation, None)));
             }
             Begun::KeyReused => Refused::KeyReused,
             Begun::Moved => Refused::Moved,
             Begun::UnknownConversation => Refused::UnknownConversation,
             Begun::UnknownSession => Refused::UnknownSession,
+            Begun::RateLimited { wait_ms } => ask.permit.rate_limited(wait_ms).into(),
             Begun::Busy { .. } if ask.on_busy == OnBusy::Reject => Refused::Busy,
             Begun::Busy { .. } => Refused::WaitedTooLong,
         };
@@ -145,6 +148,7 @@ impl Inner {
         deadline: Instant,
         answer: &Answer,
     ) -> Result<(InStore, Option<Slot>), Refused> {
+        ask.permit.count_apart(&ask.place.owner).await?;
         match joined_key(ask) {
             Some(key) => self.admit_once(&key, ask, budget, deadline, answer).await,
             None => self.admit_in_order(ask, budget, deadline, answer).await,
@@ -246,7 +250,7 @@ impl Inner {
     /// earlier one goes on: it joins that turn, and calls no model.
     async fn begin_in_store(&self, ask: &Ask, budget: Budget) -> Result<InStore, Refused> {
         let begin = self.begin_turn(ask, budget);
-        let full = match ask.permit.start() {
+        let full = match ask.permit.start_turn() {
             Ok(call) => return Ok(InStore { begun: self.store.begin_turn(begin).await?, call: Some(call) }),
             Err(full) => full,
         };
@@ -276,6 +280,7 @@ impl Inner {
             turn: ask.turn.clone(),
             request: ask.request.clone(),
             idempotency: ask.idempotency.clone(),
+            rate: ask.permit.rate_of(&ask.place.owner),
             budget,
             holder: self.instance.clone(),
             lease_ms: self.lease_ms(),

@@ -5,8 +5,9 @@ use super::prompt;
 use super::reader::Reader;
 use crate::domain::conversation::Place;
 use crate::domain::ids::{ConversationId, TurnId};
+use crate::domain::rate::RateLeft;
 use crate::domain::turn::TurnRequest;
-use crate::metering::{AtCapacity, Permit};
+use crate::metering::{AtCapacity, NotStarted, Permit, RateLimited};
 use crate::store::{IdempotencyKey, SessionUse, StoreError};
 
 /// What a door asks for.
@@ -36,6 +37,16 @@ pub struct Ask {
     pub drop_if_unheard: bool,
 }
 
+impl From<NotStarted> for Refused {
+    fn from(not_started: NotStarted) -> Self {
+        match not_started {
+            NotStarted::AtCapacity(full) => full.into(),
+            NotStarted::RateLimited(limited) => limited.into(),
+            NotStarted::Store(error) => error.into(),
+        }
+    }
+}
+
 /// What to do where a turn of the same conversation is running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnBusy {
@@ -56,6 +67,8 @@ pub struct Accepted {
     pub reader: Reader,
     /// What is to happen when the client leaves.
     pub on_leave: Option<OnLeave>,
+    /// What is left of the owner's rate; `None` where it has none, and for what joined a turn.
+    pub rate: Option<RateLeft>,
 }
 
 /// Why no turn began. Nothing was spent, and nothing was stored.
@@ -88,6 +101,9 @@ pub enum Refused {
     /// There is no place for another call to a model.
     #[error(transparent)]
     AtCapacity(#[from] AtCapacity),
+    /// The owner has begun as many turns as its rate lets it.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
     /// The server stops.
     #[error("the server is shutting down")]
     Stopping,

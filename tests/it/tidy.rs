@@ -17,7 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("upstream", &["domain", "config", "tasks"]),
     ("access", &["domain", "config", "store"]),
     ("cli", &["config", "access"]),
-    ("metering", &["domain", "config", "upstream"]),
+    ("metering", &["domain", "config", "store", "upstream"]),
     ("turn", &["domain", "config", "tasks", "store", "metering"]),
     ("chain", &["domain", "config", "tasks", "store", "turn"]),
     ("http", &["domain", "config", "tasks", "store", "upstream", "access", "metering", "turn", "chain"]),

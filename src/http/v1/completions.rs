@@ -43,7 +43,7 @@ pub async fn create(
     // A plain answer has one status only, which its end decides.
     let patience = if ask.stream { app.first_event_wait } else { Duration::MAX };
     let mut answering = Box::pin(async move {
-        let completed = permit.start()?.complete(ask).await?;
+        let completed = permit.start().await?.complete(ask).await?;
         kept(completed, keeper).await
     });
     let answered = while_alive(&alive, in_flight.unless_stopped(timeout(patience, &mut answering))).await?;

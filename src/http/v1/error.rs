@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::domain::turn::{Fault, FaultKind};
 use crate::http::error::ApiError;
 use crate::http::fault::{self, Meaning};
-use crate::metering::{AtCapacity, NotAllowed, Rejected};
+use crate::metering::{AtCapacity, NotAllowed, NotStarted, Rejected};
 use crate::turn::reader::Next;
 
 static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
@@ -194,6 +194,12 @@ impl From<NotAllowed> for OpenAiError {
 impl From<AtCapacity> for OpenAiError {
     fn from(full: AtCapacity) -> Self {
         ApiError::from(full).into()
+    }
+}
+
+impl From<NotStarted> for OpenAiError {
+    fn from(not_started: NotStarted) -> Self {
+        ApiError::from(not_started).into()
     }
 }
 

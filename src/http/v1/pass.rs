@@ -66,7 +66,7 @@ pub async fn any(State(app): State<Arc<App>>, caller: LiveCaller, request: Reque
         body,
         upload,
     };
-    let passing = in_flight.unless_stopped(permit.start()?.pass(passage));
+    let passing = in_flight.unless_stopped(permit.start().await?.pass(passage));
     let passed = while_alive(&alive, passing).await?.ok_or_else(fault::stopping)?;
     if let Some(failure) = watched.failure() {
         return Err(failure.into());

@@ -7,6 +7,7 @@ use super::{Memory, State, lives};
 use crate::domain::conversation::{Owner, Place};
 use crate::domain::ids::TurnId;
 use crate::domain::item::StoredItem;
+use crate::domain::rate::{Rate, RateLeft};
 use crate::domain::turn::{TurnRecord, TurnStatus};
 use crate::domain::window::{Budget, Loaded};
 use crate::store::{
@@ -42,6 +43,7 @@ impl Store for Memory {
         if state.is_moved(&begin) {
             return Ok(Begun::Moved);
         }
+        let is_new = !state.conversations.contains_key(&begin.place.conversation);
         let Some(conversation) = state.find_or_create(&begin) else {
             return Ok(Begun::UnknownConversation);
         };
@@ -49,6 +51,19 @@ impl Store for Memory {
             let orphaned = state.turns.get(&running).is_none_or(|row| row.lease_until_ms <= clock_ms);
             return Ok(Begun::Busy { running, orphaned });
         }
+        let rate = begin.rate.map(|rate| state.take_rate(&owner.tag(), rate, begin.now_ms));
+        let rate = match rate.transpose() {
+            Ok(left) => left,
+            Err(wait_ms) => {
+                if is_new {
+                    state.conversations.remove(&begin.place.conversation);
+                }
+                return Ok(Begun::RateLimited { wait_ms });
+            }
+        };
+        let Some(conversation) = state.find_or_create(&begin) else {
+            return Ok(Begun::UnknownConversation);
+        };
         conversation.head.running = Some(begin.turn.clone());
         let history = conversation.window(begin.budget);
         let conversation = conversation.head.clone();
@@ -56,7 +71,7 @@ impl Store for Memory {
             state.use_session(&begin.place.owner, begin.session, begin.now_ms);
         }
         state.store_turn(&begin, clock_ms + begin.lease_ms);
-        Ok(Begun::Started(Started { fence: 1, conversation, history }))
+        Ok(Begun::Started(Started { fence: 1, rate, conversation, history }))
     }
 
     async fn append_events(&self, append: AppendEvents) -> Result<Appended, StoreError> {
@@ -105,6 +120,10 @@ impl Store for Memory {
         self.notify(Notice::Events(finish.turn));
         self.notify(Notice::Free(finish.place.conversation));
         Ok(Finished::Stored)
+    }
+
+    async fn take_rate(&self, account: &str, rate: Rate, now_ms: i64) -> Result<Result<RateLeft, i64>, StoreError> {
+        Ok(self.state().take_rate(account, rate, now_ms))
     }
 
     async fn read_events(
@@ -249,6 +268,7 @@ impl Store for Memory {
         gone.iter().for_each(|owner| state.delete(owner));
         state.keys.retain(|_, row| row.until_ms > now_ms);
         state.tries.retain(|_, row| row.until_ms > now_ms);
+        state.rates.retain(|_, full_at_us| *full_at_us > now_ms.saturating_mul(1000));
         let mut swept = gone.len() as u64;
         for row in state.turns.values_mut().filter(|row| row.events_until_ms.is_some_and(|until| until <= now_ms)) {
             swept += u64::from(!row.events.is_empty());

@@ -1,12 +1,14 @@
--- Begins a turn: looks at the session, the idempotency key, the conversation and its running turn, in that order.
--- KEYS session, turns, head, items, order, events, [idempotency key, or the tries of it]
+-- Begins a turn: looks at the session, the idempotency key, the conversation, its running turn and the owner's rate, in that
+-- order.
+-- KEYS session, turns, head, items, order, events, [idempotency key, or the tries of it], [the owner's rate]
 -- ARGV see begin_call in writing.rs
 
 local base, use, max_age, now = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 -- Whether a conversation is made where there is none: 0, 1, or h for a hidden one.
 local create, again, turn, conversation = ARGV[5] ~= '0', ARGV[6] == '1', ARGV[7], ARGV[8]
 local by = ARGV[10]
-local session, turns, head, items, order, events, key = unpack(KEYS, 1, 7)
+local session, turns, head, items, order, events = unpack(KEYS, 1, 6)
+local key = ARGV[21]
 local clock = clock_ms()
 
 -- The caller was told that it failed: a turn that began now would be run by no server, and would block its conversation until
@@ -32,13 +34,13 @@ elseif use ~= 'k' then
   end
 end
 
-local role, try, instead_of = ARGV[21], turn .. ' ' .. conversation, ARGV[22]
+local role, try, instead_of = ARGV[24], turn .. ' ' .. conversation, ARGV[25]
 if role == 'join' then
   local known = redis.call('GET', key)
   if known then
     local used_by, where, fingerprint = string.match(known, '^%-?%d+ (%S+) (%S+) (.*)$')
     if not (again and used_by == turn) then
-      if fingerprint == ARGV[19] then return 'D' .. used_by .. ' ' .. where end
+      if fingerprint == ARGV[22] then return 'D' .. used_by .. ' ' .. where end
       return 'K'
     end
     is_open = true
@@ -65,7 +67,13 @@ if running and not is_ours then
   return (tonumber(found[5]) <= clock and 'O' or 'B') .. found[6] .. ' ' .. running
 end
 
+local used = -1
 if not running then
+  if ARGV[18] ~= '' then
+    local wait
+    used, wait = take_rate(ARGV[18], tonumber(ARGV[19]), tonumber(ARGV[20]), clock)
+    if not used then return 'R' .. string.format('%.0f', wait) end
+  end
   if is_made then kept = renew(session, base, false, max_age, now, clock) end
   local lease = string.format('%.0f', clock + tonumber(ARGV[9]))
   redis.call('HSET', head, 'turn', turn, 'fence', 1, 'attempt', 1, 'lease', lease, 'by', by)
@@ -86,14 +94,14 @@ if not running then
     end
   end
   if key then
-    local until_ms = now + tonumber(ARGV[20])
+    local until_ms = now + tonumber(ARGV[23])
     if role == 'join' then
-      redis.call('SET', key, string.format('%.0f', until_ms) .. ' ' .. try .. ' ' .. ARGV[19], 'PX', ARGV[20])
+      redis.call('SET', key, string.format('%.0f', until_ms) .. ' ' .. try .. ' ' .. ARGV[22], 'PX', ARGV[23])
     else
       if instead_of ~= '' then redis.call('ZREM', key, instead_of) end
-      add_try(key, try, clock, ARGV[20])
+      add_try(key, try, clock, ARGV[23])
     end
-    redis.call('HSET', turns, turn .. '#', ARGV[18])
+    redis.call('HSET', turns, turn .. '#', ARGV[21])
   end
 end
 
@@ -107,5 +115,6 @@ if created then
 end
 kept_tokens = string.format('%.0f', kept_tokens)
 -- The entries stay apart: joining them would cost the server as much again as reading them.
-entries[#entries + 1] = table.concat({ version or '0', count + skip, tokens or '0', created or ARGV[4], kept_tokens, first }, ' ')
+entries[#entries + 1] = table.concat(
+  { version or '0', count + skip, tokens or '0', created or ARGV[4], string.format('%.0f', used), kept_tokens, first }, ' ')
 return entries

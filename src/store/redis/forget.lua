@@ -4,6 +4,7 @@
 -- Gives the turns that were running: fence, turn, conversation.
 
 local base, running, keys = ARGV[1], {}, { unpack(KEYS) }
+keys[#keys + 1] = base .. ':rate'
 local conversations = redis.call('ZRANGE', KEYS[2], 0, -1)
 for _, hidden in ipairs(redis.call('SMEMBERS', KEYS[3])) do conversations[#conversations + 1] = hidden end
 for i = 4, #ARGV do conversations[#conversations + 1] = ARGV[i] end

@@ -87,6 +87,14 @@ impl Keys {
         }
     }
 
+    /// How much an account has used of its rate. A session's lies with the session, where its `base` is told.
+    pub(super) fn rate(&self, account: &str, base: Option<&Base>) -> String {
+        match base.filter(|_| account.starts_with("s:")) {
+            Some(base) => base.with(&[":rate"]),
+            None => format!("{}{{rate:{}}}", self.prefix, Escaped(account)),
+        }
+    }
+
     /// Where to find the conversation of an API key's turn.
     pub(super) fn pointer(&self, api_key: &str, turn: &str) -> String {
         format!("{}{{k:{}/t/{turn}}}", self.prefix, Escaped(api_key))

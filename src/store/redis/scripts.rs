@@ -30,7 +30,8 @@ macro_rules! scripts {
 }
 
 scripts! {
-    begin: "renewal.lua", "gaps.lua", "window.lua", "tries.lua", "begin.lua";
+    begin: "renewal.lua", "gaps.lua", "window.lua", "tries.lua", "rate.lua", "begin.lua";
+    take_rate: "renewal.lua", "rate.lua", "take_rate.lua";
     append: "append.lua";
     finish: "numbers.lua", "push.lua", "finish.lua";
     read_events: "read_events.lua";

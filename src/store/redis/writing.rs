@@ -11,6 +11,7 @@ use super::tries::role_args;
 use super::{Redis, faults};
 use crate::domain::conversation::{Conversation, Owner, Place};
 use crate::domain::event::Event;
+use crate::domain::rate::{Rate, RateLeft};
 use crate::store::{
     AppendEvents, Appended, BeginTurn, Begun, FinishTurn, Finished, KeyRole, Notice, SessionUse, Started, StoreError,
 };
@@ -84,6 +85,8 @@ impl Redis {
             KeyRole::FirstTry | KeyRole::Retry { .. } => self.keys.tries(base, owner, &asked.key),
         });
         keys.extend(key.clone());
+        let rate = begin.rate.map(|rate| (self.keys.rate(&owner.tag(), Some(base)), rate));
+        keys.extend(rate.iter().map(|(key, _)| key.clone()));
         let request = &begin.request;
         let size = request.instructions.len() + request.input.iter().map(|item| item.json.len() + 256).sum::<usize>();
         let mut call = SCRIPTS.begin.call(&keys, 1024 + size);
@@ -103,6 +106,10 @@ impl Redis {
             None => call.arg(""),
         };
         call.arg(most_tokens(&begin.budget));
+        match &rate {
+            Some((key, rate)) => call.arg(key).arg(rate.per_ms.saturating_mul(1000)).arg(rate.share_us()),
+            None => call.arg("").arg("").arg(""),
+        };
         if let (Some(asked), Some(key)) = (&begin.idempotency, &key) {
             call.arg(key).arg(&asked.fingerprint).arg(duration_ms(asked.keep_ms));
             let (role, instead_of) = role_args(&asked.role);
@@ -199,6 +206,21 @@ impl Redis {
         call
     }
 
+    /// Redis counts its time itself.
+    pub(super) async fn take(&self, account: &str, rate: Rate) -> Result<Result<RateLeft, i64>, StoreError> {
+        let base = codec::owner(account).and_then(|owner| self.keys.session_base(&owner));
+        let key = self.keys.rate(account, base.as_ref());
+        let make = |_| {
+            let mut call = SCRIPTS.take_rate.call(&[&key], 128);
+            call.arg(rate.per_ms.saturating_mul(1000)).arg(rate.share_us());
+            Request::One(call)
+        };
+        // Not again: what was taken by a call whose answer was lost would be taken twice.
+        let answer = codec::bytes(self.connection.call(Again::No, make).await?)?;
+        let used_us: i64 = codec::parse(codec::utf8(&answer)?)?;
+        Ok(if used_us < 0 { Err(-used_us) } else { Ok(rate.left_after(used_us)) })
+    }
+
     pub(super) async fn renew(&self, owner: &Owner, max_age_ms: i64, now_ms: i64) -> Result<bool, StoreError> {
         let renewed = self.use_session(owner, max_age_ms, now_ms, false).await?;
         if renewed == 2 {
@@ -268,6 +290,7 @@ fn refused(answer: &str) -> Result<Begun, StoreError> {
         "M" => Ok(Begun::Moved),
         "U" => Ok(Begun::UnknownConversation),
         "X" => Ok(Begun::UnknownSession),
+        "R" => Ok(Begun::RateLimited { wait_ms: codec::parse(rest)? }),
         "L" => Err(StoreError::Unavailable("redis came to the call too late".into())),
         _ => Err(faults::unreadable()),
     }
@@ -285,5 +308,8 @@ fn started(answer: Value, begin: &BeginTurn) -> Result<Begun, StoreError> {
         created_at_ms: codec::take_number(&mut line, ' ')?,
         running: Some(begin.turn.clone()),
     };
-    Ok(Begun::Started(Started { fence: 1, conversation, history: loaded(line, items)? }))
+    // Less than none: the turn had begun, and what was left of the rate then is not known any more.
+    let used_us: i64 = codec::take_number(&mut line, ' ')?;
+    let rate = begin.rate.filter(|_| used_us >= 0).map(|rate| rate.left_after(used_us));
+    Ok(Begun::Started(Started { fence: 1, rate, conversation, history: loaded(line, items)? }))
 }

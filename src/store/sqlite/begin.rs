@@ -6,7 +6,7 @@ use super::fail::Fail;
 use super::rows::{self, execute, find, find_value, int, uint};
 use super::sessions::{session_lives, use_session};
 use super::writer::Operation;
-use super::{sql, tries};
+use super::{rates, sql, tries};
 use crate::domain::conversation::{Conversation, Owner};
 use crate::domain::window::Loaded;
 use crate::store::{BeginTurn, Begun, FIRST_FENCE, KeyRole, SessionUse, Started};
@@ -80,17 +80,17 @@ impl Begin {
         })
     }
 
-    /// The conversation, made where it is to be; or why the turn cannot begin in it, and then none is made.
-    fn find_or_create(&self, db: &Connection) -> Result<Result<Found, Begun>, Fail> {
+    /// The conversation, `None` where it is still to be made; or why the turn cannot begin in it.
+    fn find_free(&self, db: &Connection) -> Result<Result<Option<Found>, Begun>, Fail> {
         match self.find(db)? {
             Some(Some(found)) if self.expects_other(found.head.item_count, found.lease.is_some()) => {
                 Ok(Err(Begun::Moved))
             }
             Some(Some(Found { lease: Some(lease), .. })) => self.busy(db, &lease).map(Err),
-            Some(Some(found)) => Ok(Ok(found)),
+            Some(Some(found)) => Ok(Ok(Some(found))),
             None if !self.begin.create_conversation => Ok(Err(Begun::UnknownConversation)),
             None if self.expects_other(0, false) => Ok(Err(Begun::Moved)),
-            None => self.create(db).map(Ok),
+            None => Ok(Ok(None)),
             Some(None) => Ok(Err(Begun::UnknownConversation)),
         }
     }
@@ -155,10 +155,16 @@ impl Operation for Begin {
         if is_of_key && !is_made {
             return Ok(Begun::UnknownSession);
         }
-        let found = match self.find_or_create(db)? {
+        let found = match self.find_free(db)? {
             Ok(found) => found,
             Err(in_the_way) => return Ok(in_the_way),
         };
+        let taken = begin.rate.map(|rate| rates::take(db, &self.owner, rate, begin.now_ms)).transpose()?;
+        let rate = match taken.transpose() {
+            Ok(left) => left,
+            Err(wait_ms) => return Ok(Begun::RateLimited { wait_ms }),
+        };
+        let found = found.map_or_else(|| self.create(db), Ok)?;
         let history = match found.head.item_count {
             0 => Loaded::default(),
             _ => rows::window(db, found.number, (found.head.total_tokens, found.lost_tokens), begin.budget)?,
@@ -168,6 +174,6 @@ impl Operation for Begin {
         }
         self.store(db, &found)?;
         let conversation = Conversation { running: Some(begin.turn.clone()), ..found.head };
-        Ok(Begun::Started(Started { fence: FIRST_FENCE, conversation, history }))
+        Ok(Begun::Started(Started { fence: FIRST_FENCE, rate, conversation, history }))
     }
 }

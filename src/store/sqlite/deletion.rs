@@ -28,6 +28,7 @@ impl Operation for DeleteOwner {
     fn apply(&self, db: &Connection) -> Result<bool, Fail> {
         if let Owner::Session(key) = &self.owner {
             execute(db, sql::END_SESSION, [key.as_str()])?;
+            execute(db, sql::DELETE_RATE, [self.owner.tag()])?;
         }
         remove_owner(db, &self.owner.tag(), &mut Room::of_first_step())
     }

@@ -16,7 +16,7 @@ const LOOKS: usize = 256;
 /// kept, the ones that follow can wait for a later sweep.
 const KEPT_IN_A_ROW: u64 = 4_096;
 
-/// One step of removing sessions, idempotency keys and tries that have expired, and what is left of deletions.
+/// One step of removing sessions, idempotency keys, tries and rates that have expired, and what is left of deletions.
 pub(super) struct Sweep {
     pub(super) now_ms: i64,
 }
@@ -29,7 +29,7 @@ impl Operation for Sweep {
         let mut room = Room::of_step();
         let rows = room.rows();
         remove_expired(db, self.now_ms, hour(self.now_ms), &mut room)?;
-        for old in [sql::DELETE_OLD_KEYS, sql::DELETE_OLD_TRIES] {
+        for old in [sql::DELETE_OLD_KEYS, sql::DELETE_OLD_TRIES, sql::DELETE_OLD_RATES] {
             if room.is_left() {
                 let keys = rows::limit(execute(db, old, params![self.now_ms, room.rows()])?);
                 room.take(keys, 0);

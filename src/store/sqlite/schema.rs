@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_conversations.sql"),
     include_str!("migrations/0003_numbers.sql"),
     include_str!("migrations/0004_tries.sql"),
+    include_str!("migrations/0005_rates.sql"),
 ];
 
 /// How long to wait for a `sqlite3` shell, or for a process that puts a document beside the server; no other server has

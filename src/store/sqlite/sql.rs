@@ -126,6 +126,14 @@ statements! {
         "DELETE FROM tries WHERE (owner, key, has_left, joined, turn) IN \
          (SELECT owner, key, has_left, joined, turn FROM tries WHERE until_ms <= ?1 LIMIT ?2)";
 
+    FIND_RATE = "SELECT full_at_us FROM rates WHERE account = ?1";
+    PUT_RATE =
+        "INSERT INTO rates (account, full_at_us) VALUES (?1, ?2) \
+         ON CONFLICT (account) DO UPDATE SET full_at_us = excluded.full_at_us";
+    DELETE_RATE = "DELETE FROM rates WHERE account = ?1";
+    DELETE_OLD_RATES =
+        "DELETE FROM rates WHERE account IN (SELECT account FROM rates WHERE full_at_us <= ?1 * 1000 LIMIT ?2)";
+
     /// With the lease of its running turn, where it has one.
     FIND_CONVERSATION =
         "SELECT c.number, c.owner, c.version, c.item_count, c.total_tokens, c.newest_turn, c.created_at_ms, \

@@ -112,6 +112,7 @@ impl Bench {
                 aim: Default::default(),
             },
             idempotency: None,
+            rate: None,
             budget: Budget { tokens: 1_000, fixed_tokens: 0, whole: false },
             holder: InstanceId::fresh(&self.ids, &*self.clock),
             lease_ms: 1_000,

@@ -15,6 +15,7 @@ mod keep_alive;
 mod limits;
 mod owners;
 mod panics;
+mod rates;
 mod refusals;
 mod service;
 mod sessions;

@@ -122,6 +122,7 @@ async fn remember(rig: &Rig, browser: &Client, messages: usize) -> usize {
         turn: turn.clone(),
         request,
         idempotency: None,
+        rate: None,
         budget: Budget { tokens: 1_000, fixed_tokens: 100, whole: false },
         holder: InstanceId::fresh(&ids, &clock),
         lease_ms: 60_000,

@@ -134,9 +134,11 @@ impl World {
         let plan = Plan::of(&mut dice);
         let clock = Arc::new(VirtualClock(Instant::now()));
         let upstream = Arc::new(Chance::new(dice.throw(u64::MAX)));
+        let store = Arc::new(Memory::new(clock.clone()));
+        let metering = Metering::new(upstream.clone(), store.clone(), clock.clone(), &Setup::default().config());
         let world = Self {
-            store: Arc::new(Memory::new(clock.clone())),
-            metering: Metering::new(upstream.clone(), &Setup::default().config()),
+            store,
+            metering,
             upstream,
             ids: SeededIds::new(1),
             sky: Sky::new(plan.weather, dice.throw(u64::MAX)),

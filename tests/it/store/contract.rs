@@ -16,6 +16,7 @@ pub mod items;
 pub mod leases;
 pub mod model;
 pub mod questions;
+pub mod rates;
 pub mod reopening;
 pub mod responses;
 pub mod sessions;
@@ -141,6 +142,14 @@ macro_rules! contract {
                 forgotten_while_they_run_are_gone_at_once,
                 forgotten_one_by_one_leave_the_others,
                 that_are_the_last_take_a_hidden_conversation_along,
+            }
+            rates {
+                lets_so_many_begin_and_more_with_time,
+                that_is_used_up_leaves_nothing_behind,
+                is_left_alone_by_what_does_not_begin,
+                is_each_owners_own_for_turns_and_all_else,
+                lets_no_more_begin_when_many_ask_at_once,
+                goes_with_its_session,
             }
             tries {
                 are_apart_from_idempotency_keys,

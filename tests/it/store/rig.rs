@@ -155,6 +155,7 @@ impl Rig {
             turn: self.turn_id(),
             request: request("What is a joke?"),
             idempotency: None,
+            rate: None,
             budget: AMPLE,
             holder: self.holder(),
             lease_ms: DAY_MS,

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use openai_backend::domain::conversation::{Owner, Place};
 use openai_backend::domain::ids::{ConversationId, ItemId, TurnId};
 use openai_backend::domain::item::{Item, StoredItem};
+use openai_backend::domain::rate::{Rate, RateLeft};
 use openai_backend::domain::turn::TurnRecord;
 use openai_backend::domain::window::{Budget, Loaded};
 use openai_backend::store::conversations::{
@@ -25,6 +26,7 @@ pub enum Op {
     BeginTurn,
     AppendEvents,
     FinishTurn,
+    TakeRate,
     ReadEvents,
     Turn,
     Turns,
@@ -151,6 +153,7 @@ intercept! {
         Ping: ping() -> ();
         AppendEvents: append_events(append: AppendEvents) -> Appended;
         FinishTurn: finish_turn(finish: FinishTurn) -> Finished;
+        TakeRate: take_rate(account: &str, rate: Rate, now_ms: i64) -> Result<RateLeft, i64>;
         ReadEvents: read_events(owner: &Owner, turn: &TurnId, after: u64, limit: usize) -> EventsPage;
         Turn: turn(owner: &Owner, turn: &TurnId) -> Option<TurnRecord>;
         Turns: turns(place: &Place, limit: usize) -> Option<Vec<TurnRecord>>;

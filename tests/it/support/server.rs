@@ -98,7 +98,8 @@ impl Setup {
         let listener = server::listen(&Config { port: 0, ..config.clone() }).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let store = self.store.unwrap_or_else(|| Arc::new(Memory::new(self.clock.clone())));
-        let metering = self.metering.unwrap_or_else(|| Metering::new(self.upstream, &config));
+        let (counted, clock) = (store.clone(), self.clock.clone());
+        let metering = self.metering.unwrap_or_else(|| Metering::new(self.upstream, counted, clock, &config));
         let parts = Parts { clock: self.clock, ids: self.ids, store: store.clone(), metering };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {

@@ -12,6 +12,7 @@ use openai_backend::domain::tokens::Encoding;
 use openai_backend::domain::turn::TurnRequest;
 use openai_backend::metering::{Metering, Route, Wish};
 use openai_backend::store::SessionUse;
+use openai_backend::store::memory::Memory;
 use openai_backend::tasks::Tasks;
 use openai_backend::turn::scratch::Scratch;
 use openai_backend::turn::{Ask, OnBusy, Refused, TurnLimits};
@@ -30,7 +31,9 @@ fn scratch() -> (Scratch, Metering) {
         store_patience: Duration::from_secs(2),
         on_crash: OnCrash::Interrupt,
     };
-    let metering = Metering::new(Script::new(|_, _| vec![say("Ok.")]), &Setup::default().config());
+    let clock = Arc::new(SystemClock);
+    let store = Arc::new(Memory::new(clock.clone()));
+    let metering = Metering::new(Script::new(|_, _| vec![say("Ok.")]), store, clock, &Setup::default().config());
     let scratch = Scratch::new(metering.clone(), Arc::new(SystemClock), Arc::new(SystemIds), &limits, Tasks::default());
     (scratch, metering)
 }

@@ -13,6 +13,7 @@ use openai_backend::config::{Config, Given};
 use openai_backend::domain::conversation::{Owner, Place};
 use openai_backend::domain::ids::{ConversationId, ItemId, TurnId};
 use openai_backend::domain::item::{Item, StoredItem};
+use openai_backend::domain::rate::{Rate, RateLeft};
 use openai_backend::domain::turn::TurnRecord;
 use openai_backend::domain::window::{Budget, Loaded};
 use openai_backend::http::app::Parts;
@@ -93,6 +94,7 @@ delegate! {
     Store {
         ping() -> ();
         begin_turn(begin: BeginTurn) -> Begun;
+        take_rate(account: &str, rate: Rate, now_ms: i64) -> Result<RateLeft, i64>;
         read_events(owner: &Owner, turn: &TurnId, after: u64, limit: usize) -> EventsPage;
         turn(owner: &Owner, turn: &TurnId) -> Option<TurnRecord>;
         turns(place: &Place, limit: usize) -> Option<Vec<TurnRecord>>;

@@ -47,7 +47,7 @@ pub async fn compact(
     if said.is_empty() {
         return Err(missing("input"));
     }
-    let model_call = permit.start()?;
+    let model_call = permit.start().await?;
     let size = said.iter().map(|item| item.json.len()).sum::<usize>() + instructions.as_ref().map_or(0, String::len);
     let (call, prompt_tokens, said) = off_runtime(size, move || {
         let call = call(&permit, instructions, &said);

@@ -28,8 +28,9 @@ use super::schemas::{self, CreateResponse, ResponseEvents};
 use super::tokenizer::loaded;
 use crate::chain::backing::Backing;
 use crate::domain::conversation::Owner;
+use crate::domain::rate::RateLeft;
 use crate::http::app::App;
-use crate::http::body;
+use crate::http::{body, rate_limit};
 use crate::tasks::json_off_runtime;
 use crate::turn::scratch::ScratchSpace;
 
@@ -64,15 +65,17 @@ pub async fn create(
 ) -> Result<Response, OpenAiError> {
     let headers = request.headers().clone();
     let bytes = body_of(&alive, body::object(request, &app)).await?;
-    let (how, mut response) = begin(&app, &owner, headers, bytes).await?;
-    match how {
+    let (how, rate, mut response) = begin(&app, &owner, headers, bytes).await?;
+    let mut answer = match how {
         How::Background => {
             response.told(true);
-            Ok(answer::written(response.projection().queued()))
+            answer::written(response.projection().queued())
         }
-        How::Whole => Ok(answer::written(while_alive(&alive, response.whole()).await??)),
-        How::Stream => stream::live(response, alive, app.first_event_wait).await,
-    }
+        How::Whole => answer::written(while_alive(&alive, response.whole()).await??),
+        How::Stream => stream::live(response, alive, app.first_event_wait).await?,
+    };
+    rate_limit::tell(answer.headers_mut(), rate);
+    Ok(answer)
 }
 
 /// How a response is answered with.
@@ -87,7 +90,7 @@ async fn begin(
     owner: &Owner,
     headers: HeaderMap,
     bytes: Bytes,
-) -> Result<(How, ResponseFeed), OpenAiError> {
+) -> Result<(How, Option<RateLeft>, ResponseFeed), OpenAiError> {
     let (metering, reader) = (app.metering.clone(), owner.clone());
     let (key, wanted) = json_off_runtime(bytes.len(), move || {
         let key = ask::key_of(&headers, &bytes)?;
@@ -103,11 +106,11 @@ async fn begin(
     let stored = stored_backing(app, owner);
     if wanted.is_kept() {
         let asked = ask::ask(app, &stored, &wanted, key, None).await?;
-        return Ok((how, stream::asked(asked, None)));
+        return Ok((how, asked.accepted.rate, stream::asked(asked, None)));
     }
     let space = app.scratch.space();
     let asked = ask::ask(app, &scratch_backing(app, &space), &wanted, None, Some(&stored)).await?;
-    Ok((how, stream::asked(asked, Some(space))))
+    Ok((how, asked.accepted.rate, stream::asked(asked, Some(space))))
 }
 
 /// The responses of this owner that are stored.

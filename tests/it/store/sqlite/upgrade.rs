@@ -67,7 +67,7 @@ async fn of_the_first_version_is_read_and_written_on() {
         assert_as_it_was(&rig, &one).await;
         rig.store.close().await;
     }
-    assert_eq!(value::<i64>(&database(folder.path()), "PRAGMA user_version"), 4);
+    assert_eq!(value::<i64>(&database(folder.path()), "PRAGMA user_version"), 5);
     assert_eq!(value::<String>(&database(folder.path()), "PRAGMA integrity_check"), "ok");
     let rig = open(folder.path());
     goes_on(&rig, &one).await;
