@@ -170,8 +170,14 @@ fn finish(begin: BeginTurn, fence: u64, items: usize) -> FinishTurn {
     all.push(Item { id: id.clone(), turn: Some(begin.turn.clone()), json, tokens: 10, encoding: Encoding::O200k });
     all.truncate(items);
     let usage = Some(Usage { input_tokens: 20, output_tokens: 75, ..Usage::default() });
-    let answer =
-        Answer { id, text, model: "gpt-4o-mini".into(), finish_reason: Some("stop".into()), output: Vec::new() };
+    let answer = Answer {
+        id,
+        text,
+        model: "gpt-4o-mini".into(),
+        finish_reason: Some("stop".into()),
+        output: Vec::new(),
+        provider: None,
+    };
     let end = End { status: TurnStatus::Completed, answer: Some(answer), usage, fault: None, at_ms: 0 };
     FinishTurn {
         place: begin.place,

@@ -112,7 +112,7 @@ fn call() -> Call {
 async fn copied(base_url: &url::Url) -> Result<(), Failure> {
     let client = reqwest::Client::builder().tcp_nodelay(true).build()?;
     let url = format!("{base_url}/chat/completions");
-    let body = wire::request(&call(), true)?;
+    let body = wire::request(&call(), &wire::Takes { one_system: true, origin: None })?;
     let mut started = cpu_nanos()?;
     for round in 0..=ROUNDS {
         if round == 1 {

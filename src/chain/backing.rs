@@ -82,7 +82,7 @@ impl Backing {
             let Some(stored) = self.store.item(&record.place, &id).await? else { continue };
             let text = stored.item.message().map_or_else(String::new, |message| message.text);
             let model = record.request.model.clone();
-            return Ok(Some(Answer { id, text, model, finish_reason: None, output: Vec::new() }));
+            return Ok(Some(Answer { id, text, model, finish_reason: None, output: Vec::new(), provider: None }));
         }
         Ok(None)
     }

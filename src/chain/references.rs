@@ -5,8 +5,6 @@ use super::backing::Backing;
 use super::start::StartPoint;
 use crate::domain::ids::ItemId;
 use crate::domain::item::{Item, StoredItem};
-use crate::domain::model;
-use crate::domain::output::{Answer, Output};
 use crate::domain::question;
 use crate::domain::reply;
 use crate::domain::turn::TurnRecord;
@@ -56,8 +54,9 @@ async fn item_of_turn(record: &TurnRecord, id: &ItemId) -> Option<Item> {
     if let Some(item) = record.request.input.iter().find(|item| item.id == *id) {
         return Some(item.clone());
     }
-    let outputs = record.answer.as_ref().map(Answer::outputs).unwrap_or_default();
-    let output = outputs.iter().find(|output: &&Output| output.id() == id)?.clone();
-    let (turn, encoding) = (record.id.clone(), model::profile(&record.request.model).encoding);
-    off_runtime(output.cost().len(), move || reply::item_of(&output, &turn, encoding, true)).await
+    let answer = record.answer.as_ref()?;
+    let size = answer.outputs().iter().map(|output| output.cost().len()).sum();
+    let (turn, request, answer) = (record.id.clone(), record.request.clone(), answer.clone());
+    let items = off_runtime(size, move || reply::items_of(&turn, &request, &answer, true)).await;
+    items.into_iter().find(|item| item.id == *id)
 }

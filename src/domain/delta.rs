@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::provider::ProviderData;
 use super::tools::ClientTool;
 
 /// What is added to an answer. The JSON of it, with its tag `e`, is what stores keep of an event.
@@ -49,6 +50,11 @@ pub enum Delta {
         /// What is added to the JSON text.
         delta: String,
     },
+    /// What the model's server wants back with this answer; no part of what is shown.
+    Provider {
+        /// What it is.
+        data: Box<ProviderData>,
+    },
 }
 
 impl Delta {
@@ -82,6 +88,7 @@ impl Delta {
             (Self::Arguments { index, delta }, Self::Arguments { index: same, delta: more }) if *index == same => {
                 delta.push_str(&more);
             }
+            (Self::Provider { data }, Self::Provider { data: more }) => data.add(*more),
             (_, next) => return Err(next),
         }
         Ok(())
@@ -98,6 +105,7 @@ impl Delta {
             Self::Call { call_id, name, .. } => call_id.len() + name.len(),
             // It is no text of the model, and has no limit of its own.
             Self::Compaction { .. } => 1,
+            Self::Provider { data } => data.size(),
         }
     }
 }

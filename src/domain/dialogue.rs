@@ -3,82 +3,19 @@
 //! Models insist that each call is followed at once by its output, and that there is no output without a call. A history
 //! may have it otherwise: a call without an answer, an output whose call was cut off, an output that came later.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::carried;
 use super::item::{Item, Role};
+use super::message::{Own, forget_idle_thoughts};
+use super::provider::ProviderData;
 use super::summary::Compacted;
 use super::tools::{arguments_of, function_name};
 
-/// One message of a prompt. Each upstream puts it into its own words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PromptMessage {
-    /// A role and a text.
-    Text {
-        /// Who speaks.
-        role: Role,
-        /// What is said.
-        text: String,
-    },
-    /// Texts with images or files between them.
-    Parts {
-        /// Who speaks.
-        role: Role,
-        /// In order.
-        parts: Vec<Part>,
-    },
-    /// The model asks for functions to be called. An [`PromptMessage::Output`] for each follows at once.
-    Calls {
-        /// What it said before it asked; often empty.
-        text: String,
-        /// At least one.
-        calls: Vec<FunctionCall>,
-    },
-    /// What a function gave back.
-    Output {
-        /// The call that it answers.
-        call_id: String,
-        /// What the model is shown of it.
-        text: String,
-    },
-}
-
-/// A part of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
-    /// Text.
-    Text(String),
-    /// An image.
-    Image {
-        /// An address, or the image itself as a `data:` URL.
-        url: String,
-        /// How closely it is to be looked at.
-        detail: Option<String>,
-    },
-    /// A file, by its id at the upstream or with what is in it.
-    File {
-        /// Its id.
-        file_id: Option<String>,
-        /// What is in it, as a `data:` URL.
-        file_data: Option<String>,
-        /// Its name.
-        filename: Option<String>,
-    },
-}
-
-/// A call of a function, as a model asks for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FunctionCall {
-    /// What its output names.
-    pub call_id: String,
-    /// The function.
-    pub name: String,
-    /// JSON, as the model wrote it.
-    pub arguments: String,
-}
+pub use super::message::{FunctionCall, Part, PromptMessage};
 
 /// What stands for the output of a call that has none.
 const NO_OUTPUT: &str = "(no output)";
@@ -86,47 +23,12 @@ const NO_OUTPUT: &str = "(no output)";
 /// What stands before the summary of a longer history.
 const SUMMARY: &str = "Summary of the conversation so far:\n";
 
-impl PromptMessage {
-    /// A role and a text.
-    #[must_use]
-    pub fn new(role: Role, text: impl Into<String>) -> Self {
-        Self::Text { role, text: text.into() }
-    }
-
-    /// On whose side of the conversation it stands.
-    #[must_use]
-    pub fn role(&self) -> Role {
-        match self {
-            Self::Text { role, .. } | Self::Parts { role, .. } => *role,
-            Self::Calls { .. } => Role::Assistant,
-            Self::Output { .. } => Role::User,
-        }
-    }
-
-    /// All its text; of calls, their arguments, too.
-    #[must_use]
-    pub fn text(&self) -> Cow<'_, str> {
-        match self {
-            Self::Text { text, .. } | Self::Output { text, .. } => Cow::Borrowed(text),
-            Self::Parts { parts, .. } => {
-                let texts = parts.iter().filter_map(|part| match part {
-                    Part::Text(text) => Some(text.as_str()),
-                    Part::Image { .. } | Part::File { .. } => None,
-                });
-                Cow::Owned(texts.collect::<Vec<_>>().join("\n"))
-            }
-            Self::Calls { text, calls } => {
-                Cow::Owned(calls.iter().fold(text.clone(), |text, call| text + &call.arguments))
-            }
-        }
-    }
-}
-
 /// What an item says to a model.
 enum Line {
     Message(PromptMessage),
     Call(FunctionCall),
     Output { call_id: String, output: Value },
+    Thoughts(String),
     Nothing,
 }
 
@@ -157,6 +59,10 @@ enum Shape {
     Compaction {
         encrypted_content: String,
     },
+    Reasoning {
+        #[serde(default)]
+        summary: Vec<Value>,
+    },
     #[serde(other)]
     Other,
 }
@@ -165,7 +71,7 @@ enum Shape {
 /// output whose call is gone is still said.
 #[must_use]
 pub fn messages<'a>(items: impl Iterator<Item = (&'a Item, bool)>) -> Vec<PromptMessage> {
-    let mut lines: Vec<(Line, bool)> = items.map(|(item, is_new)| (line(item), is_new)).collect();
+    let mut lines: Lines = items.map(|(item, is_new)| said_by(item, is_new)).collect();
     let outputs = pair(&mut lines);
     said(lines, outputs)
 }
@@ -174,9 +80,9 @@ pub fn messages<'a>(items: impl Iterator<Item = (&'a Item, bool)>) -> Vec<Prompt
 /// or stopped something leaves behind, are in no prompt. Where there is nothing else they are said all the same.
 #[must_use]
 pub fn messages_of_whole<'a>(items: impl Iterator<Item = &'a Item> + Clone) -> Vec<PromptMessage> {
-    let mut lines: Vec<(Line, bool)> = items.clone().map(|item| (line(item), false)).collect();
+    let mut lines: Lines = items.clone().map(|item| said_by(item, false)).collect();
     let outputs = pair(&mut lines);
-    for (at, (line, _)) in lines.iter_mut().enumerate() {
+    for (at, (line, ..)) in lines.iter_mut().enumerate() {
         if matches!(line, Line::Call(_)) && !outputs.contains_key(&at) {
             *line = Line::Nothing;
         }
@@ -185,36 +91,49 @@ pub fn messages_of_whole<'a>(items: impl Iterator<Item = &'a Item> + Clone) -> V
     if said.is_empty() { messages(items.map(|item| (item, true))) } else { said }
 }
 
-fn said(lines: Vec<(Line, bool)>, outputs: HashMap<usize, Value>) -> Vec<PromptMessage> {
-    let mut dialogue = Dialogue { outputs, calls: Vec::new(), answered: HashSet::new(), messages: Vec::new() };
-    for (at, (line, is_new)) in lines.into_iter().enumerate() {
+/// What each item says, whether it is new, and what goes back with it.
+type Lines = Vec<(Line, bool, Option<ProviderData>)>;
+
+fn said_by(item: &Item, is_new: bool) -> (Line, bool, Option<ProviderData>) {
+    (line(item), is_new, carried::carried_by(&item.json))
+}
+
+fn said(lines: Lines, outputs: HashMap<usize, Value>) -> Vec<PromptMessage> {
+    let mut dialogue = Dialogue { outputs, ..Dialogue::default() };
+    for (at, (line, is_new, data)) in lines.into_iter().enumerate() {
         match line {
-            Line::Call(call) => dialogue.calls.push((at, call)),
+            Line::Call(call) => {
+                dialogue.calls.push((at, call));
+                dialogue.own.add(data);
+            }
             // Thoughts may stand between the calls of one answer.
+            Line::Thoughts(text) => dialogue.own.think(&text, data),
             Line::Nothing => {}
             Line::Message(message) => {
                 dialogue.say_calls();
-                dialogue.messages.push(message);
+                dialogue.say(message, data);
             }
             Line::Output { call_id, output } => {
                 dialogue.say_calls();
                 if is_new && !dialogue.answered.contains(&call_id) {
-                    dialogue.messages.push(told(&call_id, &output));
+                    dialogue.say(told(&call_id, &output), None);
                 }
             }
         }
     }
     dialogue.say_calls();
+    dialogue.put_back();
+    forget_idle_thoughts(&mut dialogue.messages);
     dialogue.messages
 }
 
 /// The outputs of calls, by the calls' places: of each call the newest that came before the next call of the same id.
 /// Some servers count their calls anew in every answer. The outputs are taken out of `lines`, whose own turn only comes
 /// for those that belong to no call.
-fn pair(lines: &mut [(Line, bool)]) -> HashMap<usize, Value> {
+fn pair(lines: &mut Lines) -> HashMap<usize, Value> {
     let mut newest: HashMap<&str, usize> = HashMap::new();
     let mut outputs: HashMap<usize, Value> = HashMap::new();
-    for (at, (line, _)) in lines.iter_mut().enumerate() {
+    for (at, (line, ..)) in lines.iter_mut().enumerate() {
         match line {
             Line::Call(call) => {
                 newest.insert(&call.call_id, at);
@@ -224,13 +143,14 @@ fn pair(lines: &mut [(Line, bool)]) -> HashMap<usize, Value> {
                     outputs.insert(call, std::mem::take(output));
                 }
             }
-            Line::Message(_) | Line::Nothing => {}
+            Line::Message(_) | Line::Thoughts(_) | Line::Nothing => {}
         }
     }
     outputs
 }
 
 /// The messages so far.
+#[derive(Default)]
 struct Dialogue {
     /// By the places of the calls.
     outputs: HashMap<usize, Value>,
@@ -238,10 +158,36 @@ struct Dialogue {
     calls: Vec<(usize, FunctionCall)>,
     /// The ids of those that are.
     answered: HashSet<String>,
+    /// What goes back with the model's next message.
+    own: Own,
     messages: Vec<PromptMessage>,
 }
 
 impl Dialogue {
+    fn say(&mut self, message: PromptMessage, data: Option<ProviderData>) {
+        if message.role() == Role::Assistant {
+            self.own.add(data);
+            let message = self.own.put_to(message);
+            self.messages.push(message);
+        } else {
+            self.put_back();
+            self.messages.push(message);
+        }
+    }
+
+    /// What is left when others speak belongs to the model's message before, where that is the last one.
+    fn put_back(&mut self) {
+        let is_own = |message: &mut PromptMessage| message.role() == Role::Assistant;
+        match self.messages.pop_if(is_own) {
+            Some(message) => {
+                let message = self.own.take_from(message);
+                let message = self.own.put_to(message);
+                self.messages.push(message);
+            }
+            None => self.own = Own::default(),
+        }
+    }
+
     /// Calls that stand together are one message, followed by an output each; what of these is no text comes behind them,
     /// since only the person can show a model an image.
     fn say_calls(&mut self) {
@@ -249,9 +195,13 @@ impl Dialogue {
             return;
         }
         // What the model said before it asked is a part of the same message.
-        let is_before =
-            |message: &mut PromptMessage| matches!(message, PromptMessage::Text { role: Role::Assistant, .. });
-        let text = match self.messages.pop_if(is_before) {
+        let is_text = |message: &PromptMessage| matches!(message, PromptMessage::Text { role: Role::Assistant, .. });
+        let is_before = |message: &mut PromptMessage| match message {
+            PromptMessage::Own { message, .. } => is_text(message),
+            message => is_text(message),
+        };
+        let before = self.messages.pop_if(is_before).map(|message| self.own.take_from(message));
+        let text = match before {
             Some(PromptMessage::Text { text, .. }) => text,
             _ => String::new(),
         };
@@ -265,7 +215,8 @@ impl Dialogue {
             self.answered.insert(call.call_id.clone());
             calls.push(call);
         }
-        self.messages.push(PromptMessage::Calls { text, calls });
+        let message = self.own.put_to(PromptMessage::Calls { text, calls });
+        self.messages.push(message);
         self.messages.append(&mut outputs);
         self.messages.append(&mut shown);
     }
@@ -311,6 +262,9 @@ fn line(item: &Item) -> Line {
             Some(summary) => Line::Message(PromptMessage::new(Role::System, format!("{SUMMARY}{summary}"))),
             None => Line::Nothing,
         },
+        Ok(Shape::Reasoning { summary }) => {
+            Line::Thoughts(summary.iter().filter_map(|part| part["text"].as_str()).collect())
+        }
         Ok(Shape::Other) | Err(_) => Line::Nothing,
     }
 }

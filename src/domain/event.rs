@@ -114,11 +114,14 @@ impl From<Delta> for Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::provider::ProviderData;
 
     /// What stores hold by now, written by earlier releases.
     #[test]
     fn the_stored_form_is_what_it_always_was() {
         let call = Delta::Call { index: 1, call_id: "call_a".into(), name: "f".into(), tool: None };
+        let data = ProviderData::of_mark("0123abcdr").unwrap();
+        let data = Delta::Provider { data: Box::new(data) };
         let usage = Usage { input_tokens: 3, output_tokens: 4, ..Usage::default() };
         let end = End { status: TurnStatus::Cancelled, answer: None, usage: Some(usage), fault: None, at_ms: 5 };
         let cases = [
@@ -128,6 +131,7 @@ mod tests {
             (Delta::reasoning("hm").into(), r#"{"e":"reasoning","delta":"hm"}"#),
             (call.into(), r#"{"e":"call","index":1,"call_id":"call_a","name":"f"}"#),
             (Delta::Arguments { index: 1, delta: "{".into() }.into(), r#"{"e":"arguments","index":1,"delta":"{"}"#),
+            (data.into(), r#"{"e":"provider","data":{"origin":"0123abcd","thoughts":"reasoning"}}"#),
             (
                 Event::Ended(Box::new(end)),
                 concat!(

@@ -236,6 +236,12 @@ impl ItemId {
         TurnId::parse(&format!("{}{digits}", TurnId::PREFIX))
     }
 
+    /// The same id with a mark of where its item came from.
+    #[must_use]
+    pub fn marked(self, mark: Option<&str>) -> Self {
+        mark.map_or(self.clone(), |mark| Self(format!("{self}_{mark}")))
+    }
+
     /// The id of the same message where it is said anew, after a crash: what was shown before is another item.
     #[must_use]
     pub fn of_attempt(&self, attempt: u32) -> Self {

@@ -246,6 +246,21 @@ pub fn with_status(json: &str, status: &str) -> Option<String> {
     Some(out)
 }
 
+/// The same item without this member, every other one byte for byte as it is; `None` for what is no object.
+#[must_use]
+pub fn without_member(json: &str, left_out: &str) -> Option<String> {
+    let Ordered(members) = serde_json::from_str(json).ok()?;
+    let mut out = String::with_capacity(json.len());
+    for (name, value) in members.iter().filter(|(name, _)| name != left_out) {
+        out.push(if out.is_empty() { '{' } else { ',' });
+        push_json_string(&mut out, name);
+        out.push(':');
+        out.push_str(value.get());
+    }
+    out.push_str(if out.is_empty() { "{}" } else { "}" });
+    Some(out)
+}
+
 /// The members of an object, in order.
 struct Ordered<'a>(Vec<(String, &'a RawValue)>);
 

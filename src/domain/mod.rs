@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a clock, a socket or a file; whatever varies is a parameter, so that each rule is a pure function.
 
+pub mod carried;
 pub mod clock;
 pub mod compaction;
 pub mod conversation;
@@ -13,8 +14,10 @@ pub mod ids;
 pub mod item;
 pub mod item_json;
 pub mod json;
+pub mod message;
 pub mod model;
 pub mod output;
+pub mod provider;
 pub mod question;
 pub mod rate;
 pub mod reply;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::delta::Delta;
 use super::ids::{ItemId, ItemKind};
+use super::provider::ProviderData;
 use super::tools::ClientTool;
 
 /// One part of an answer; an item of OpenAI's Responses.
@@ -119,6 +120,9 @@ pub struct Answer {
     /// All that it is made of, in order; empty where that is one message with the text and no more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub output: Vec<Output>,
+    /// What the model's server wants back with it; its calls go by their numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Box<ProviderData>>,
 }
 
 impl Answer {
@@ -126,6 +130,27 @@ impl Answer {
     #[must_use]
     pub fn is_cut(&self) -> bool {
         matches!(self.finish_reason.as_deref(), Some("length" | "content_filter"))
+    }
+
+    /// What of the provider's data goes with one of its outputs: what is a call's own with the call, and what is the whole
+    /// message's with the last output, which is the last to be cut off a history.
+    #[must_use]
+    pub fn provider_data_of(&self, output: &Output, is_last: bool) -> Option<ProviderData> {
+        let of = self.provider.as_deref()?;
+        let mut data = ProviderData { origin: of.origin.clone(), ..ProviderData::default() };
+        match output {
+            Output::Reasoning { .. } => data.thoughts = of.thoughts,
+            Output::Call { index, call_id, .. } => {
+                data.calls.extend(of.calls.get(&index.to_string()).map(|members| (call_id.clone(), members.clone())));
+            }
+            Output::Message { .. } | Output::Compaction { .. } => {}
+        }
+        if is_last {
+            data.members.clone_from(&of.members);
+            let has_thoughts = self.output.iter().any(|output| matches!(output, Output::Reasoning { .. }));
+            data.thoughts = data.thoughts.or(of.thoughts.filter(|_| !has_thoughts));
+        }
+        (!data.is_empty()).then_some(data)
     }
 
     /// All that it is made of, in order.
@@ -145,6 +170,7 @@ pub struct Outputs {
     list: Vec<Output>,
     /// The message or the thoughts that still grow. Calls grow until the end: some models write several at once.
     open: Option<usize>,
+    provider: Option<Box<ProviderData>>,
 }
 
 /// What a delta did to the outputs.
@@ -162,7 +188,7 @@ impl Outputs {
     /// None yet; the first message will have the id `answer`, from which the other ids follow.
     #[must_use]
     pub fn new(answer: ItemId) -> Self {
-        Self { answer, list: Vec::new(), open: None }
+        Self { answer, list: Vec::new(), open: None, provider: None }
     }
 
     /// In the order in which they began.
@@ -171,13 +197,19 @@ impl Outputs {
         &self.list
     }
 
+    /// What the model's server wants back with them.
+    #[must_use]
+    pub fn provider(&self) -> Option<&ProviderData> {
+        self.provider.as_deref()
+    }
+
     /// Whether an output may still grow.
     #[cfg(test)]
     fn is_open(&self, place: usize) -> bool {
         self.open == Some(place) || matches!(self.list.get(place), Some(Output::Call { .. }))
     }
 
-    /// Adds a delta; `None` where it names a call that has not begun.
+    /// Adds a delta; `None` where it names a call that has not begun, or changes nothing that is shown.
     pub fn add(&mut self, delta: &Delta) -> Option<Change> {
         match delta {
             Delta::Text { delta } => {
@@ -206,7 +238,8 @@ impl Outputs {
                     text.push_str(delta);
                     return Some(grown(place));
                 }
-                let id = self.answer.beside(ItemKind::Reasoning, self.list.len());
+                let mark = self.provider.as_ref().and_then(|data| data.mark());
+                let id = self.answer.beside(ItemKind::Reasoning, self.list.len()).marked(mark.as_deref());
                 Some(self.begin(Output::Reasoning { id, text: delta.clone() }, true))
             }
             Delta::Compaction { content, tokens } => {
@@ -225,6 +258,10 @@ impl Outputs {
                     arguments.push_str(delta);
                 }
                 Some(grown(place))
+            }
+            Delta::Provider { data } => {
+                self.provider.get_or_insert_default().add((**data).clone());
+                None
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::carried;
 use super::item::Item;
 use super::item_json::{IN_PROGRESS, INCOMPLETE, status_in, with_status};
 use super::turn::{TurnRequest, TurnStatus};
@@ -40,7 +41,7 @@ pub fn standing(item: &Item) -> Option<TurnStatus> {
 #[must_use]
 pub fn json_for_sdks(item: &Item) -> Cow<'_, str> {
     let status = match standing(item) {
-        None => return Cow::Borrowed(&item.json),
+        None => return carried::without(&item.json),
         Some(TurnStatus::Running) => IN_PROGRESS,
         Some(_) => INCOMPLETE,
     };

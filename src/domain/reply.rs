@@ -1,14 +1,15 @@
 //! The answer so far: what the pieces from the upstream add up to.
 
+use super::carried;
 use super::delta::Delta;
 use super::event::End;
-use super::ids::{ItemId, TurnId};
+use super::ids::{ItemId, ItemKind, TurnId};
 use super::item::Item;
 use super::item_json::{COMPLETED, INCOMPLETE, push_output};
 use super::model;
 use super::output::{Answer, Output, Outputs};
+use super::provider::ProviderData;
 use super::question;
-use super::tokens::Encoding;
 use super::tools::ClientTools;
 use super::turn::{Aim, Fault, FaultKind, TurnRequest, TurnStatus, Usage};
 
@@ -115,7 +116,8 @@ impl Reply {
             return Err(Fault::new(FaultKind::UpstreamGarbage, "the model's answer is too large to be one"));
         }
         self.bytes += size;
-        Ok(self.outputs.add(delta).is_some())
+        let is_kept = matches!(delta, Delta::Provider { .. });
+        Ok(self.outputs.add(delta).is_some() || is_kept)
     }
 
     /// How many bytes of text were shown.
@@ -162,6 +164,7 @@ impl Reply {
             model: self.model.clone(),
             finish_reason: self.finish_reason.clone(),
             output: if is_plain { Vec::new() } else { list.to_vec() },
+            provider: self.outputs.provider().cloned().map(Box::new),
         }
     }
 
@@ -185,31 +188,66 @@ pub fn history_of(turn: &TurnId, request: &TurnRequest, end: &End) -> Vec<Item> 
     let Some(answer) = &end.answer else {
         return question::unanswered(request, end.status);
     };
-    let encoding = model::profile(&request.model).encoding;
     let complete = end.status == TurnStatus::Completed && !answer.is_cut();
-    let mut items = request.input.clone();
-    let mut gain = |output: &Output| items.extend(item_of(output, turn, encoding, complete));
-    if answer.output.is_empty() {
-        gain(&Output::message(answer.id.clone(), answer.text.clone()));
-    } else {
-        answer.output.iter().for_each(gain);
-    }
-    items
+    request.input.iter().cloned().chain(items_of(turn, request, answer, complete)).collect()
 }
 
-/// An output as an item of its conversation; none for a call that may not be whole.
+/// An answer as items of its conversation, without calls that may not be whole.
 #[must_use]
-pub fn item_of(output: &Output, turn: &TurnId, encoding: Encoding, complete: bool) -> Option<Item> {
-    if matches!(output, Output::Call { .. }) && !complete {
-        return None;
-    }
-    let mut json = String::new();
-    push_output(&mut json, output, if complete { COMPLETED } else { INCOMPLETE });
-    let tokens = match output {
-        // Thoughts are not sent again.
-        Output::Reasoning { .. } => 0,
-        Output::Compaction { tokens, .. } => *tokens,
-        Output::Message { .. } | Output::Call { .. } => encoding.count_message(&output.cost()),
+pub fn items_of(turn: &TurnId, request: &TurnRequest, answer: &Answer, complete: bool) -> Vec<Item> {
+    let encoding = model::profile(&request.model).encoding;
+    let mut outputs = answer.outputs();
+    outputs.retain(|output| complete || !matches!(output, Output::Call { .. }));
+    // Thoughts go back to a model while it calls functions, and not otherwise.
+    let is_output = |item: &Item| item.id.as_str().starts_with(ItemKind::CallOutput.prefix());
+    let thinks_on =
+        outputs.iter().any(|output| matches!(output, Output::Call { .. })) || request.input.iter().any(is_output);
+    let last = outputs.iter().rposition(|output| !matches!(output, Output::Compaction { .. }));
+    let item = |(place, output): (usize, &Output)| {
+        let mut json = String::new();
+        push_output(&mut json, output, if complete { COMPLETED } else { INCOMPLETE });
+        let said = match output {
+            Output::Reasoning { .. } if !thinks_on || answer.provider.is_none() => 0,
+            Output::Reasoning { .. } => encoding.count(&output.cost()),
+            Output::Compaction { tokens, .. } => *tokens,
+            Output::Message { .. } | Output::Call { .. } => encoding.count_message(&output.cost()),
+        };
+        let data = answer.provider_data_of(output, Some(place) == last);
+        let tokens = said.saturating_add(data.as_ref().map_or(0, ProviderData::tokens));
+        data.iter().for_each(|data| carried::push_into(&mut json, data));
+        Item { id: output.id().clone(), turn: Some(turn.clone()), json, tokens, encoding }
     };
-    Some(Item { id: output.id().clone(), turn: Some(turn.clone()), json, tokens, encoding })
+    outputs.iter().enumerate().map(item).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::delta::Delta;
+
+    /// The tokens of an answer's items, which begins with thoughts.
+    fn tokens(deltas: Vec<Delta>, data: Option<&str>) -> Vec<u32> {
+        let request = r#"{"model":"m","instructions":"","input":[],"answer_id":"msg_1","stream":false}"#;
+        let request: TurnRequest = serde_json::from_str(request).unwrap();
+        let mut reply = Reply::to(&request, 1);
+        let data = data.map(|json| Delta::Provider { data: Box::new(serde_json::from_str(json).unwrap()) });
+        for delta in data.into_iter().chain([Delta::reasoning("one two three")]).chain(deltas) {
+            reply.add(delta.into()).unwrap();
+        }
+        let end = reply.end(TurnStatus::Completed, None, 0);
+        history_of(&TurnId::parse("turn_1").unwrap(), &request, &end).iter().map(|item| item.tokens).collect()
+    }
+
+    #[test]
+    fn what_goes_back_counts_in_the_window_and_nothing_else_does() {
+        const NAMED: &str = r#"{"origin":"0123abcd","thoughts":"reasoning"}"#;
+        const SIGNED: &str = r#"{"origin":"0123abcd","thoughts":"reasoning","members":{"a":"0123456789"}}"#;
+        let call = || vec![Delta::Call { index: 0, call_id: "a".into(), name: "f".into(), tool: None }];
+        let plain = tokens(call(), None);
+        assert_eq!(plain[0], 0);
+        let named = tokens(call(), Some(NAMED));
+        assert_eq!((named[0], named[1]), (3, plain[1]));
+        assert!(tokens(call(), Some(SIGNED))[1] > plain[1]);
+        assert_eq!(tokens(vec![Delta::text("Hi")], Some(NAMED))[0], 0);
+    }
 }

@@ -30,7 +30,7 @@ fn outline(items: &[Item]) -> Vec<String> {
     let shown = messages(items.iter().map(|item| (item, true)));
     let line = |message: &PromptMessage| match message {
         PromptMessage::Text { role, text } => format!("{}: {text}", role.as_str()),
-        PromptMessage::Parts { .. } => panic!("{message:?}"),
+        PromptMessage::Parts { .. } | PromptMessage::Own { .. } => panic!("{message:?}"),
         PromptMessage::Calls { text, calls } => {
             let content = if text.is_empty() { Value::Null } else { text.as_str().into() };
             let ids: Vec<&str> = calls.iter().map(|call| call.call_id.as_str()).collect();

@@ -9,11 +9,13 @@ use serde_json::{Map, Value};
 use self::parts::{Parts, optional, text};
 use super::error::OpenAiError;
 use super::fields::{missing, wrong_type, wrong_value};
+use crate::domain::carried;
 use crate::domain::ids::{ItemId, ItemKind, TurnId};
 use crate::domain::item::Item;
 use crate::domain::item_json::{COMPLETED, INCOMPLETE, Members};
 use crate::domain::json::json_of;
 use crate::domain::model;
+use crate::domain::provider::{ProviderData, ThoughtsMember};
 use crate::domain::summary::Compacted;
 
 /// What an image is taken to cost in a prompt, in tokens: one of middling size in high detail.
@@ -146,7 +148,7 @@ fn output_of(kind: &str, item: &Map<String, Value>, param: &str) -> Result<NewIt
     Ok(NewItem { kind: ItemKind::CallOutput, members, texts, images })
 }
 
-/// What another model thought is kept with the conversation; it is not sent to a model again.
+/// What a model thought. It goes back to the model that its id names; where a client sends none, to the one that is asked.
 fn reasoning_of(item: &Map<String, Value>, param: &str) -> Result<NewItem, OpenAiError> {
     let mut members = Members::new("reasoning");
     for (name, always) in [("summary", true), ("content", false)] {
@@ -157,10 +159,24 @@ fn reasoning_of(item: &Map<String, Value>, param: &str) -> Result<NewItem, OpenA
             Some(other) => return Err(wrong_type(&format!("{param}.{name}"), "an array", other)),
         }
     }
-    if let Some(sealed) = optional(item, "encrypted_content", param)? {
-        members = members.text("encrypted_content", sealed);
+    let sealed = optional(item, "encrypted_content", param)?.filter(|sealed| !sealed.is_empty());
+    let data = match (sealed, optional(item, "id", param)?) {
+        (Some(sealed), _) => {
+            members = members.text("encrypted_content", sealed);
+            None
+        }
+        (None, Some(id)) => id.rsplit_once('_').and_then(|(_, mark)| ProviderData::of_mark(mark)),
+        (None, None) => {
+            Some(ProviderData { thoughts: Some(ThoughtsMember::ReasoningContent), ..ProviderData::default() })
+        }
+    };
+    let mut texts = String::new();
+    if let Some(data) = data {
+        members = members.json(carried::MEMBER, &json_of(&data));
+        let summary = item.get("summary").and_then(Value::as_array).into_iter().flatten();
+        texts = summary.filter_map(|part| part["text"].as_str()).collect();
     }
-    Ok(NewItem { kind: ItemKind::Reasoning, members, texts: String::new(), images: 0 })
+    Ok(NewItem { kind: ItemKind::Reasoning, members, texts, images: 0 })
 }
 
 /// An item of a type that this server does not know: kept and listed as it came, and left out of prompts.
@@ -207,7 +223,8 @@ impl NewItem {
         let encoding = model::profile(model).encoding;
         let tokens = match self.kind {
             // These are not sent to a model.
-            ItemKind::Reasoning | ItemKind::Other => 0,
+            ItemKind::Other => 0,
+            ItemKind::Reasoning => encoding.count(&self.texts),
             _ => encoding.count_message(&self.texts).saturating_add(self.images * IMAGE_TOKENS),
         };
         Item { json: self.members.with_id(&id), id, turn, tokens, encoding }
@@ -217,7 +234,7 @@ impl NewItem {
 /// An item's JSON as an object, as it is shown.
 #[must_use]
 pub fn shown(item: &Item) -> Value {
-    serde_json::from_str(&item.json).unwrap_or_default()
+    serde_json::from_str(&carried::without(&item.json)).unwrap_or_default()
 }
 
 #[cfg(test)]

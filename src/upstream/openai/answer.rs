@@ -8,6 +8,7 @@ use super::calls::{Calls, Mint, Said};
 use super::faults::{cut, garbage};
 use super::finish::{Finish, STOP, TOOL_CALLS, finish};
 use super::halves::{Field, Halves, marked, unmarked};
+use super::kept::Kept;
 use super::refusal::{self, UpstreamError};
 use super::sse::{Event, text};
 use super::template::Template;
@@ -31,6 +32,8 @@ pub struct Answer {
     has_halves: bool,
     thinking: Thinking,
     template: Template,
+    /// What the server wants back of it.
+    kept: Option<Kept>,
 }
 
 impl Answer {
@@ -53,7 +56,14 @@ impl Answer {
             has_halves: false,
             thinking,
             template: Template::default(),
+            kept: None,
         }
+    }
+
+    /// With what its server wants back of it, under this origin.
+    #[must_use]
+    pub fn keeping(self, origin: Option<String>) -> Self {
+        Self { kept: origin.map(Kept::of), ..self }
     }
 
     /// Takes an event; adds what it says to `pieces`.
@@ -154,8 +164,8 @@ impl Answer {
     }
 
     fn said(&mut self, said: &WireMessage<'_>, pieces: &mut Vec<Piece>) {
-        let thoughts = if said.reasoning_content.0.is_empty() { &said.reasoning.0 } else { &said.reasoning_content.0 };
-        self.say(Field::Reasoning, thoughts, pieces);
+        pieces.extend(self.kept.as_mut().and_then(|kept| kept.message(said)).map(Piece::from));
+        self.say(Field::Reasoning, said.thoughts().0, pieces);
         self.say(Field::Reasoning, &said.content.thoughts, pieces);
         match self.thinking.is_over() {
             true => self.say(Field::Text, &said.content.text, pieces),
@@ -183,6 +193,9 @@ impl Answer {
             true => list.iter().map(|call| self.calls.whole(call.part())).collect(),
             false => self.calls.take(list.iter().map(ToolCall::part)),
         };
+        for (call, said) in list.iter().zip(&calls) {
+            self.kept.iter_mut().zip(said).for_each(|(kept, said)| kept.call(said.place, call));
+        }
         let older = older.filter(|_| list.is_empty()).map(Function::part);
         let older =
             older.map(|part| if is_whole { vec![self.calls.whole(part)] } else { self.calls.take([part].into_iter()) });
@@ -207,6 +220,7 @@ impl Answer {
         let alone: Vec<(Field, &str)> = self.halves.close().collect();
         pieces.extend(alone.into_iter().filter_map(|(field, text)| delta_of(field, text.to_owned())));
         self.calls.close().into_iter().for_each(|said| self.say_call(said, pieces));
+        pieces.extend(self.kept.as_mut().and_then(Kept::take).map(Piece::from));
     }
 
     /// The model has finished: what may still come are the figures and the end mark.

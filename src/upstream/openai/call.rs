@@ -21,7 +21,7 @@ use crate::upstream::{Call, Pieces};
 
 impl OpenAi {
     pub(super) async fn send_call(&self, call: Call) -> Result<Pieces, Fault> {
-        let body = wire::request(&call, self.settings.takes_one_system())
+        let body = wire::request(&call, &self.settings.takes(&call.model))
             .map_err(|_| Fault::new(FaultKind::Internal, "the request to the model's server could not be made"))?;
         let deadline = self.deadline(call.stream);
         let target = Target { route: CHAT_COMPLETIONS, model: &call.model };
@@ -40,8 +40,10 @@ impl OpenAi {
         self.answer(call, response, deadline).await.map_err(|fault| Failed { status, ..Failed::from(fault) })
     }
 
-    fn nothing_yet(&self) -> Answer {
-        Answer::with_thinking(self.mint(), Thinking::new(self.settings.think_tags))
+    /// The answer to a call, of which nothing has come.
+    fn answer_to(&self, call: &Call) -> Answer {
+        let thinking = Thinking::new(self.settings.think_tags);
+        Answer::with_thinking(self.mint(), thinking).keeping(self.settings.takes(&call.model).origin)
     }
 
     async fn answer(&self, call: &Call, response: Response, deadline: Instant) -> Result<Pieces, Fault> {
@@ -51,11 +53,11 @@ impl OpenAi {
             BodyKind::Else => Err(garbage("neither JSON nor an event stream")),
             BodyKind::Json => {
                 let body = attempt::whole_body(body, deadline).await?;
-                let pieces = answer::whole(&body, self.nothing_yet())?;
+                let pieces = answer::whole(&body, self.answer_to(call))?;
                 Ok(Box::pin(stream::iter([Ok(pieces)])))
             }
             BodyKind::Events => {
-                let reading = PieceReading::new(self.nothing_yet());
+                let reading = PieceReading::new(self.answer_to(call));
                 let streamed = Streamed::new(body, reading, self.deadlines(deadline));
                 Ok(Box::pin(streamed.begin().await?))
             }

@@ -15,6 +15,7 @@ mod forward;
 pub mod fresh;
 pub mod halves;
 pub mod inflate;
+pub mod kept;
 pub mod members;
 pub mod mend;
 pub mod pieces;

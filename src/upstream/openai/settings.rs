@@ -6,6 +6,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+use super::wire::Takes;
+use crate::domain::provider;
 use crate::upstream::health::HealthSettings;
 
 /// Settings of an [`OpenAi`](super::OpenAi) upstream.
@@ -64,6 +66,13 @@ impl OpenAiSettings {
         let is_theirs =
             [".api.openai.com", ".openai.azure.com", ".openai.azure.us"].iter().any(|end| host.ends_with(end));
         self.kind != "openai" && !is_theirs
+    }
+
+    /// What the server takes in a prompt for this model. OpenAI has no thoughts to give back in Chat Completions.
+    #[must_use]
+    pub fn takes(&self, model: &str) -> Takes {
+        let one_system = self.takes_one_system();
+        Takes { one_system, origin: one_system.then(|| provider::origin(&self.location(), model)) }
     }
 
     /// The address without credentials, to be shown.

@@ -4,6 +4,7 @@
 //! takes whatever comes, and what has no meaning counts as absent; only what is no JSON object at all is an error.
 //! Texts are borrowed from the bytes that brought them wherever they hold no escapes.
 
+pub mod extras;
 pub mod instructions;
 mod request;
 mod text;
@@ -17,10 +18,13 @@ use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-pub use self::request::request;
+pub use self::extras::Extras;
+use self::extras::with_extras;
+pub use self::request::{Takes, request};
 pub use self::text::{Content, Text};
 pub use self::usage::{Count, WireUsage, mended_usage};
 use super::calls::Part;
+use crate::domain::provider::ThoughtsMember;
 
 /// A whole answer, or one chunk of a streamed one.
 #[derive(Debug, Default, Deserialize)]
@@ -66,42 +70,53 @@ pub struct Choice<'a> {
 }
 
 /// What the model said. A refusal is said in a field of its own.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub struct WireMessage<'a> {
     /// The text, and thoughts that are parts of it.
-    #[serde(borrow)]
     pub content: Content<'a>,
     /// The text of a refusal.
-    #[serde(borrow)]
     pub refusal: Text<'a>,
     /// What the model thinks, as DeepSeek, vLLM and llama.cpp call it.
-    #[serde(borrow)]
-    pub reasoning_content: Text<'a>,
+    pub reasoning_content: Option<Text<'a>>,
     /// The same, as OpenRouter and newer vLLM call it.
-    #[serde(borrow)]
-    pub reasoning: Text<'a>,
+    pub reasoning: Option<Text<'a>>,
     /// Functions that are to be called.
-    #[serde(borrow, deserialize_with = "lenient")]
     pub tool_calls: Option<Vec<ToolCall<'a>>>,
     /// One function that is to be called, as it was said before there were `tool_calls`.
-    #[serde(borrow, deserialize_with = "lenient")]
     pub function_call: Option<Function<'a>>,
+    /// What else it has.
+    pub extras: Extras<'a>,
+}
+
+with_extras!(WireMessage { content, refusal, reasoning_content, reasoning } lenient { tool_calls, function_call }
+    without ["role", "annotations", "audio", "images", "name"]);
+
+impl WireMessage<'_> {
+    /// What the model thinks, and the member that has it; of one that is there and empty, only the member.
+    #[must_use]
+    pub fn thoughts(&self) -> (&str, Option<ThoughtsMember>) {
+        let members =
+            [(&self.reasoning_content, ThoughtsMember::ReasoningContent), (&self.reasoning, ThoughtsMember::Reasoning)];
+        let mut there = members.iter().filter_map(|(text, member)| Some((text.as_ref()?.0.as_ref(), *member)));
+        let first = there.next();
+        match first.into_iter().chain(there).find(|(text, _)| !text.is_empty()) {
+            Some((text, member)) => (text, Some(member)),
+            None => ("", first.map(|(_, member)| member)),
+        }
+    }
 }
 
 /// A call of a function, or a part of one.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub struct ToolCall<'a> {
     /// Tells calls of one answer apart, where a server counts them; whole answers leave it out.
-    #[serde(deserialize_with = "lenient")]
     pub index: Option<u32>,
     /// In a stream, only the first part of a call has it.
-    #[serde(borrow)]
     pub id: Text<'a>,
     /// What to call.
-    #[serde(borrow, deserialize_with = "lenient")]
     pub function: Option<Function<'a>>,
+    /// What else it has.
+    pub extras: Extras<'a>,
 }
 
 impl ToolCall<'_> {
@@ -113,16 +128,17 @@ impl ToolCall<'_> {
     }
 }
 
+with_extras!(ToolCall { id } lenient { index, function } without ["type"]);
+
 /// A function's name and arguments.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub struct Function<'a> {
     /// In a stream, only the first part of a call has it.
-    #[serde(borrow)]
     pub name: Text<'a>,
     /// JSON as text; some servers send the object itself.
-    #[serde(borrow)]
     pub arguments: Arguments<'a>,
+    /// What else it has.
+    pub extras: Extras<'a>,
 }
 
 impl Function<'_> {
@@ -132,6 +148,8 @@ impl Function<'_> {
         Part { name: &self.name.0, arguments: &self.arguments.0, ..Part::default() }
     }
 }
+
+with_extras!(Function { name, arguments } lenient {} without []);
 
 /// Arguments as text, whether they came as text or as JSON. An object or a list with nothing in it is no arguments yet: some
 /// servers say it first, and then the text.
@@ -152,6 +170,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Arguments<'a> {
 
 fn is_empty(list_or_object: &str) -> bool {
     list_or_object.get(1..list_or_object.len() - 1).is_none_or(|inside| inside.trim_ascii().is_empty())
+}
+
+/// A value of the type that it should have; what has another type counts as absent.
+pub struct Lenient<T>(pub Option<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        lenient(deserializer).map(Self)
+    }
 }
 
 /// A value of the type that it should have; what has another type counts as absent.

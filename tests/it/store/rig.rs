@@ -202,6 +202,7 @@ impl Rig {
                 model: "demo-1".into(),
                 finish_reason: Some("stop".into()),
                 output: Vec::new(),
+                provider: None,
             }),
             usage: Some(usage),
             fault: None,

@@ -18,6 +18,7 @@ use openai_backend::domain::delta::Delta;
 use openai_backend::domain::dialogue::PromptMessage;
 use openai_backend::domain::ids::SeededIds;
 use openai_backend::domain::item::Role;
+use openai_backend::domain::provider::ProviderData;
 use openai_backend::domain::reply::Piece;
 use openai_backend::domain::turn::{Fault, Usage};
 use openai_backend::upstream::health::{BreakerSettings, HealthSettings};
@@ -88,6 +89,8 @@ struct Heard {
     deltas: usize,
     /// Thoughts, refusals and calls, a line each.
     more: Vec<String>,
+    /// What the server wants back.
+    kept: ProviderData,
     model: String,
     finish: Option<String>,
     usage: Option<Usage>,
@@ -124,6 +127,7 @@ impl Heard {
                 self.more.push(format!("call {index} {call_id} {name}"));
             }
             Piece::Delta(Delta::Arguments { index, delta }) => self.more.push(format!("arguments {index} {delta}")),
+            Piece::Delta(Delta::Provider { data }) => self.kept.add(*data),
             Piece::Model(model) => self.model = model,
             Piece::Finish(reason) => self.finish = Some(reason),
             Piece::Usage(usage) => self.usage = Some(usage),

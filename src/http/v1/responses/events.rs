@@ -112,7 +112,7 @@ impl Projector {
                 self.emit("response.compaction.compacting", out, |json, at| at.item(json, change.place));
                 self.close(change.place, "completed", out);
             }
-            Delta::Call { .. } => {}
+            Delta::Call { .. } | Delta::Provider { .. } => {}
         }
     }
 

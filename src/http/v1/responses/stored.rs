@@ -93,6 +93,9 @@ async fn resume(app: &App, alive: Alive, record: &TurnRecord, after: Option<u64>
 /// The events that a response amounts to, in as few steps as it can be told in.
 fn told_anew(record: &TurnRecord) -> Vec<Arc<Numbered>> {
     let mut events = vec![Event::Started { attempt: 1 }];
+    // From it follow the ids of what was thought.
+    let data = record.answer.as_ref().and_then(|answer| answer.provider.clone());
+    events.extend(data.map(|data| Delta::Provider { data }.into()));
     for output in record.answer.iter().flat_map(|answer| answer.outputs()) {
         match output {
             Output::Message { text, refusal, .. } => {

@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::instructions;
 use crate::domain::dialogue::{FunctionCall, Part, PromptMessage};
 use crate::domain::json::push_json_string;
 use crate::domain::model;
+use crate::domain::provider::ProviderData;
 use crate::upstream::Call;
 
 #[derive(Serialize)]
@@ -30,17 +32,47 @@ struct StreamOptions {
 
 /// Adds `messages` to an object that is whole but for them. They are nearly all of a body, and written much faster like
 /// this than through a serializer.
-fn push_messages<'a>(object: &mut String, messages: impl Iterator<Item = &'a PromptMessage>) {
+fn push_messages<'a>(object: &mut String, messages: impl Iterator<Item = &'a PromptMessage>, origin: Option<&str>) {
     object.pop();
     object.push_str(r#","messages":["#);
     for (number, message) in messages.enumerate() {
         object.push_str(if number == 0 { "" } else { "," });
-        push_message(object, message);
+        match message {
+            PromptMessage::Own { message, thoughts, data } => {
+                // What came from another server, or another model, stays here.
+                let is_theirs = origin.is_some_and(|origin| data.origin.is_empty() || data.origin == origin);
+                push_message(object, message, is_theirs.then_some(data));
+                if is_theirs {
+                    push_own(object, thoughts.as_deref(), data);
+                }
+            }
+            message => push_message(object, message, None),
+        }
     }
     object.push_str("]}");
 }
 
-fn push_message(out: &mut String, message: &PromptMessage) {
+/// Adds what goes back with the model's own message to the message's object.
+fn push_own(object: &mut String, thoughts: Option<&str>, data: &ProviderData) {
+    object.pop();
+    if let Some((thoughts, member)) = thoughts.zip(data.thoughts) {
+        push_all(object, &[",\"", member.as_str()]);
+        push_fields(object, &[("\":", thoughts)]);
+    }
+    push_members(object, Some(&data.members));
+    object.push('}');
+}
+
+/// Adds members as they came, each after a comma.
+fn push_members(out: &mut String, members: Option<&Map<String, Value>>) {
+    for (name, value) in members.into_iter().flatten() {
+        push_fields(out, &[(",", name)]);
+        push_all(out, &[":", &value.to_string()]);
+    }
+}
+
+/// Adds a message; `data` is what goes back with its calls.
+fn push_message(out: &mut String, message: &PromptMessage, data: Option<&ProviderData>) {
     match message {
         PromptMessage::Text { role, text } => {
             push_all(out, &[r#"{"role":""#, role.as_str(), r#"","content":"#]);
@@ -67,13 +99,19 @@ fn push_message(out: &mut String, message: &PromptMessage) {
                 // Servers that read arguments as JSON refuse an empty text.
                 let arguments = if arguments.trim_ascii().is_empty() { "{}" } else { arguments };
                 push_fields(out, &[(r#","arguments":"#, arguments)]);
-                out.push_str("}}");
+                let more = data.and_then(|data| data.calls.get(call_id));
+                push_members(out, more.and_then(|more| more["function"].as_object()));
+                out.push('}');
+                push_members(out, more.and_then(|more| more["call"].as_object()));
+                out.push('}');
             }
             out.push(']');
         }
         PromptMessage::Output { call_id, text } => {
             push_fields(out, &[(r#"{"role":"tool","tool_call_id":"#, call_id), (r#","content":"#, text)]);
         }
+        // There is none in another.
+        PromptMessage::Own { message, .. } => return push_message(out, message, data),
     }
     out.push('}');
 }
@@ -125,12 +163,20 @@ fn push_options(object: &mut String, options: &str) {
     }
 }
 
-/// The body of a call, in the words that its model takes; `one_system` where its server takes instructions only as one
-/// system message at the front.
+/// What a server takes, and others do not.
+#[derive(Debug, Clone, Default)]
+pub struct Takes {
+    /// Instructions only as one system message at the front.
+    pub one_system: bool,
+    /// What its model said besides text and calls, under this origin.
+    pub origin: Option<String>,
+}
+
+/// The body of a call, in the words that its model and its server take.
 ///
 /// # Errors
 /// When a number in it is none that JSON has.
-pub fn request(call: &Call, one_system: bool) -> Result<Bytes, serde_json::Error> {
+pub fn request(call: &Call, takes: &Takes) -> Result<Bytes, serde_json::Error> {
     let profile = model::profile(&call.model);
     let (older, newer) = match profile.max_completion_tokens {
         true => (None, call.max_tokens),
@@ -148,11 +194,12 @@ pub fn request(call: &Call, one_system: bool) -> Result<Bytes, serde_json::Error
     let mut body = serde_json::to_string(&request)?;
     call.options.iter().for_each(|options| push_options(&mut body, options));
     body.reserve(texts + texts / 8);
-    match one_system.then(|| instructions::leading(&call.messages)).flatten() {
-        None => push_messages(&mut body, call.messages.iter()),
+    let origin = takes.origin.as_deref();
+    match takes.one_system.then(|| instructions::leading(&call.messages)).flatten() {
+        None => push_messages(&mut body, call.messages.iter(), origin),
         Some(leading) => {
             let others = call.messages.iter().filter(|message| !instructions::is_instruction(message));
-            push_messages(&mut body, std::iter::once(&leading).chain(others));
+            push_messages(&mut body, std::iter::once(&leading).chain(others), origin);
         }
     }
     Ok(body.into())
@@ -172,6 +219,9 @@ fn size_of(message: &PromptMessage) -> usize {
                 Part::File { file_data, .. } => file_data.as_ref().map_or(0, String::len) + 2 * KEYS,
             };
             parts.iter().map(size).sum()
+        }
+        PromptMessage::Own { message, thoughts, data } => {
+            size_of(message) + thoughts.as_ref().map_or(0, String::len) + data.size()
         }
     };
     texts + KEYS

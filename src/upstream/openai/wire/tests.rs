@@ -21,7 +21,7 @@ fn call(model: &str) -> Call {
 }
 
 fn sent(call: &Call) -> Value {
-    serde_json::from_slice(&request(call, false).unwrap()).unwrap()
+    serde_json::from_slice(&request(call, &Takes::default()).unwrap()).unwrap()
 }
 
 fn usage(json: &str) -> Option<Usage> {

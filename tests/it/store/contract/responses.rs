@@ -29,7 +29,14 @@ pub fn answer(begin: &BeginTurn) -> Answer {
             tool: Some(Box::new(ClientTool { name: "g".into(), namespace: Some("n".into()), custom: true })),
         },
     ];
-    Answer { id, text: "well".into(), model: "demo-1".into(), finish_reason: Some("tool_calls".into()), output }
+    Answer {
+        id,
+        text: "well".into(),
+        model: "demo-1".into(),
+        finish_reason: Some("tool_calls".into()),
+        output,
+        provider: None,
+    }
 }
 
 async fn record(rig: &Rig, who: &Caller, turn: &TurnId) -> TurnRecord {

@@ -227,7 +227,7 @@ async fn a_whole_history_sent_again_is_what_it_was() {
     let calls = json!([call("a"), {"id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}}]);
     let wanted = json!([
         {"role": "user", "content": "What now?"},
-        {"role": "assistant", "content": "Let me see.", "tool_calls": calls},
+        {"role": "assistant", "content": "Let me see.", "tool_calls": calls, "reasoning_content": "Hm."},
         {"role": "tool", "tool_call_id": "a", "content": "aa"},
         {"role": "tool", "tool_call_id": "b", "content": "bb"},
     ]);

@@ -10,6 +10,7 @@ mod events;
 mod input;
 mod leaving;
 mod orphans;
+mod own_words;
 mod parameters;
 pub mod referee;
 mod refused;
