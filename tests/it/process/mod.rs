@@ -9,6 +9,7 @@ mod keys;
 mod kills;
 mod model_down;
 mod redis_down;
+mod redis_failover;
 mod sockets;
 mod start;
 mod stop;
