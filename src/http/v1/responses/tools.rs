@@ -1,5 +1,7 @@
 //! Tools and the form of the answer, from the words of Responses to those of Chat Completions.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::domain::tools::{ClientTool, ClientTools, custom_parameters, function_name};
@@ -44,7 +46,10 @@ impl Options {
         self.show("tool_choice", choice.map_or_else(|| "auto".into(), in_force));
         self.show("parallel_tool_calls", parallel.unwrap_or(true));
         let offered = offers.iter().filter(|tool| allowed.as_ref().is_none_or(|names| names.contains(&tool.function)));
-        let offered: Vec<Value> = offered.map(|tool| tool.sent.clone()).collect();
+        // A tool that is there twice is offered once: many model servers refuse two of one name.
+        let mut names = HashSet::new();
+        let offered: Vec<Value> =
+            offered.filter(|tool| names.insert(&tool.function)).map(|tool| tool.sent.clone()).collect();
         let renamed = offers.into_iter().filter(|tool| tool.client.custom || tool.client.namespace.is_some());
         renamed.for_each(|tool| self.tools.push(tool.function, tool.client));
         if offered.is_empty() {

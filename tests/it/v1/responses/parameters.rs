@@ -43,6 +43,11 @@ fn tools() -> Vec<Case> {
             json!({"tools": [bare]}),
         ),
         Case(
+            json!({"tools": [function("f"), function("g"), function("f")]}),
+            json!({"tools": [sent("f"), sent("g")]}),
+            json!({"tools": [function("f"), function("g"), function("f")]}),
+        ),
+        Case(
             with_tools(json!({"tool_choice": "required", "parallel_tool_calls": false})),
             sent_tools(json!({"tool_choice": "required", "parallel_tool_calls": false})),
             with_tools(json!({"tool_choice": "required", "parallel_tool_calls": false})),
@@ -340,6 +345,46 @@ async fn items_of_other_types_are_kept_and_shown_and_not_told() {
     assert_eq!((&items[0]["type"], &items[0]["action"]["query"]), (&json!("web_search_call"), &json!("q")));
     let path = format!("/v1/conversations/{conversation}/items/{}", items[0]["id"].as_str().unwrap());
     assert_eq!(rig.get(&path).await.ok(), items[0]);
+}
+
+/// Items of tools that OpenAI hosts, of clients' own, and of types that nobody has heard of: a history with them is taken,
+/// listed and gone on from, and the model is told what was said.
+#[tokio::test]
+async fn a_history_may_have_items_of_any_type() {
+    let rig = Rig::new().await;
+    let others = json!([
+        {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}},
+        {"type": "local_shell_call", "id": "lsh_1", "call_id": "s", "status": "completed",
+            "action": {"type": "exec", "command": ["ls"], "env": {}}},
+        {"type": "local_shell_call_output", "id": "s", "output": "{}"},
+        {"type": "mcp_list_tools", "id": "mcpl_1", "server_label": "x", "tools": []},
+        {"type": "mcp_call", "id": "mcp_1", "server_label": "x", "name": "f", "arguments": "{}", "output": "42"},
+        {"type": "mcp_approval_request", "id": "mcpr_1", "server_label": "x", "name": "f", "arguments": "{}"},
+        {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "AAAA"},
+        {"type": "something_of_next_year", "deep": {"er": [1, null]}},
+    ]);
+    let mut history = vec![json!({"role": "user", "content": "One"})];
+    history.extend(others.as_array().unwrap().iter().cloned());
+    history.push(json!({"role": "assistant", "content": "Two"}));
+    history.push(json!({"role": "user", "content": "Three"}));
+    let said = [("user", "One"), ("assistant", "Two"), ("user", "Three")];
+    let whole = rig.respond(json!({"model": "m", "input": history})).await;
+    assert_eq!(rig.told(), pairs(&said));
+    let listed = rig.get(&format!("/v1/responses/{}/input_items?order=asc", id(&whole))).await.ok();
+    for (other, kept) in others.as_array().unwrap().iter().zip(&listed["data"].as_array().unwrap()[1..]) {
+        let mut other = other.clone();
+        other["id"] = kept["id"].clone();
+        assert_eq!(*kept, other);
+    }
+    // They stand in a chain and in a conversation as well.
+    rig.respond(after(&whole, "And?")).await;
+    assert_eq!(rig.told()[..3], pairs(&said));
+    let conversation = rig.sdk().conversation(json!(history)).await;
+    assert_eq!(rig.sdk().items(&conversation).await.len(), history.len());
+    let body =
+        json!({"model": "m", "input": [others[7], {"role": "user", "content": "And?"}], "conversation": conversation});
+    rig.respond(body).await;
+    assert_eq!(rig.told()[..3], pairs(&said));
 }
 
 #[tokio::test]
