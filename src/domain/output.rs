@@ -106,6 +106,9 @@ impl Output {
     }
 }
 
+/// Why the model stopped, where the person said something else meanwhile.
+pub const STEERED: &str = "steered";
+
 /// What the model said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
@@ -129,7 +132,7 @@ impl Answer {
     /// Whether the model was stopped in the middle of it.
     #[must_use]
     pub fn is_cut(&self) -> bool {
-        matches!(self.finish_reason.as_deref(), Some("length" | "content_filter"))
+        matches!(self.finish_reason.as_deref(), Some("length" | "content_filter" | STEERED))
     }
 
     /// What of the provider's data goes with one of its outputs: what is a call's own with the call, and what is the whole

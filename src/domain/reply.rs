@@ -7,7 +7,7 @@ use super::ids::{ItemId, ItemKind, TurnId};
 use super::item::Item;
 use super::item_json::{COMPLETED, INCOMPLETE, push_output};
 use super::model;
-use super::output::{Answer, Output, Outputs};
+use super::output::{Answer, Output, Outputs, STEERED};
 use super::provider::ProviderData;
 use super::question;
 use super::tools::ClientTools;
@@ -126,6 +126,11 @@ impl Reply {
         self.bytes
     }
 
+    /// The model was stopped for this reason.
+    pub fn finish(&mut self, reason: &str) {
+        self.finish_reason = Some(reason.to_owned());
+    }
+
     /// Whether anything was shown.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -188,6 +193,10 @@ pub fn history_of(turn: &TurnId, request: &TurnRequest, end: &End) -> Vec<Item> 
     let Some(answer) = &end.answer else {
         return question::unanswered(request, end.status);
     };
+    // What was steered before a word was said has no answer, and is answered together with what came after it.
+    if answer.finish_reason.as_deref() == Some(STEERED) && answer.text.is_empty() && answer.output.is_empty() {
+        return request.input.clone();
+    }
     let complete = end.status == TurnStatus::Completed && !answer.is_cut();
     request.input.iter().cloned().chain(items_of(turn, request, answer, complete)).collect()
 }

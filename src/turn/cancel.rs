@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::engine::Turns;
+use super::hub::Stop;
 use super::reader::Next;
 use crate::domain::conversation::Owner;
 use crate::domain::ids::TurnId;
@@ -40,6 +41,14 @@ impl Turns {
             (CancelRequest::AlreadyEnded(_), Some(record)) => Cancelled::EndedBefore(record),
             (CancelRequest::Requested, Some(record)) => Cancelled::Stopped(record),
         })
+    }
+
+    /// Ends a turn that runs here with what was shown, since the person has said something else meanwhile; false where it does
+    /// not run here.
+    #[must_use]
+    pub fn steer(&self, turn: &TurnId) -> bool {
+        let hub = self.0.hubs.get(turn);
+        hub.inspect(|hub| hub.stop(Stop::Steered)).is_some()
     }
 
     async fn wait_for_end(&self, owner: &Owner, turn: &TurnId) {

@@ -57,6 +57,8 @@ pub(super) enum HubState {
 pub(super) enum Stop {
     /// A client or another turn cancelled it.
     Cancelled,
+    /// The person has said something else meanwhile.
+    Steered,
     /// Its conversation is gone.
     Deleted,
     /// The server stops.

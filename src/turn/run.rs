@@ -19,6 +19,7 @@ use crate::domain::event::Event;
 use crate::domain::ids::TurnId;
 use crate::domain::item::Item;
 use crate::domain::model;
+use crate::domain::output::STEERED;
 use crate::domain::reply::Reply;
 use crate::domain::turn::{Fault, FaultKind, TurnRequest, TurnStatus, Usage};
 use crate::domain::window::{Budget, Loaded};
@@ -165,7 +166,12 @@ async fn drive(inner: &Inner, mut pieces: Pieces, hub: &Hub, log: &mut EventLog,
     loop {
         let batch = tokio::select! {
             biased;
-            why = &mut stopped => return stop(why, inner.limits.on_crash),
+            why = &mut stopped => {
+                if why == Stop::Steered {
+                    reply.finish(STEERED);
+                }
+                return stop(why, inner.limits.on_crash);
+            }
             flushed = log.flush(), if log.has_work() => match flushed {
                 Some(Appended::Fenced) => return Outcome::Fenced,
                 Some(Appended::Stored { cancel_requested: true }) => return Outcome::Ends(TurnStatus::Cancelled, None),
@@ -215,6 +221,7 @@ fn stop(why: Stop, on_crash: OnCrash) -> Outcome {
     match (why, on_crash) {
         (Stop::TakenOver, _) => Outcome::Fenced,
         (Stop::Cancelled, _) => Outcome::Ends(TurnStatus::Cancelled, None),
+        (Stop::Steered, _) => Outcome::Ends(TurnStatus::Completed, None),
         (Stop::Deleted, _) => {
             let fault = Fault::new(FaultKind::ConversationGone, "the conversation was deleted");
             Outcome::Ends(TurnStatus::Cancelled, Some(fault))

@@ -83,6 +83,18 @@ impl Fields {
         self.left.get(name)?.as_str()
     }
 
+    /// Puts a value in place of what is there.
+    pub fn put(&mut self, name: &str, value: Value) {
+        self.left.insert(name.to_owned(), value);
+    }
+
+    /// What is left but for these.
+    #[must_use]
+    pub fn without(&self, names: &[&str]) -> Map<String, Value> {
+        let kept = self.left.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+        kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
     /// Takes a text of at most `most` characters.
     ///
     /// # Errors

@@ -45,6 +45,8 @@ use crate::turn::scratch::ScratchSpace;
 /// `{"type": "response.create", ...}` with the fields of this request; each frame from the server is one event, as a stream
 /// has them, or `{"type": "error", "status", "error"}`. Responses are made one after another, and `{"type": "response.cancel"}`
 /// ends the one that is being made. With `"store": false` they live with the socket, until one that goes on from them fails.
+/// What a person says meanwhile is sent as `{"type": "response.steer", "previous_response_id", "input"}`: the response ends as
+/// `incomplete` (`steered`), and the next one, asked for as it was, answers that.
 /// Frames carry the `stream_id` of the request that they answer.
 ///
 /// With `"context_management": [{"type": "compaction", "compact_threshold": N}]` a prompt of more than N tokens, or of more than

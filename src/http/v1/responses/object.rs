@@ -11,7 +11,7 @@ use crate::domain::event::End;
 use crate::domain::ids::TurnId;
 use crate::domain::item_json::{COMPLETED, INCOMPLETE, push_output};
 use crate::domain::json::{json_of, push_json_string};
-use crate::domain::output::{Answer, Output};
+use crate::domain::output::{Answer, Output, STEERED};
 use crate::domain::turn::{Fault, FaultKind, TurnRecord, TurnRequest, TurnStatus, Usage};
 
 /// What does not change while a response comes to be.
@@ -145,7 +145,7 @@ pub fn of_record(record: &TurnRecord) -> String {
 pub fn status_of(status: TurnStatus, answer: Option<&Answer>) -> &'static str {
     match (status, answer.and_then(|answer| answer.finish_reason.as_deref())) {
         (TurnStatus::Running, _) => "in_progress",
-        (TurnStatus::Completed, Some("length" | "content_filter")) => "incomplete",
+        (TurnStatus::Completed, Some("length" | "content_filter" | STEERED)) => "incomplete",
         (TurnStatus::Completed, _) => "completed",
         (TurnStatus::Cancelled, _) => "cancelled",
         (TurnStatus::Failed | TurnStatus::Interrupted, _) => "failed",
@@ -156,6 +156,7 @@ fn incomplete(state: &State<'_>) -> Option<Value> {
     let reason = match state.answer.and_then(|answer| answer.finish_reason.as_deref()) {
         Some("length") => "max_output_tokens",
         Some("content_filter") => "content_filter",
+        Some(STEERED) => STEERED,
         _ => return None,
     };
     (state.status == "incomplete").then(|| json!({"reason": reason}))

@@ -3,7 +3,10 @@
 //! Source: the WebSocket part of the Open Responses specification. Responses that are not to be stored live with their
 //! socket: the next one may go on from them.
 
+mod handshake;
 mod heard;
+mod reading;
+mod steering;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,21 +15,25 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde_json::{Map, Value, json};
 
-use self::heard::{CREATE, Cancel, Frame, Heard, unknown};
+use self::handshake::{is_from_here, no_handshake, no_place};
+use self::heard::{Cancel, Frame, Heard, Steer};
+use self::reading::{Begun, Failed, Read, no_text, nothing_to_cancel, read};
+use self::steering::{Accepted, Next, Pending};
 use super::ask;
 use super::request::Wanted;
 use super::stored::no_response;
 use super::stream::{self, ResponseFeed};
 use super::{scratch_backing, stored_backing};
 use crate::access::alive::Alive;
+use crate::chain::backing::Backing;
 use crate::chain::start::Continues;
 use crate::domain::conversation::Owner;
 use crate::domain::ids::TurnId;
-use crate::domain::turn::TurnStatus;
+use crate::domain::turn::{TurnRecord, TurnStatus};
 use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::fault;
@@ -34,9 +41,7 @@ use crate::http::feed::Lead;
 use crate::http::sse::KEEP_ALIVE;
 use crate::http::v1::caller::{LiveCaller, ended};
 use crate::http::v1::error::OpenAiError;
-use crate::http::v1::fields::{Fields, missing};
 use crate::http::v1::tokenizer::loaded;
-use crate::metering::Metering;
 use crate::tasks::InFlightRequest;
 use crate::tasks::json_off_runtime;
 use crate::turn::cancel::Cancelled;
@@ -65,31 +70,11 @@ pub async fn open(
     let upgrade = upgrade.max_message_size(app.bodies.v1.bytes).max_frame_size(app.bodies.v1.bytes);
     Ok(upgrade.on_upgrade(move |socket| async move {
         let space = app.scratch.space();
-        let talk = Talk { app, owner, space, socket, waiting: VecDeque::new() };
+        let (waiting, steers) = (VecDeque::new(), Vec::new());
+        let talk = Talk { app, owner, space, socket, waiting, steers, pending: None };
         talk.go_on(in_flight, &alive).await;
         drop(place);
     }))
-}
-
-/// The connection ends with this answer: kept open, it would take the place of a plain request.
-fn no_place() -> Response {
-    let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", "Too many sockets are open.");
-    let error = OpenAiError::from(error.retry_after(KEEP_ALIVE));
-    ([(header::CONNECTION, HeaderValue::from_static("close"))], error).into_response()
-}
-
-fn no_handshake() -> OpenAiError {
-    let text = "Responses are made with POST; GET opens a WebSocket, and this is no handshake of one.";
-    ApiError::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", text).into()
-}
-
-/// Browsers let pages of every site open sockets, and send cookies along; they tell whose page it is.
-fn is_from_here(app: &App, headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let Ok(origin) = origin.to_str() else { return false };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let own = origin.split_once("://").is_some_and(|(_, authority)| host == Some(authority));
-    own || app.origins.iter().any(|allowed| allowed == origin)
 }
 
 /// The client has gone.
@@ -103,6 +88,10 @@ struct Talk {
     socket: WebSocket,
     /// Requests that came while a response was being made.
     waiting: VecDeque<Frame>,
+    /// What is to be answered once the response that is being made has ended.
+    steers: Vec<Accepted>,
+    /// What is to be answered once the client has sent what its response waits for.
+    pending: Option<Pending>,
 }
 
 impl Talk {
@@ -161,6 +150,7 @@ impl Talk {
                     Ok(room) => match Heard::of(text, room) {
                         Heard::Create(frame) => return Ok(frame),
                         Heard::Cancel(cancel) => self.cancel(&cancel, None).await?,
+                        Heard::Steer(steer) => self.steer(steer, None).await?,
                     },
                     Err(error) => self.fail(&error.into(), None).await?,
                 },
@@ -178,10 +168,15 @@ impl Talk {
 
     async fn begin(&mut self, asked: Frame) -> Result<Begun, Failed> {
         let (metering, owner) = (self.app.metering.clone(), self.owner.clone());
-        let reading = json_off_runtime(asked.text.len(), move || read(&asked, &metering, &owner)).await;
-        let Read { wanted, previous, stream } = reading;
+        let mut pending = self.pending.take();
+        let reading = json_off_runtime(asked.text.len(), move || {
+            let read = read(&asked, &mut pending, (&metering, &owner));
+            (read, pending)
+        });
+        let (Read { wanted, previous, stream, base }, pending) = reading.await;
+        self.pending = pending;
         match self.ask(wanted).await {
-            Ok((wanted, feed)) => Ok(Begun { wanted, feed, stream }),
+            Ok((wanted, feed)) => Ok(Begun { wanted, feed, stream, base }),
             Err(error) => Err(Failed { error, previous, stream }),
         }
     }
@@ -196,12 +191,15 @@ impl Talk {
     }
 
     async fn answer(&mut self, begun: Begun) -> Result<(), Gone> {
-        let Begun { wanted, feed: mut response, stream } = begun;
+        let Begun { wanted, feed: mut response, stream, base } = begun;
         let told = match response.lead::<Vec<String>>(self.app.first_event_wait).await {
             Lead::Failed(error) => self.fail(&error, stream.as_deref()).await,
             Lead::Stream(first, last) => self.tell_all(&mut response, (first, last), &wanted, stream.as_deref()).await,
         };
-        self.forget_what_failed(&wanted, &response).await;
+        let record = self.forget_what_failed(&wanted, &response).await;
+        if told.is_ok() && !self.steers.is_empty() {
+            self.go_on_steered(&response, record, base, stream.as_deref()).await?;
+        }
         if !wanted.is_kept()
             && let Err(error) = self.space.keep(response.turn().clone()).await
         {
@@ -227,7 +225,10 @@ impl Talk {
             }
             tokio::select! {
                 biased;
-                heard = self.socket.recv() => self.overhear(heard, (response.turn(), wanted)).await?,
+                heard = self.socket.recv() => {
+                    let number = response.projection().last_number();
+                    self.overhear(heard, (response.turn(), wanted, number)).await?;
+                },
                 next = response.next::<Vec<String>>() => (frames, last) = next,
             }
         }
@@ -237,7 +238,7 @@ impl Talk {
     async fn overhear(
         &mut self,
         heard: Option<Result<Message, axum::Error>>,
-        (turn, wanted): (&TurnId, &Wanted),
+        (turn, wanted, number): (&TurnId, &Wanted, u64),
     ) -> Result<(), Gone> {
         match heard {
             Some(Ok(Message::Text(text))) => {
@@ -248,6 +249,7 @@ impl Talk {
                 };
                 match Heard::of(text, room) {
                     Heard::Cancel(cancel) => self.cancel(&cancel, Some((turn, wanted))).await,
+                    Heard::Steer(steer) => self.steer(steer, Some((turn, wanted, number))).await,
                     Heard::Create(_) if self.waiting.len() >= MOST_WAITING => {
                         let text = "Too many requests are waiting on this socket already.";
                         let status = StatusCode::TOO_MANY_REQUESTS;
@@ -289,20 +291,78 @@ impl Talk {
         self.fail(&error, cancel.stream.as_deref()).await
     }
 
-    /// A response that failed takes the one that it went on from with it, where that lives on this socket: the client
-    /// cannot know how much of it was taken in.
-    async fn forget_what_failed(&mut self, wanted: &Wanted, response: &ResponseFeed) {
-        let Continues::Response(previous) = &wanted.continues else { return };
-        let backing = match wanted.is_kept() {
+    /// Takes what the person says while a response is being made: that response ends, and the next one answers it.
+    async fn steer(&mut self, steer: Box<Steer>, current: Option<(&TurnId, &Wanted, u64)>) -> Result<(), Gone> {
+        let stream = steer.stream_id.clone();
+        let current = current.filter(|(turn, ..)| steer.is_for(&turn.response_id()));
+        let event = match current {
+            None => steer.failed("response_not_found", "No such response is being made on this socket."),
+            Some(_) if self.steers.len() >= steering::MOST => {
+                steer.failed("too_many_pending_steers", "Too much is waiting to be answered already.")
+            }
+            Some((turn, wanted, number)) => {
+                let id = format!("steer_{:032x}", self.app.ids.public(self.app.clock.now_ms()));
+                match steer.accept(id) {
+                    Err((steer, why)) => steer.failed("invalid_input", &why),
+                    Ok(accepted) => {
+                        let event = accepted.told(number);
+                        self.steers.push(accepted);
+                        // One that has ended at this moment is gone on from all the same.
+                        let _ = self.backing_of(wanted).turns.steer(turn);
+                        event
+                    }
+                }
+            }
+        };
+        self.tell(event.to_string(), stream.as_deref()).await
+    }
+
+    /// What was accepted while this response was being made is answered now, or once its calls have their outputs.
+    async fn go_on_steered(
+        &mut self,
+        response: &ResponseFeed,
+        record: Option<TurnRecord>,
+        base: Map<String, Value>,
+        stream: Option<&str>,
+    ) -> Result<(), Gone> {
+        let steers = std::mem::take(&mut self.steers);
+        let ended = (response.turn().response_id(), response.projection().last_number());
+        let (events, next) = steering::after(record, ended, base, steers);
+        for event in events {
+            self.tell(event.to_string(), stream).await?;
+        }
+        match next {
+            Next::Nothing => {}
+            Next::Waits(pending) => self.pending = Some(pending),
+            Next::Asks(request) => self.waiting.push_front(Frame::own(request)),
+        }
+        Ok(())
+    }
+
+    fn backing_of(&self, wanted: &Wanted) -> Backing {
+        match wanted.is_kept() {
             true => stored_backing(&self.app, &self.owner),
             false => scratch_backing(&self.app, &self.space),
+        }
+    }
+
+    /// The response as it has ended. One that failed takes the one that it went on from with it, where that lives on this
+    /// socket: the client cannot know how much of it was taken in.
+    async fn forget_what_failed(&mut self, wanted: &Wanted, response: &ResponseFeed) -> Option<TurnRecord> {
+        let backing = self.backing_of(wanted);
+        let record = match backing.store.turn(&backing.owner, response.turn()).await {
+            Ok(record) => record?,
+            Err(error) => {
+                tracing::warn!(%error, "how a response of a socket ended cannot be read");
+                return None;
+            }
         };
-        let record = backing.store.turn(&backing.owner, response.turn()).await;
-        if let Ok(Some(record)) = record
+        if let Continues::Response(previous) = &wanted.continues
             && matches!(record.status, TurnStatus::Failed | TurnStatus::Interrupted)
         {
             self.forget(Some(previous)).await;
         }
+        Some(record)
     }
 
     async fn forget(&mut self, previous: Option<&TurnId>) {
@@ -332,51 +392,4 @@ impl Talk {
         let frame = json!({"type": "error", "status": error.status().as_u16(), "error": object});
         self.tell(frame.to_string(), stream).await
     }
-}
-
-/// A response that has begun.
-struct Begun {
-    wanted: Wanted,
-    feed: ResponseFeed,
-    stream: Option<String>,
-}
-
-/// Why none has.
-struct Failed {
-    error: OpenAiError,
-    /// What it was to go on from.
-    previous: Option<TurnId>,
-    stream: Option<String>,
-}
-
-/// What a frame asks for.
-struct Read {
-    wanted: Result<Wanted, OpenAiError>,
-    previous: Option<TurnId>,
-    stream: Option<String>,
-}
-
-fn read(asked: &Frame, metering: &Metering, owner: &Owner) -> Read {
-    let mut fields = match Fields::read(asked.text.as_bytes()) {
-        Ok(fields) => fields,
-        Err(error) => return Read { wanted: Err(error), previous: None, stream: None },
-    };
-    let stream = fields.text("stream_id").ok().flatten();
-    let previous = fields.seen("previous_response_id").and_then(TurnId::of_response);
-    let wanted = match fields.text("type") {
-        Ok(Some(kind)) if kind == CREATE => Wanted::of(fields, metering, owner),
-        Ok(Some(kind)) => Err(unknown(&kind)),
-        Ok(None) => Err(missing("type")),
-        Err(error) => Err(error),
-    };
-    Read { wanted, previous, stream }
-}
-
-fn nothing_to_cancel() -> OpenAiError {
-    let message = "There is no response in progress to cancel.";
-    OpenAiError::invalid("response_id", "response_cancel_not_active", message)
-}
-
-fn no_text() -> OpenAiError {
-    OpenAiError::invalid("type", "invalid_type", "Requests are text frames.")
 }

@@ -44,6 +44,12 @@ pub fn stored(reader: Reader, head: Head, answer_id: ItemId, after: Option<u64>)
 }
 
 impl ResponseProjection {
+    /// The number of the last event that its reader has.
+    #[must_use]
+    pub fn last_number(&self) -> u64 {
+        self.projector.last_number()
+    }
+
     /// The response as it is before anything has come.
     #[must_use]
     pub fn queued(&self) -> String {

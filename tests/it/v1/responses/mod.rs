@@ -20,6 +20,7 @@ mod retries;
 mod socket_events;
 mod sockets;
 mod state;
+mod steering;
 mod takeover;
 mod too_long;
 mod tools;

@@ -380,7 +380,9 @@ async fn a_history_may_have_items_of_any_type() {
     rig.respond(after(&whole, "And?")).await;
     assert_eq!(rig.told()[..3], pairs(&said));
     let conversation = rig.sdk().conversation(json!(history)).await;
-    assert_eq!(rig.sdk().items(&conversation).await.len(), history.len());
+    // The published descriptions lag behind, and know neither the last one nor the output of the shell.
+    let kept = rig.get(&format!("/v1/conversations/{conversation}/items?limit=100")).await.ok();
+    assert_eq!(kept["data"].as_array().unwrap().len(), history.len());
     let body =
         json!({"model": "m", "input": [others[7], {"role": "user", "content": "And?"}], "conversation": conversation});
     rig.respond(body).await;
