@@ -6,8 +6,8 @@
 //! A tour, in the order a request passes: `server` accepts, `connection` reads it (`http1`) and records it
 //! (`record`), `script` chooses its [`Reply`] (`reply`, `errors`, `completion`), `render` compiles that with the JSON
 //! of `answers` to a `plan` of writes and waits ([`Gate`], [`Step`]), and `connection` carries it out. `bench` has
-//! the plans that are rendered once; `faults` gives names to replies, for the binary, and `assistant` is the responder
-//! for tests of real clients.
+//! the plans that are rendered once; `faults` gives names to replies, for the binary, `assistant` is the responder
+//! for tests of real clients, and `dialects` has one for each family of servers.
 //!
 //! ```no_run
 //! # async fn example() {
@@ -26,6 +26,7 @@ mod assistant;
 mod bench;
 mod completion;
 mod connection;
+mod dialects;
 mod errors;
 mod fake;
 mod faults;
@@ -42,6 +43,7 @@ mod steps;
 pub use assistant::assistant;
 pub use bench::Bench;
 pub use completion::{Chunking, Usage};
+pub use dialects::{DIALECTS, Dialect};
 pub use fake::FakeOpenAi;
 pub use faults::{FAULTS, Fault, magic};
 pub use gate::Gate;

@@ -313,6 +313,4 @@ impl Extent {
 }
 
 #[cfg(test)]
-mod consumers;
-#[cfg(test)]
-mod tests;
+pub mod tests;

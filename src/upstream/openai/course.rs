@@ -60,6 +60,10 @@ struct Delta<'a> {
     #[serde(borrow)]
     content: Content<'a>,
     #[serde(borrow)]
+    reasoning_content: Text<'a>,
+    #[serde(borrow)]
+    reasoning: Text<'a>,
+    #[serde(borrow)]
     tool_calls: Option<&'a RawValue>,
     #[serde(borrow)]
     function_call: Option<&'a RawValue>,
@@ -212,7 +216,9 @@ impl Course {
             before.extend(mended.before.iter().map(|delta| self.names.chunk(index, delta)));
             is_changed |= mended.instead.is_some();
             choices.push(mended.instead.map_or(Cow::Borrowed(raw.get()), Cow::Owned));
-            said = Some((choice, delta.content));
+            // Thoughts come in as many chunks as text does.
+            let texts = [delta.content.text, delta.reasoning_content.0, delta.reasoning.0];
+            said = texts.into_iter().find(|text| !text.is_empty()).map(|text| (choice, text));
         }
         if is_changed {
             changes = self.names.all(&members);
@@ -220,10 +226,9 @@ impl Course {
         }
         changes.extend(usage.take().map(|usage| ("usage", usage)));
         if changes.is_empty() && before.is_empty() {
-            if let ([_], Some((choice, Content { text: Cow::Borrowed(content), .. }))) = (list, &said)
+            if let ([_], Some((choice, Cow::Borrowed(content)))) = (list, &said)
                 && choice.finish_reason.is_none_or(|reason| reason.get() == "null")
                 && !has_halves
-                && !content.is_empty()
                 && self.spoken.len() >= self.choices
             {
                 self.template.learn(text, content, chunk.obfuscation.as_ref().map(|padding| padding.0.as_ref()));

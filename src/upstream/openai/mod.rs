@@ -8,6 +8,8 @@ pub mod calls;
 mod check;
 pub mod client;
 pub mod collect;
+#[cfg(test)]
+mod consumers;
 pub mod course;
 pub mod faults;
 pub mod finish;

@@ -7,6 +7,7 @@ mod calls;
 mod canaries;
 mod completions;
 mod conversations;
+mod dialects;
 mod ended;
 mod errors;
 mod finishing;

@@ -159,25 +159,25 @@ fn a_call_that_is_never_named_is_none() {
 
 /// A call as it was meant.
 #[derive(Debug, Clone)]
-pub(super) struct Meant {
-    pub(super) name: String,
-    pub(super) arguments: String,
+pub struct Meant {
+    pub name: String,
+    pub arguments: String,
 }
 
 /// What a server does to the calls that it sends.
 #[derive(Debug, Clone)]
-pub(super) struct Habit {
-    pub(super) index: u8,
+pub struct Habit {
+    pub index: u8,
     ids: u8,
     names_again: bool,
     name_last: bool,
     /// How many parts of a call go out before one of the next call; only where something tells the parts apart.
     stride: usize,
     cut: usize,
-    pub(super) in_one_list: bool,
+    pub in_one_list: bool,
 }
 
-pub(super) fn meant() -> impl Strategy<Value = Vec<Meant>> {
+pub fn meant() -> impl Strategy<Value = Vec<Meant>> {
     let arguments = prop_oneof![
         Just("{}".to_owned()),
         "[a-z}{\"\\\\]{0,8}".prop_map(|text| serde_json::json!({"x": text, "y": [1, {"z": "]"}]}).to_string()),
@@ -185,7 +185,7 @@ pub(super) fn meant() -> impl Strategy<Value = Vec<Meant>> {
     prop::collection::vec(("[fgh]", arguments).prop_map(|(name, arguments)| Meant { name, arguments }), 1..4)
 }
 
-pub(super) fn habit() -> impl Strategy<Value = Habit> {
+pub fn habit() -> impl Strategy<Value = Habit> {
     (0u8..4, 0u8..3, any::<bool>(), any::<bool>(), 1usize..4, 1usize..7, any::<bool>()).prop_map(
         |(index, ids, names_again, name_last, stride, cut, in_one_list)| Habit {
             index,
@@ -201,7 +201,7 @@ pub(super) fn habit() -> impl Strategy<Value = Habit> {
 }
 
 /// Each call's parts, as a server of this habit sends them.
-pub(super) fn parts_of(habit: &Habit, at: usize, call: &Meant) -> Vec<(Option<u32>, String, String, String)> {
+pub fn parts_of(habit: &Habit, at: usize, call: &Meant) -> Vec<(Option<u32>, String, String, String)> {
     let number = u32::try_from(at).unwrap();
     let index = |is_head: bool| match habit.index {
         0 => Some(number),

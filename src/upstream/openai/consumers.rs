@@ -7,8 +7,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::tests::{Habit, Meant, habit, meant, parts_of};
-use super::*;
+use super::calls::Mint;
+use super::calls::tests::{Habit, Meant, habit, meant, parts_of};
 use crate::domain::delta::Delta;
 use crate::domain::ids::SeededIds;
 use crate::domain::reply::Piece;
