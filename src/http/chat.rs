@@ -34,6 +34,9 @@ use crate::store::{HistoryPage, IdempotencyKey, SessionUse};
 use crate::tasks::off_runtime;
 use crate::turn::{Accepted, Ask, OnBusy, Refused};
 
+/// What a client is told whose session could not be deleted, or not to its end; it keeps its cookie, to ask again with.
+const NOT_FORGOTTEN: &str = "The session and its history may still be there: send this request again.";
+
 /// The most messages that `GET /chat` gives at once, and what it gives where the request does not say how many.
 const PAGE: u16 = 1_000;
 
@@ -275,12 +278,13 @@ fn show_page(app: &App, session: &Session, query: &HistoryQuery, limit: u16, pag
         headers(("Set-Cookie" = String, description = "Takes the cookie from the browser."))),
     (status = 403, description = "The request comes from another site that is not allowed.", body = ErrorBody),
     (status = 500, description = "A defect of the server.", body = ErrorBody),
-    (status = 503, description = "The store is away; nothing is promised to be gone.", body = ErrorBody),
+    (status = 503, description = "The store is away, or has no room: the session may still be there, and so is its cookie. To be sent again.", body = ErrorBody),
 ))]
 pub async fn delete_chat(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, ApiError> {
     if let Some(session) = app.sessions.read(&headers) {
         access_log::note_owner(&session.owner());
-        app.turns.forget(&session.owner()).await?;
+        let forgotten = app.turns.forget(&session.owner()).await;
+        forgotten.map_err(|error| ApiError::from(error).details(NOT_FORGOTTEN))?;
     }
     Ok(with_cookie(app.sessions.clear(), StatusCode::NO_CONTENT.into_response()))
 }

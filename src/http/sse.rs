@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{Stream, stream};
@@ -34,6 +34,14 @@ pub fn respond(first: String, source: Option<impl Source>) -> Response {
         Some((ok(bytes), (None, (!is_last).then_some(source))))
     });
     answer(Commented::new(Box::pin(events)))
+}
+
+/// Whether a request asks for events by its `Accept`, as an `EventSource` does.
+#[must_use]
+pub fn are_accepted(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    let mut kinds = lines.flat_map(|line| line.split(','));
+    kinds.any(|kind| kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
 /// An answer of events.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::json;
@@ -252,14 +252,6 @@ impl Projection for ChatProjection {
             _ => Err(error_of(end)),
         }
     }
-}
-
-/// Whether the reader comes back by itself after the end of a stream, and only then.
-pub fn is_event_source(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    accept
-        .split(',')
-        .any(|kind| kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
 /// The stream that sends a reader away for as long as `error` says.

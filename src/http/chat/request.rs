@@ -1,6 +1,6 @@
 //! What `POST /chat` takes, and what must be true of it before anything is asked.
 
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{Error, IntoDeserializer as _};
@@ -16,6 +16,7 @@ use crate::domain::item::{Item, user_message};
 use crate::domain::model;
 use crate::domain::turn::TurnRequest;
 use crate::http::error::ApiError;
+use crate::http::sse;
 use crate::metering::{NotAllowed, Permit, Route, Wish};
 use crate::store::{IdempotencyKey, KeyRole};
 use crate::turn::OnBusy;
@@ -135,8 +136,7 @@ impl ChatRequest {
     /// Whether the answer should be a stream: by the body, or where it says nothing, by `Accept`.
     #[must_use]
     pub fn wants_stream(&self, headers: &HeaderMap) -> bool {
-        let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-        self.stream.unwrap_or_else(|| accepts.contains("text/event-stream"))
+        self.stream.unwrap_or_else(|| sse::are_accepted(headers))
     }
 
     /// How many bytes of text take as long to count as what is counted of it.

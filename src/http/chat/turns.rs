@@ -21,6 +21,7 @@ use crate::http::app::App;
 use crate::http::digits;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::query::Query;
+use crate::http::sse;
 use crate::turn::cancel::Cancelled;
 use crate::turn::reader::Next;
 
@@ -191,7 +192,7 @@ pub async fn read_turn(
     headers: HeaderMap,
     Query(query): Query<EventsQuery>,
 ) -> Result<Response, ApiError> {
-    let comes_back = projection::is_event_source(&headers);
+    let comes_back = sse::are_accepted(&headers);
     match read_events(&app, turn, &headers, &query, comes_back).await {
         Err(error) if comes_back && error.status == StatusCode::SERVICE_UNAVAILABLE => {
             Ok(projection::come_back(&error))

@@ -64,6 +64,14 @@ async fn accept_asks_for_a_stream_where_the_body_says_nothing() {
     let ask = |body: Value| browser.json("/chat", &body).header("accept", "text/event-stream");
     assert_eq!(browser.stream_of(ask(json!({"prompt": "a"}))).await.rest().await.last().unwrap().name, "completed");
     browser.send(ask(json!({"prompt": "a", "stream": false}))).await.ok();
+    // By whole names of types, as everywhere.
+    let by = |accept: &str| browser.json("/chat", &json!({"prompt": "a"})).header("accept", accept.to_owned());
+    for accept in ["application/json, Text/Event-Stream;q=0.9", "*/*,text/event-stream"] {
+        assert_eq!(browser.stream_of(by(accept)).await.rest().await.last().unwrap().name, "completed", "{accept}");
+    }
+    for accept in ["text/event-streams", "application/x;of=text/event-stream"] {
+        browser.send(by(accept)).await.ok();
+    }
 }
 
 #[tokio::test]

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use openai_backend::domain::clock::SystemClock;
+use openai_backend::store::memory::Memory;
+
 use crate::support::client::Client;
 use crate::support::eventually;
+use crate::support::faulty::Faulty;
 use crate::support::instance::Ground;
 use crate::support::redis_server::RedisServer;
 use crate::support::server::Setup;
@@ -30,6 +34,25 @@ async fn a_full_redis_answers_every_read() {
     assert_eq!(browser.get(&format!("/chat/turns/{turn}/events")).await.failed(404), "not_found");
     let refused = browser.get("/v1/conversations").await;
     assert_eq!(refused.status, 401, "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_deletion_that_fails_says_so_and_can_be_repeated() {
+    let store = Faulty::well(Arc::new(Memory::new(Arc::new(SystemClock))));
+    let server = Setup::default().store(store.clone()).start().await;
+    let browser = server.client();
+    browser.say("Hello").await.ok();
+    for (fail, code) in [(Faulty::fill as fn(&Faulty), "store_full"), (Faulty::go_away, "store_unavailable")] {
+        fail(&store);
+        let refused = browser.delete("/chat").await;
+        assert_eq!(refused.failed(503), code);
+        assert!(refused.json()["details"].as_str().unwrap().contains("again"), "{refused:?}");
+        assert_eq!(refused.header("set-cookie"), None, "the cookie is what it is repeated with");
+    }
+    store.mend();
+    assert_eq!(browser.history().await.len(), 2);
+    assert_eq!(browser.delete("/chat").await.status, 204);
+    assert!(browser.history().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
