@@ -13,12 +13,13 @@ use super::faults::{cause, garbage, never_began, not_in_time};
 use super::fresh;
 use super::refusal::{self, Private, UpstreamError};
 use super::retry::{Again, asked_pause};
+use super::sse::MAX_EVENT_BYTES;
 use crate::domain::turn::{Fault, FaultKind};
 use crate::upstream::forward::Rejected;
 use crate::upstream::health::Verdict;
 
-/// The most bytes of a plain answer.
-pub const MAX_PLAIN_BYTES: usize = 16 * 1024 * 1024;
+/// The most bytes of a plain answer: as many as one event of a streamed one, since either may hold a picture.
+pub const MAX_PLAIN_BYTES: usize = MAX_EVENT_BYTES;
 
 /// The most bytes of an error that are looked at, and the longest they are waited for.
 pub(super) const MAX_ERROR_BYTES: usize = 64 * 1024;

@@ -156,7 +156,7 @@ async fn a_plain_answer_that_breaks_is_a_fault() {
         ("no choices", json(json!({"id": "x"})), UpstreamGarbage),
         ("empty choices", json(json!({"choices": []})), UpstreamGarbage),
         ("an error with 200", json(json!({"error": {"code": 429, "message": "canary"}})), RateLimited),
-        ("too large", Reply::raw(200, "application/json", vec![b' '; 17 * 1024 * 1024]), UpstreamGarbage),
+        ("too large", Reply::raw(200, "application/json", vec![b' '; 33 * 1024 * 1024]), UpstreamGarbage),
     ];
     for (what, reply, expected) in cases {
         fake.push(reply);

@@ -285,6 +285,12 @@ async fn one_event_may_hold_a_picture() {
     rig.fake.push(Reply::stream([Step::SplitEvery(50_000), Step::send(text.replace('\n', "\r\n")), Step::End]));
     let answer = rig.response_to(&json!({"model": "m", "input": "draw", "stream": true})).await;
     assert!(answer.text.contains(r#""status":"completed""#) && answer.text.contains("Here."), "{}", answer.text);
+    let whole = PLAIN.replace("packed", &format!(r#"packed","picture":"{}"#, "iVBORw0KGgo".repeat(1_800_000)));
+    rig.fake.push(Reply::raw(200, "application/json", whole.clone()));
+    assert!(rig.complete(&ask(false)).await.text.len() >= whole.len(), "a plain one, too");
+    rig.fake.push(Reply::raw(200, "application/json", whole));
+    let answer = rig.response_to(&json!({"model": "m", "input": "draw"})).await;
+    assert!(answer.text.contains("packed"), "{}", answer.text);
 }
 
 #[tokio::test]
