@@ -55,6 +55,7 @@ fn the_table_has_the_defaults_that_are_in_force() {
             "ALLOWED_MODELS" => assert_eq!(value, "*"),
             "COOKIE_NAME" => assert_eq!(value, "sessionId"),
             "COOKIE_SECURE" => assert_eq!(value, "false"),
+            "VISITOR_RATE" => assert_eq!(value, "none"),
             "REDIS_KEY_PREFIX" => assert_eq!(value, "", "not in force on SQLite"),
             _ => assert_eq!(value, setting.default, "{name}"),
         }
@@ -107,6 +108,7 @@ fn every_setting_has_an_effect_that_shows() {
         ("BODY_TIMEOUT", "6s"),
         ("MAX_MODEL_CALLS", "7"),
         ("MAX_MODEL_CALLS_PER_VISITOR", "3"),
+        ("VISITOR_RATE", "3/min"),
         ("MAX_WAITING_TURNS", "0"),
         ("MAX_TURN_WAIT", "7s"),
         ("FIRST_EVENT_WAIT", "0s"),
