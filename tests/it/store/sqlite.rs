@@ -207,7 +207,7 @@ async fn a_database_of_a_newer_server_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     open(folder.path()).store.close().await;
     let db = database(folder.path());
-    assert_eq!(value::<i64>(&db, "PRAGMA user_version"), 4);
+    assert_eq!(value::<i64>(&db, "PRAGMA user_version"), 5);
     db.pragma_update(None, "user_version", 1_000).unwrap();
     drop(db);
     let refusal = refusal(folder.path());
