@@ -168,7 +168,7 @@ def inputs():
     if OVER == "fake":
         equal_answer(ask(reference).output_text, "Two", answers=1)
         told = [{"role": "system", "content": "Be kind."}, {"role": "developer", "content": "Be brief."}, *history[:1]]
-        equal_answer(ask(told).output_text, "One", told=["Be kind.", "Be brief."])
+        equal_answer(ask(told).output_text, "One", told=["Be kind.\n\nBe brief."])
         image = [{"type": "input_text", "text": "Look"}, {"type": "input_image", "image_url": PIXEL, "detail": "auto"}]
         looked = ask([{"role": "user", "content": image}])
         equal_answer(looked.output_text, "Look", images=1)

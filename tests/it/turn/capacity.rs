@@ -52,8 +52,7 @@ async fn a_full_server_says_when_to_come_back() {
     assert_eq!(answer.failed(503), "server_overloaded");
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert_eq!(answer.header("set-cookie"), None);
-    let answer = ada.get("/v1/models").await;
-    assert_eq!((answer.status.as_u16(), answer.json()["error"]["code"].as_str()), (503, Some("server_overloaded")));
+    assert_eq!(ada.get("/v1/models").await.status, 200, "the list of models takes no place");
     gate.open();
     assert_eq!(stream.rest().await.last().unwrap().name, "completed");
     eventually("the place is free", async || eve.say("Hello").await.status.is_success()).await;
