@@ -38,6 +38,7 @@ pub struct Answer {
 
 impl Answer {
     /// An answer of which nothing has come. Calls without an id get one from `mint`.
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn new(mint: Mint) -> Self {
         Self::with_thinking(mint, Thinking::new(false))
