@@ -196,6 +196,19 @@ pub struct Fault {
     /// When to try again, in milliseconds, where the store or the upstream said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// What the upstream said of it besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Box<UpstreamWords>>,
+}
+
+/// What an upstream says of a request that it refuses, as far as that is safe to show.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpstreamWords {
+    /// Its own code, where it is a plain word.
+    pub code: Option<String>,
+    /// The parameter, where it is a plain path.
+    pub param: Option<String>,
 }
 
 impl Fault {
@@ -208,7 +221,7 @@ impl Fault {
     /// A fault without a time to try again.
     #[must_use]
     pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after_ms: None }
+        Self { kind, message: message.into(), retry_after_ms: None, upstream: None }
     }
 }
 

@@ -7,7 +7,7 @@ use futures::Stream;
 use reqwest::header::HeaderMap;
 use reqwest::{Body, Method, StatusCode};
 
-use crate::domain::turn::{Fault, FaultKind};
+use crate::domain::turn::{Fault, FaultKind, UpstreamWords};
 
 /// A chat completion to be passed on.
 #[derive(Debug, Clone)]
@@ -99,6 +99,7 @@ impl Rejected {
 
 impl From<Fault> for Rejected {
     fn from(fault: Fault) -> Self {
-        Self { fault, status: None, code: None, param: None }
+        let UpstreamWords { code, param } = fault.upstream.as_deref().cloned().unwrap_or_default();
+        Self { fault, status: None, code, param }
     }
 }

@@ -14,7 +14,7 @@ use super::fresh;
 use super::refusal::{self, Private, UpstreamError};
 use super::retry::{Again, asked_pause};
 use super::sse::MAX_EVENT_BYTES;
-use crate::domain::turn::{Fault, FaultKind};
+use crate::domain::turn::{Fault, FaultKind, UpstreamWords};
 use crate::upstream::forward::Rejected;
 use crate::upstream::health::Verdict;
 
@@ -103,6 +103,7 @@ pub(super) async fn refused(response: Response, deadline: Instant, private: Priv
     };
     let code = told.plain_code().map(str::to_owned);
     let param = told.plain_param(private.prompt).map(str::to_owned);
+    fault.upstream = Some(Box::new(UpstreamWords { code: code.clone(), param: param.clone() }));
     Failed { fault, again, verdict, status: Some(status), code, cause: None, param }
 }
 

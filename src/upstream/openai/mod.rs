@@ -29,6 +29,7 @@ pub mod sse;
 pub mod streamed;
 pub mod template;
 pub mod think;
+pub mod told;
 mod turned;
 pub mod wire;
 

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
+use super::told::{self, Told};
 use crate::domain::dialogue::PromptMessage;
 use crate::domain::turn::{Fault, FaultKind};
 
@@ -31,29 +32,21 @@ pub struct UpstreamError {
 }
 
 impl UpstreamError {
-    /// Reads an error's body. What is not JSON, or no error, tells nothing.
+    /// Reads an error's body.
     #[must_use]
     pub fn read(body: &[u8]) -> Self {
-        serde_json::from_slice(body).map(|value| Self::from_json(&value)).unwrap_or_default()
+        Self::of(told::of_body(body))
     }
 
-    /// Reads `{"error": {...}}`, `{"error": "..."}`, `{"object": "error", ...}`, `{"detail": ...}`, or a list of one.
-    #[must_use]
-    pub fn from_json(value: &Value) -> Self {
-        let value = value.get(0).unwrap_or(value);
-        let error = value.get("error").filter(|error| !error.is_null()).unwrap_or(value);
-        let word = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
-        let texts = [error.as_str(), error["message"].as_str(), error["detail"].as_str()];
-        let status = error["code"].as_u64().or_else(|| error["status"].as_u64());
-        let tokens = error["n_prompt_tokens"].as_u64().zip(error["n_ctx"].as_u64());
-        Self {
-            code: word("code"),
-            kind: word("type"),
-            param: word("param"),
-            message: texts.into_iter().flatten().next().unwrap_or_default().to_owned(),
-            status: status.and_then(|status| u16::try_from(status).ok()),
-            tokens,
-        }
+    /// Reads an error's JSON.
+    #[cfg(test)]
+    fn from_json(value: &Value) -> Self {
+        Self::of(told::of_json(value))
+    }
+
+    fn of(told: Told) -> Self {
+        let Told { code, kind, param, message, status, tokens } = told;
+        Self { code, kind, param, message, status: status.and_then(|status| u16::try_from(status).ok()), tokens }
     }
 
     /// The code, where it is a plain word and so safe to log.
@@ -259,13 +252,22 @@ fn quote(words: &str, private: Private<'_>) -> Option<String> {
     (!text.is_empty() && !private.prompt.is_quoted_in(&text)).then_some(text)
 }
 
-/// Takes out whatever looks like a key: `sk-...`, also masked, and what follows `Bearer`.
+/// What keys of model servers begin with.
+const KEYS: [&str; 7] = ["sk-", "AIza", "gsk_", "hf_", "xai-", "pplx-", "nvapi-"];
+
+/// Takes out whatever looks like a key: `sk-...`, also masked, and what follows `Bearer`. Addresses with credentials or a
+/// query in them are taken out, too.
 fn without_keys(text: &str) -> String {
     let mut after_bearer = false;
     let words = text.split(' ').map(|word| {
-        let is_key = word.contains("sk-") || after_bearer;
-        after_bearer = word.eq_ignore_ascii_case("bearer");
-        if is_key { "[key]" } else { word }
+        let is_key = KEYS.iter().any(|start| word.contains(start)) || after_bearer;
+        let is_private = word.contains("://") && word.contains(['@', '?']);
+        after_bearer = word.trim_end_matches(':').eq_ignore_ascii_case("bearer");
+        match (is_key, is_private) {
+            (true, _) => "[key]",
+            (false, true) => "[address]",
+            (false, false) => word,
+        }
     });
     words.collect::<Vec<_>>().join(" ")
 }

@@ -202,3 +202,48 @@ async fn null_counts_as_absent_and_what_caches_add_is_read_over() {
         assert_eq!(answer.status.as_u16(), 200, "{path}: {}", answer.text);
     }
 }
+
+#[tokio::test]
+async fn an_upstreams_reason_code_and_parameter_come_through_both_doors_in_any_shape() {
+    let rig = Rig::with(Setup::default(), |settings| settings).await;
+    let raw = json!({"error": {"message": "Max is 4.", "param": "n", "code": "too_many"}}).to_string();
+    for (body, reason, param, code) in [
+        (
+            json!({"error": {"message": "Max is 4.", "type": "t", "param": "n", "code": "too_many"}}),
+            "Max is 4.",
+            "n",
+            "too_many",
+        ),
+        (
+            json!({"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": raw}}}),
+            "Max is 4.",
+            "n",
+            "too_many",
+        ),
+        (json!({"detail": [{"loc": ["body", "n"], "msg": "Max is 4.", "type": "max"}]}), "n: Max is 4.", "n", ""),
+        (
+            json!([{"error": {"code": 400, "message": "Max is 4.", "status": "INVALID_ARGUMENT"}}]),
+            "Max is 4.",
+            "",
+            "upstream_refused",
+        ),
+        (json!({"error": {"code": 1213, "message": "Max is 4."}}), "Max is 4.", "", "1213"),
+        (json!({"error": "Max is 4."}), "Max is 4.", "", ""),
+        (json!({"message": "Max is 4. See https://user:pass@x/ with AIzaSecret"}), "See [address] with [key]", "", ""),
+    ] {
+        for stream in [false, true] {
+            let response = json!({"model": "m", "input": "Hi", "stream": stream});
+            for (path, asked) in [("/v1/responses", response), ("/v1/chat/completions", ask(stream))] {
+                rig.fake.push(fake_openai::Reply::json(400, &body));
+                let request = rig.request(Method::POST, path).header("content-type", "application/json");
+                let answer = rig.client.send(request.body(asked.to_string())).await;
+                let error = failed(&answer, 400);
+                assert!(error["message"].as_str().unwrap().contains(reason), "{path}: {error}");
+                assert_eq!(error["param"].as_str().unwrap_or_default(), param, "{path}: {error}");
+                if !code.is_empty() {
+                    assert_eq!(error["code"], code, "{path}");
+                }
+            }
+        }
+    }
+}
