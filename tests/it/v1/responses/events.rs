@@ -133,7 +133,7 @@ async fn a_failure_before_the_first_word_has_its_status() {
         (Reply::context_length_exceeded, 400, "context_length_exceeded", None),
         (Reply::server_error, 502, "upstream_unavailable", None),
         (|| Reply::raw(200, "text/html", "<html>canary</html>"), 502, "upstream_garbage", None),
-        (|| Reply::unsupported_parameter("temperature"), 400, "upstream_refused", None),
+        (|| Reply::unsupported_parameter("temperature"), 400, "unsupported_parameter", None),
     ];
     for (reply, status, code, retry) in cases {
         for stream in [false, true] {
